@@ -1,0 +1,140 @@
+//! The events of a run's log, as clients see them.
+
+use crate::Timestamp;
+use crate::id::{ActionId, SessionId};
+use crate::journal::Usage;
+use crate::message::Part;
+use crate::transition::Finished;
+
+/// One event.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// An attempt began.
+    AttemptStarted {
+        /// Its number.
+        fence: u64,
+        /// Who makes it.
+        session: Option<SessionId>,
+        /// When.
+        at: Timestamp,
+    },
+    /// A model call began.
+    StepStarted {
+        /// The step, from 1.
+        step_index: u32,
+        /// The model.
+        model: String,
+    },
+    /// More text.
+    TextDelta {
+        /// The step.
+        step_index: u32,
+        /// What to add.
+        text: String,
+    },
+    /// More reasoning.
+    ReasoningDelta {
+        /// The step.
+        step_index: u32,
+        /// What to add.
+        text: String,
+    },
+    /// The model asks for a tool call.
+    ToolCallStarted {
+        /// The step.
+        step_index: u32,
+        /// The call, from 0.
+        call_index: u32,
+        /// The tool.
+        name: String,
+    },
+    /// More of a tool call's arguments.
+    ToolCallArgumentsDelta {
+        /// The step.
+        step_index: u32,
+        /// The call.
+        call_index: u32,
+        /// What to add.
+        arguments: String,
+    },
+    /// A tool call ended.
+    ToolCallFinished {
+        /// The step.
+        step_index: u32,
+        /// The call.
+        call_index: u32,
+        /// The result or the error.
+        content: String,
+        /// True when the content is an error.
+        is_error: bool,
+    },
+    /// What a step had shown is void.
+    StepRetracted {
+        /// The step.
+        step_index: u32,
+        /// Why.
+        reason: String,
+    },
+    /// A model call ended and is journaled.
+    StepFinished {
+        /// The step.
+        step_index: u32,
+        /// Everything it gave.
+        parts: Vec<Part>,
+        /// Tokens of the call.
+        usage: Usage,
+    },
+    /// A model call is tried again.
+    ModelRetrying {
+        /// The step.
+        step_index: u32,
+        /// The try that will follow, from 2.
+        attempt: u32,
+        /// What went wrong.
+        reason: String,
+    },
+    /// History was cut to fit the model's window.
+    ContextReported {
+        /// Turns left out.
+        omitted_turns: u32,
+        /// Estimate of tokens sent.
+        tokens: u64,
+    },
+    /// The run waits for a person.
+    ApprovalRequested {
+        /// The question's id.
+        action: ActionId,
+        /// The question in words.
+        summary: String,
+    },
+    /// The run ended.
+    RunFinished(Box<Finished>),
+    /// The log lost its tail: what was shown beyond is void.
+    LogRestarted {
+        /// Why.
+        reason: String,
+    },
+    /// A kind that this version does not know.
+    Unknown,
+}
+
+impl Event {
+    /// True for kinds that only a transition may bring into the log.
+    #[must_use]
+    pub const fn is_transition(&self) -> bool {
+        match self {
+            Self::AttemptStarted { .. } | Self::ApprovalRequested { .. } | Self::RunFinished(_) | Self::LogRestarted { .. } => true,
+            Self::StepStarted { .. }
+            | Self::TextDelta { .. }
+            | Self::ReasoningDelta { .. }
+            | Self::ToolCallStarted { .. }
+            | Self::ToolCallArgumentsDelta { .. }
+            | Self::ToolCallFinished { .. }
+            | Self::StepRetracted { .. }
+            | Self::StepFinished { .. }
+            | Self::ModelRetrying { .. }
+            | Self::ContextReported { .. }
+            | Self::Unknown => false,
+        }
+    }
+}

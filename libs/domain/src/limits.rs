@@ -1,0 +1,152 @@
+//! Every bound of runmesh, in one place, each with its why. What an operator may change is in [`Leases`] and [`Queues`];
+//! the constants are part of the API.
+
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// Text of one message: what a person pastes at most. Bytes over all parts.
+pub const MESSAGE_TEXT_BYTES_MAX: usize = 1 << 20;
+/// Parts of one message.
+pub const MESSAGE_PARTS_MAX: usize = 64;
+/// An idempotency key, visible ASCII.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
+/// A thread's title, in characters: one line of a list.
+pub const TITLE_CHARS_MAX: usize = 200;
+/// A name of an agent or tool: providers refuse longer tool names.
+pub const NAME_BYTES_MAX: usize = 64;
+/// A system prompt.
+pub const INSTRUCTIONS_BYTES_MAX: usize = 256 << 10;
+/// Tools of an agent: what common providers take.
+pub const TOOLS_MAX: usize = 128;
+/// A tool's description, in characters.
+pub const TOOL_DESCRIPTION_CHARS_MAX: usize = 4_096;
+/// A tool's URL.
+pub const URL_BYTES_MAX: usize = 2_048;
+/// A tool's parameter schema.
+pub const SCHEMA_BYTES_MAX: usize = 64 << 10;
+
+/// One event of the log; what is larger is cut or referenced.
+pub const EVENT_BYTES_MAX: usize = 256 << 10;
+/// One batch of the log: half of the server's default payload, so that headers never matter.
+pub const BATCH_BYTES_MAX: usize = 512 << 10;
+/// One message on any stream.
+pub const STREAM_MESSAGE_BYTES_MAX: usize = (1 << 20) + (64 << 10);
+/// One tool result as journaled.
+pub const TOOL_RESULT_BYTES_MAX: usize = 1 << 20;
+/// Entries of one RecordStep.
+pub const JOURNAL_ENTRIES_MAX: usize = 128;
+/// Tool calls of one model step.
+pub const CALLS_PER_STEP_MAX: usize = 128;
+/// The reason in words of an end.
+pub const DETAIL_CHARS_MAX: usize = 4_096;
+
+/// Rows of a page when the caller does not say.
+pub const PAGE_SIZE_DEFAULT: u32 = 50;
+/// Rows of a page at most; larger wishes are coerced.
+pub const PAGE_SIZE_MAX: u32 = 1_000;
+
+/// Runs that one worker session may drive at once.
+pub const WORKER_CAPACITY_MAX: u32 = 10_000;
+
+/// Steps of one turn.
+pub const STEPS_DEFAULT: u32 = 30;
+/// Steps that an agent may ask for at most.
+pub const STEPS_MAX: u32 = 1_000;
+/// Tokens of a model's window when the agent does not say.
+pub const CONTEXT_TOKENS_DEFAULT: u64 = 128_000;
+/// The smallest window that can hold a prompt.
+pub const CONTEXT_TOKENS_MIN: u64 = 1_000;
+/// The longest silence of a model's stream.
+pub const MODEL_IDLE_DEFAULT: Duration = Duration::from_secs(120);
+/// The longest one tool call may take.
+pub const TOOL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(600);
+/// Tries of one model call before the run fails.
+pub const MODEL_TRIES_MAX: u32 = 3;
+
+/// Attempts in a row without a journaled step before the run fails.
+pub const BARREN_ATTEMPTS_MAX: u32 = 5;
+/// How long a run may wait for a person.
+pub const APPROVAL_WINDOW: Duration = Duration::from_secs(24 * 3600);
+/// How long idempotency keys are kept.
+pub const IDEMPOTENCY_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How long a run token is good; heartbeats renew it long before.
+pub const RUN_TOKEN_TTL: Duration = Duration::from_secs(3600);
+
+/// How often a stream with nothing to say shows that it lives.
+pub const ATTACH_KEEPALIVE: Duration = Duration::from_secs(15);
+
+/// The clockwork of leases. Durations in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Leases {
+    /// How long after a heartbeat a session is alive.
+    pub lease_ms: u64,
+    /// How often a worker heartbeats; a third of the lease, so that two may be lost.
+    pub heartbeat_ms: u64,
+    /// How often a replica looks for lost leases.
+    pub reaper_ms: u64,
+    /// How often a replica looks for READY runs that no wake-up told of.
+    pub poll_ms: u64,
+    /// How long a READY run may wait for a worker that can serve it before it fails.
+    pub no_worker_ms: u64,
+}
+
+impl Default for Leases {
+    fn default() -> Self {
+        Self { lease_ms: 15_000, heartbeat_ms: 5_000, reaper_ms: 1_000, poll_ms: 1_000, no_worker_ms: 24 * 3_600_000 }
+    }
+}
+
+impl Leases {
+    /// How long after a heartbeat a session is alive.
+    #[must_use]
+    pub const fn lease(&self) -> Duration {
+        Duration::from_millis(self.lease_ms)
+    }
+
+    /// How often a worker heartbeats.
+    #[must_use]
+    pub const fn heartbeat(&self) -> Duration {
+        Duration::from_millis(self.heartbeat_ms)
+    }
+
+    /// How often a replica looks for lost leases.
+    #[must_use]
+    pub const fn reaper(&self) -> Duration {
+        Duration::from_millis(self.reaper_ms)
+    }
+
+    /// How often a replica looks for runs that no wake-up told of.
+    #[must_use]
+    pub const fn poll(&self) -> Duration {
+        Duration::from_millis(self.poll_ms)
+    }
+}
+
+/// Bounds of queues and of what runs at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Queues {
+    /// Turns that wait on one thread.
+    pub queued_per_thread_max: u32,
+    /// Open runs of one user.
+    pub open_per_user_max: u32,
+    /// Open runs of one org.
+    pub open_per_org_max: u32,
+    /// Runs of one user that run at once.
+    pub running_per_user_max: u32,
+    /// Runs of one org that run at once.
+    pub running_per_org_max: u32,
+}
+
+impl Default for Queues {
+    fn default() -> Self {
+        Self {
+            queued_per_thread_max: 200,
+            open_per_user_max: 1_000,
+            open_per_org_max: 20_000,
+            running_per_user_max: 2,
+            running_per_org_max: 100,
+        }
+    }
+}

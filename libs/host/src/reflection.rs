@@ -1,0 +1,23 @@
+//! Server reflection, v1 and v1alpha (grpcurl of the common packages speaks only the older one).
+
+use tonic::service::Routes;
+
+/// Why reflection could not be built: a descriptor set does not decode.
+#[derive(Debug, thiserror::Error)]
+#[error("descriptor set refused by reflection")]
+pub struct Error(#[from] tonic_reflection::server::Error);
+
+/// `routes` with reflection over `descriptor_sets` (encoded `FileDescriptorSet`s), the health protocol and the error details.
+/// A file that is in several sets is served once, from the first.
+///
+/// # Errors
+///
+/// When a set does not decode.
+pub fn routes(routes: Routes, descriptor_sets: &[&[u8]]) -> Result<Routes, Error> {
+    let all = || {
+        let own = [crate::health::FILE_DESCRIPTOR_SET, tonic_types::pb::FILE_DESCRIPTOR_SET];
+        let builder = tonic_reflection::server::Builder::configure();
+        descriptor_sets.iter().copied().chain(own).fold(builder, |builder, set| builder.register_encoded_file_descriptor_set(set))
+    };
+    Ok(routes.add_service(all().build_v1()?).add_service(all().build_v1alpha()?))
+}
