@@ -12,6 +12,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         .build_transport(false)
         .codec_path("crate::codec::Codec")
+        .include_file("runmesh.rs")
         .compile_fds(descriptors)?;
     Ok(())
 }

@@ -1,0 +1,33 @@
+//! The descriptors of the API, for reflection, JSON and the gateway's table of methods.
+
+use prost_reflect::DescriptorPool;
+use std::sync::LazyLock;
+
+/// The encoded descriptor set of every package and its imports.
+pub const ENCODED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/runmesh.descriptors"));
+
+static POOL: LazyLock<Option<DescriptorPool>> = LazyLock::new(|| DescriptorPool::decode(ENCODED).ok());
+
+/// The descriptors, decoded once. Absent only if the build wrote a broken set, which a test rules out.
+#[must_use]
+pub fn pool() -> Option<&'static DescriptorPool> {
+    POOL.as_ref()
+}
+
+/// Full names of the services, `runmesh.run.v1.RunService`, in order.
+#[must_use]
+pub fn services() -> Vec<String> {
+    let pool = pool().into_iter();
+    let mut names: Vec<_> = pool.flat_map(DescriptorPool::services).map(|service| service.full_name().to_owned()).collect();
+    names.sort();
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_service_is_described() {
+        assert!(super::services().contains(&"runmesh.run.v1.RunService".to_owned()));
+        assert_eq!(super::services().len(), 8);
+    }
+}

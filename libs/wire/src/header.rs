@@ -1,0 +1,8 @@
+//! Names of the metadata that hops of the mesh use.
+
+/// The signed principal of the caller, minted by the gateway. Stripped from every call that comes from outside.
+pub const PRINCIPAL: &str = "x-runmesh-principal";
+/// The org that a person of several orgs means.
+pub const ORG: &str = "x-runmesh-org";
+/// The W3C trace context.
+pub const TRACEPARENT: &str = "traceparent";
