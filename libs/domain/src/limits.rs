@@ -69,8 +69,8 @@ pub const BARREN_ATTEMPTS_MAX: u32 = 5;
 pub const APPROVAL_WINDOW: Duration = Duration::from_secs(24 * 3600);
 /// How long idempotency keys are kept.
 pub const IDEMPOTENCY_KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
-/// How long a run token is good; heartbeats renew it long before.
-pub const RUN_TOKEN_TTL: Duration = Duration::from_secs(3600);
+/// How long a run token is good: longer than an attempt may take. What revokes it is the fence, at once.
+pub const RUN_TOKEN_TTL: Duration = Duration::from_secs(24 * 3600);
 
 /// How often a stream with nothing to say shows that it lives.
 pub const ATTACH_KEEPALIVE: Duration = Duration::from_secs(15);
@@ -93,7 +93,7 @@ pub struct Leases {
 
 impl Default for Leases {
     fn default() -> Self {
-        Self { lease_ms: 15_000, heartbeat_ms: 5_000, reaper_ms: 1_000, poll_ms: 1_000, no_worker_ms: 24 * 3_600_000 }
+        Self { lease_ms: 15_000, heartbeat_ms: 5_000, reaper_ms: 1_000, poll_ms: 5_000, no_worker_ms: 24 * 3_600_000 }
     }
 }
 

@@ -30,21 +30,12 @@ pub(crate) fn is_root() -> bool {
 /// The account for the database in `data`: `None` means as ourselves. Root runs an existing database as its owner.
 pub(crate) fn for_data(data: &Path) -> Result<Option<Account>, EngineError> {
     let own = rustix::process::geteuid().as_raw();
-    let owner = data.metadata().ok().map(|meta| Account {
-        uid: meta.uid(),
-        gid: meta.gid(),
-    });
+    let owner = data.metadata().ok().map(|meta| Account { uid: meta.uid(), gid: meta.gid() });
     match owner {
         _ if own != 0 && owner.is_none_or(|owner| owner.uid == own) => Ok(None),
-        Some(owner) if own != 0 => Err(EngineError::DataOwner {
-            path: data.to_owned(),
-            owner: owner.uid,
-        }),
+        Some(owner) if own != 0 => Err(EngineError::DataOwner { path: data.to_owned(), owner: owner.uid }),
         Some(owner) if owner.uid != 0 => Ok(Some(owner)),
-        _ => Ok(Some(Account {
-            uid: NOBODY,
-            gid: NOBODY,
-        })),
+        _ => Ok(Some(Account { uid: NOBODY, gid: NOBODY })),
     }
 }
 
@@ -61,9 +52,7 @@ pub(crate) fn check_folder(folder: &Path, account: Option<Account>) -> Result<()
     let Some(account) = account else {
         return Ok(());
     };
-    let real = folder
-        .canonicalize()
-        .map_err(EngineError::io("resolve", folder))?;
+    let real = folder.canonicalize().map_err(EngineError::io("resolve", folder))?;
     for ancestor in real.ancestors() {
         check(ancestor, folder, account, ENTER)?;
     }
@@ -86,19 +75,17 @@ fn check(closed: &Path, path: &Path, account: Account, wanted: u32) -> Result<()
     if permits(&meta, account, wanted) {
         return Ok(());
     }
-    Err(EngineError::NotReachable {
-        folder: closed.to_owned(),
-        path: path.to_owned(),
-        uid: account.uid,
-    })
+    Err(EngineError::NotReachable { folder: closed.to_owned(), path: path.to_owned(), uid: account.uid })
 }
 
 /// Access lists are not read: a folder opened only by one of them counts as closed.
 fn permits(meta: &Metadata, account: Account, wanted: u32) -> bool {
-    let shift = match () {
-        () if meta.uid() == account.uid => 6,
-        () if meta.gid() == account.gid => 3,
-        () => 0,
+    let shift = if meta.uid() == account.uid {
+        6
+    } else if meta.gid() == account.gid {
+        3
+    } else {
+        0
     };
     (meta.mode() >> shift) & wanted == wanted
 }
@@ -116,29 +103,16 @@ mod tests {
 
     #[test]
     fn a_closed_parent_is_named() {
-        let nobody = Some(Account {
-            uid: NOBODY,
-            gid: NOBODY,
-        });
-        let closed = tempfile::Builder::new()
-            .permissions(Permissions::from_mode(0o700))
-            .tempdir()
-            .unwrap();
+        let nobody = Some(Account { uid: NOBODY, gid: NOBODY });
+        let closed = tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir().unwrap();
         let inner = closed.path().join("data");
         fs::create_dir(&inner).unwrap();
         fs::set_permissions(&inner, Permissions::from_mode(0o755)).unwrap();
 
         let error = check_folder(&inner, nobody).unwrap_err();
         let real = closed.path().canonicalize().unwrap();
-        assert!(
-            matches!(&error, EngineError::NotReachable { folder, .. } if *folder == real),
-            "{error}"
-        );
-        assert!(
-            error
-                .hint()
-                .contains(&format!("chmod o+x {}", real.display()))
-        );
+        assert!(matches!(&error, EngineError::NotReachable { folder, .. } if *folder == real), "{error}");
+        assert!(error.hint().contains(&format!("chmod o+x {}", real.display())));
 
         fs::set_permissions(closed.path(), Permissions::from_mode(0o711)).unwrap();
         check_folder(&inner, nobody).unwrap();

@@ -42,46 +42,25 @@ impl Engines {
     /// # Errors
     /// [`EngineError::DataInUse`] when another process holds the folder; otherwise whatever kept an engine from coming
     /// up. Nothing is left running.
-    pub async fn start(
-        options: EngineOptions,
-        progress: &dyn Progress,
-    ) -> Result<Self, EngineError> {
-        let EngineOptions {
-            data_dir,
-            cache_dir,
-            postgres_url,
-            nats_url,
-            durability,
-        } = options;
+    pub async fn start(options: EngineOptions, progress: &dyn Progress) -> Result<Self, EngineError> {
+        let EngineOptions { data_dir, cache_dir, postgres_url, nats_url, durability } = options;
         let home = Home::open(&data_dir)?;
-        let server = ServerOptions {
-            data_dir,
-            cache_dir,
-            durability,
-        };
+        let server = ServerOptions { data_dir, cache_dir, durability };
         let postgres = async {
             match postgres_url {
                 Some(url) => Ok(Source::Given(url)),
-                None => PostgresServer::start_in(Arc::clone(&home), &server, progress)
-                    .await
-                    .map(Source::Started),
+                None => PostgresServer::start_in(Arc::clone(&home), &server, progress).await.map(Source::Started),
             }
         };
         let nats = async {
             match nats_url {
                 Some(url) => Ok(Source::Given(url)),
-                None => NatsServer::start_in(Arc::clone(&home), &server, progress)
-                    .await
-                    .map(Source::Started),
+                None => NatsServer::start_in(Arc::clone(&home), &server, progress).await.map(Source::Started),
             }
         };
         // Both to their end: dropping a half-done start would leave its engine to the keeper.
         match tokio::join!(postgres, nats) {
-            (Ok(postgres), Ok(nats)) => Ok(Self {
-                postgres,
-                nats,
-                home,
-            }),
+            (Ok(postgres), Ok(nats)) => Ok(Self { postgres, nats, home }),
             (Err(error), other) => {
                 clean_up(&home, async { other.ok()?.server()?.stop().await.err() }).await;
                 Err(error)

@@ -140,16 +140,9 @@ pub enum EngineError {
 }
 
 impl EngineError {
-    pub(crate) fn io(
-        action: &'static str,
-        path: impl Into<PathBuf>,
-    ) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
-        move |source| Self::Io {
-            action,
-            path,
-            source,
-        }
+        move |source| Self::Io { action, path, source }
     }
 
     /// What the person at the keyboard can do next: a lowercase phrase without a full stop.
@@ -157,10 +150,7 @@ impl EngineError {
     pub fn hint(&self) -> String {
         match self {
             Self::DataInUse { path } => {
-                format!(
-                    "stop the runmesh that uses {}, or choose another data folder",
-                    path.display()
-                )
+                format!("stop the runmesh that uses {}, or choose another data folder", path.display())
             }
             Self::NotFound { engine, .. } => how_to_install(*engine).to_owned(),
             Self::NamedUnusable { variable, .. } => {
@@ -180,22 +170,14 @@ impl EngineError {
             Self::Exited { log, .. } | Self::NotReady { log, .. } => {
                 format!("read {}", log.display())
             }
-            Self::Refused {
-                engine: Engine::Postgres,
-                ..
-            } => {
+            Self::Refused { engine: Engine::Postgres, .. } => {
                 "the data folder may hold a foreign database: choose another data folder".to_owned()
             }
-            Self::Refused {
-                engine: Engine::Nats,
-                ..
-            } => how_to_install(Engine::Nats).to_owned(),
+            Self::Refused { engine: Engine::Nats, .. } => how_to_install(Engine::Nats).to_owned(),
             Self::Command { program, .. } => {
                 format!("run {program} by hand to see all of its output")
             }
-            Self::Timeout { .. } => {
-                "try again when the machine or the network is less busy".to_owned()
-            }
+            Self::Timeout { .. } => "try again when the machine or the network is less busy".to_owned(),
             Self::Io { path, .. } => {
                 format!("check permissions and free space at {}", path.display())
             }

@@ -15,29 +15,24 @@ pub(crate) fn data_mode() -> u32 {
 
 /// Creates `path` and its missing parents, each with `mode` whatever the umask, and returns it as an absolute path.
 pub(crate) fn create(path: &Path, mode: u32) -> Result<PathBuf, EngineError> {
-    let missing: Vec<&Path> = path
-        .ancestors()
-        .take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists())
-        .collect();
+    let missing: Vec<&Path> = path.ancestors().take_while(|folder| !folder.as_os_str().is_empty() && !folder.exists()).collect();
     for folder in missing.into_iter().rev() {
         match fs::create_dir(folder) {
-            Ok(()) => fs::set_permissions(folder, Permissions::from_mode(mode))
-                .map_err(EngineError::io("set mode of", folder))?,
+            Ok(()) => {
+                fs::set_permissions(folder, Permissions::from_mode(mode)).map_err(EngineError::io("set mode of", folder))?
+            }
             // Another process was faster; the folder is its.
             Err(_) if folder.is_dir() => {}
             Err(source) => return Err(EngineError::io("create folder", folder)(source)),
         }
     }
-    path.canonicalize()
-        .map_err(EngineError::io("resolve", path))
+    path.canonicalize().map_err(EngineError::io("resolve", path))
 }
 
 /// Removes a folder with all it holds; a missing one is fine.
 pub(crate) fn remove(path: &Path) -> Result<(), EngineError> {
     match fs::remove_dir_all(path) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-            Err(EngineError::io("remove", path)(source))
-        }
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(EngineError::io("remove", path)(source)),
         _ => Ok(()),
     }
 }
@@ -45,9 +40,7 @@ pub(crate) fn remove(path: &Path) -> Result<(), EngineError> {
 /// Removes a file; a missing one is fine.
 pub(crate) fn remove_file(path: &Path) -> Result<(), EngineError> {
     match fs::remove_file(path) {
-        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-            Err(EngineError::io("remove", path)(source))
-        }
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(EngineError::io("remove", path)(source)),
         _ => Ok(()),
     }
 }
@@ -56,10 +49,7 @@ pub(crate) fn remove_file(path: &Path) -> Result<(), EngineError> {
 pub(crate) fn find_file(root: &Path, name: &str) -> Option<PathBuf> {
     let mut found = Vec::new();
     collect(root, name, PACKAGE_DEPTH_MAX, &mut found);
-    found
-        .into_iter()
-        .max_by_key(|(size, _)| *size)
-        .map(|(_, path)| path)
+    found.into_iter().max_by_key(|(size, _)| *size).map(|(_, path)| path)
 }
 
 fn collect(folder: &Path, name: &str, depth: usize, found: &mut Vec<(u64, PathBuf)>) {
@@ -70,9 +60,7 @@ fn collect(folder: &Path, name: &str, depth: usize, found: &mut Vec<(u64, PathBu
         let path = entry.path();
         match entry.metadata() {
             Ok(meta) if meta.is_dir() => collect(&path, name, depth, found),
-            Ok(meta) if meta.is_file() && entry.file_name() == name => {
-                found.push((meta.len(), path))
-            }
+            Ok(meta) if meta.is_file() && entry.file_name() == name => found.push((meta.len(), path)),
             _ => {}
         }
     }
@@ -91,10 +79,7 @@ mod tests {
         let before = base.path().metadata().unwrap().mode();
         let path = create(&base.path().join("a/b"), 0o711).unwrap();
         assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o711);
-        assert_eq!(
-            base.path().join("a").metadata().unwrap().mode() & 0o777,
-            0o711
-        );
+        assert_eq!(base.path().join("a").metadata().unwrap().mode() & 0o777, 0o711);
         assert_eq!(base.path().metadata().unwrap().mode(), before);
         create(&path, 0o700).unwrap();
         assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o711);
@@ -107,15 +92,8 @@ mod tests {
         let base = tempfile::tempdir().unwrap();
         fs::create_dir_all(base.path().join("pkg/inner")).unwrap();
         fs::write(base.path().join("tool"), "launcher").unwrap();
-        fs::write(
-            base.path().join("pkg/inner/tool"),
-            "a binary, which is larger",
-        )
-        .unwrap();
-        assert_eq!(
-            find_file(base.path(), "tool"),
-            Some(base.path().join("pkg/inner/tool"))
-        );
+        fs::write(base.path().join("pkg/inner/tool"), "a binary, which is larger").unwrap();
+        assert_eq!(find_file(base.path(), "tool"), Some(base.path().join("pkg/inner/tool")));
         assert_eq!(find_file(base.path(), "other"), None);
     }
 }

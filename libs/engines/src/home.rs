@@ -31,15 +31,9 @@ impl Home {
             }
         };
         let lock = FileLock::try_take(&folder.join("lock"))?;
-        let lock = lock.ok_or_else(|| EngineError::DataInUse {
-            path: folder.clone(),
-        })?;
+        let lock = lock.ok_or_else(|| EngineError::DataInUse { path: folder.clone() })?;
         let keeper = Keeper::start(remove.as_deref())?;
-        Ok(Arc::new(Self {
-            folder,
-            keeper,
-            _lock: lock,
-        }))
+        Ok(Arc::new(Self { folder, keeper, _lock: lock }))
     }
 
     /// Absolute, without links.
@@ -61,6 +55,5 @@ fn ephemeral() -> Result<PathBuf, EngineError> {
         .map_err(EngineError::io("create folder in", &parent))?;
     // Kept here, because the keeper removes it: also when this process is killed.
     let path = made.keep();
-    path.canonicalize()
-        .map_err(EngineError::io("resolve", path))
+    path.canonicalize().map_err(EngineError::io("resolve", path))
 }

@@ -47,13 +47,8 @@ impl Keeper {
             .process_group(0)
             .spawn()
             .map_err(EngineError::io("start keeper", SHELL))?;
-        let pipe = child
-            .stdin
-            .take()
-            .map(|stdin| File::from(OwnedFd::from(stdin)));
-        Ok(Self {
-            state: Mutex::new(State { pipe, child }),
-        })
+        let pipe = child.stdin.take().map(|stdin| File::from(OwnedFd::from(stdin)));
+        Ok(Self { state: Mutex::new(State { pipe, child }) })
     }
 
     /// From now on this engine is stopped with `signal` when this process is gone.
@@ -71,28 +66,17 @@ impl Keeper {
     /// Lets the keeper do its work now and waits until it is done.
     pub(crate) async fn close(&self) -> Result<(), EngineError> {
         self.with(|state| state.pipe = None);
-        let ended = || {
-            self.with(|state| state.child.try_wait())
-                .map_err(EngineError::io("wait for", SHELL))
-        };
+        let ended = || self.with(|state| state.child.try_wait()).map_err(EngineError::io("wait for", SHELL));
         match process::poll(KEEPER_LIMIT, || ended().transpose()).await {
             Some(result) => result.map(drop),
-            None => Err(EngineError::Timeout {
-                what: "keeper".to_owned(),
-                limit: KEEPER_LIMIT,
-            }),
+            None => Err(EngineError::Timeout { what: "keeper".to_owned(), limit: KEEPER_LIMIT }),
         }
     }
 
     fn tell(&self, line: &str) -> Result<(), EngineError> {
         // A line is far smaller than the pipe's buffer, so this does not block.
-        self.with(|state| {
-            state
-                .pipe
-                .as_mut()
-                .map_or(Ok(()), |pipe| pipe.write_all(line.as_bytes()))
-        })
-        .map_err(EngineError::io("tell keeper", SHELL))
+        self.with(|state| state.pipe.as_mut().map_or(Ok(()), |pipe| pipe.write_all(line.as_bytes())))
+            .map_err(EngineError::io("tell keeper", SHELL))
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
@@ -113,16 +97,15 @@ impl Drop for Keeper {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 mod tests {
-    use std::process::{Child, Command};
+    use std::process::{Child, Command, Stdio};
 
     use super::Keeper;
     use crate::process::StopSignal;
 
     fn sleeper(script: &str) -> Child {
-        Command::new("/bin/sh")
-            .args(["-c", script])
-            .spawn()
-            .unwrap()
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script]).stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().unwrap()
     }
 
     #[tokio::test]

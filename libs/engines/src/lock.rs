@@ -19,12 +19,8 @@ pub(crate) struct FileLock {
 impl FileLock {
     /// `None` when somebody else (or another part of this process) holds the lock.
     pub(crate) fn try_take(path: &Path) -> Result<Option<Self>, EngineError> {
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path)
-            .map_err(EngineError::io("open lock", path))?;
+        let file =
+            OpenOptions::new().create(true).truncate(false).write(true).open(path).map_err(EngineError::io("open lock", path))?;
         match file.try_lock() {
             Ok(()) => Ok(Some(Self { _file: file })),
             Err(TryLockError::WouldBlock) => Ok(None),
@@ -40,10 +36,7 @@ impl FileLock {
                 return Ok(lock);
             }
             if Instant::now() >= deadline {
-                return Err(EngineError::Timeout {
-                    what: format!("lock {}", path.display()),
-                    limit,
-                });
+                return Err(EngineError::Timeout { what: format!("lock {}", path.display()), limit });
             }
             sleep(POLL).await;
         }
@@ -64,11 +57,7 @@ mod tests {
         let held = FileLock::try_take(&path).unwrap();
         assert!(held.is_some());
         assert!(FileLock::try_take(&path).unwrap().is_none());
-        assert!(
-            FileLock::take(&path, Duration::from_millis(50))
-                .await
-                .is_err()
-        );
+        assert!(FileLock::take(&path, Duration::from_millis(50)).await.is_err());
         drop(held);
         assert!(FileLock::try_take(&path).unwrap().is_some());
     }

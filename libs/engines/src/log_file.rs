@@ -34,11 +34,8 @@ impl LogFile {
             let aside = self.path.with_extension("log.1");
             fs::rename(&self.path, &aside).map_err(EngineError::io("set aside", &self.path))?;
         }
-        let file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&self.path)
-            .map_err(EngineError::io("open log", &self.path))?;
+        let file =
+            OpenOptions::new().create(true).append(true).open(&self.path).map_err(EngineError::io("open log", &self.path))?;
         Ok((file, self.len()))
     }
 
@@ -50,11 +47,7 @@ impl LogFile {
             file.seek(SeekFrom::Start(start))?;
             file.take(TAIL_BYTES_MAX).read_to_end(&mut text)
         });
-        if read.is_ok() {
-            command::tail(&text)
-        } else {
-            String::new()
-        }
+        if read.is_ok() { command::tail(&text) } else { String::new() }
     }
 
     fn len(&self) -> u64 {
@@ -86,10 +79,7 @@ mod tests {
     fn a_grown_log_is_set_aside() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.log");
-        fs::File::create(&path)
-            .unwrap()
-            .set_len(LOG_BYTES_MAX + 1)
-            .unwrap();
+        fs::File::create(&path).unwrap().set_len(LOG_BYTES_MAX + 1).unwrap();
         let (_, from) = LogFile::new(path).begin().unwrap();
         assert_eq!(from, 0);
         assert!(folder.path().join("x.log.1").exists());

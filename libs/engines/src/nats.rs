@@ -40,18 +40,11 @@ impl NatsServer {
     ///
     /// # Errors
     /// No usable engine, a folder in use, or a server that does not come up.
-    pub async fn start(
-        options: &ServerOptions,
-        progress: &dyn Progress,
-    ) -> Result<Self, EngineError> {
+    pub async fn start(options: &ServerOptions, progress: &dyn Progress) -> Result<Self, EngineError> {
         Self::start_in(Home::open(&options.data_dir)?, options, progress).await
     }
 
-    pub(crate) async fn start_in(
-        home: Arc<Home>,
-        options: &ServerOptions,
-        progress: &dyn Progress,
-    ) -> Result<Self, EngineError> {
+    pub(crate) async fn start_in(home: Arc<Home>, options: &ServerOptions, progress: &dyn Progress) -> Result<Self, EngineError> {
         let binary = find::ensure(&options.cache_dir, progress).await?;
         progress.step("starting nats");
         let store_dir = folder::create(&home.folder().join("nats"), folder::data_mode())?;
@@ -127,13 +120,9 @@ impl Daemon for NatsDaemon {
     const READY_LIMIT: Duration = NATS_READY;
 
     async fn recover(&self) -> Result<(), EngineError> {
-        let pid = fs::read_to_string(&self.pid_file)
-            .ok()
-            .and_then(|text| text.trim().parse().ok());
+        let pid = fs::read_to_string(&self.pid_file).ok().and_then(|text| text.trim().parse().ok());
         match pid {
-            Some(pid) => {
-                process::stop_orphan(pid, &self.config.to_string_lossy(), Self::STOP).await
-            }
+            Some(pid) => process::stop_orphan(pid, &self.config.to_string_lossy(), Self::STOP).await,
             None => Ok(()),
         }
     }
@@ -157,10 +146,7 @@ impl Daemon for NatsDaemon {
             Some(version) if version >= MINIMUM && info.jetstream => Probe::Ready,
             _ => Probe::Failed(EngineError::Refused {
                 engine: Engine::Nats,
-                reason: format!(
-                    "version {} with jetstream {}, need {MINIMUM} with it",
-                    info.version, info.jetstream
-                ),
+                reason: format!("version {} with jetstream {}, need {MINIMUM} with it", info.version, info.jetstream),
             }),
         }
     }

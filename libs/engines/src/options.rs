@@ -46,13 +46,7 @@ impl EngineOptions {
     /// Both engines started on `data_dir`, with the defaults for everything else.
     #[must_use]
     pub fn new(data_dir: DataDir) -> Self {
-        Self {
-            data_dir,
-            cache_dir: default_cache_dir(),
-            postgres_url: None,
-            nats_url: None,
-            durability: Durability::default(),
-        }
+        Self { data_dir, cache_dir: default_cache_dir(), postgres_url: None, nats_url: None, durability: Durability::default() }
     }
 }
 
@@ -71,11 +65,7 @@ impl ServerOptions {
     /// The defaults on `data_dir`.
     #[must_use]
     pub fn new(data_dir: DataDir) -> Self {
-        Self {
-            data_dir,
-            cache_dir: default_cache_dir(),
-            durability: Durability::default(),
-        }
+        Self { data_dir, cache_dir: default_cache_dir(), durability: Durability::default() }
     }
 }
 
@@ -83,11 +73,7 @@ impl ServerOptions {
 /// closed to the unprivileged user that then runs Postgres.
 #[must_use]
 pub fn default_cache_dir() -> PathBuf {
-    let folder = |name| {
-        env::var_os(name)
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
-    };
+    let folder = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     cache_dir_of(folder("XDG_CACHE_HOME"), folder("HOME"), account::is_root())
 }
 
@@ -108,22 +94,10 @@ mod tests {
 
     #[test]
     fn cache_folder_follows_the_environment() {
-        let (xdg, home) = (
-            || Some(PathBuf::from("/x")),
-            || Some(PathBuf::from("/home/ann")),
-        );
-        assert_eq!(
-            cache_dir_of(xdg(), home(), true),
-            PathBuf::from("/x/runmesh")
-        );
-        assert_eq!(
-            cache_dir_of(None, home(), false),
-            PathBuf::from("/home/ann/.cache/runmesh")
-        );
-        assert_eq!(
-            cache_dir_of(None, home(), true),
-            PathBuf::from("/var/cache/runmesh")
-        );
+        let (xdg, home) = (|| Some(PathBuf::from("/x")), || Some(PathBuf::from("/home/ann")));
+        assert_eq!(cache_dir_of(xdg(), home(), true), PathBuf::from("/x/runmesh"));
+        assert_eq!(cache_dir_of(None, home(), false), PathBuf::from("/home/ann/.cache/runmesh"));
+        assert_eq!(cache_dir_of(None, home(), true), PathBuf::from("/var/cache/runmesh"));
         assert!(cache_dir_of(None, None, false).is_absolute());
     }
 }

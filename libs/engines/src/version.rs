@@ -35,9 +35,7 @@ impl fmt::Display for Version {
 }
 
 fn leading_number(text: &str) -> Option<u32> {
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     text[..digits].parse().ok()
 }
 
@@ -48,10 +46,7 @@ mod tests {
     #[test]
     fn reads_what_the_engines_print() {
         let cases = [
-            (
-                "postgres (PostgreSQL) 15.10 (Debian 15.10-0+deb12u1)",
-                Some(Version::new(15, 10)),
-            ),
+            ("postgres (PostgreSQL) 15.10 (Debian 15.10-0+deb12u1)", Some(Version::new(15, 10))),
             ("postgres (PostgreSQL) 18beta1", Some(Version::new(18, 0))),
             ("nats-server: v2.15.1", Some(Version::new(2, 15))),
             ("2.9.10", Some(Version::new(2, 9))),

@@ -49,14 +49,21 @@ pub fn load<T: DeserializeOwned>(service: &str, file: Option<&Path>) -> Result<T
 /// # Errors
 ///
 /// As [`load`].
-pub fn load_from<T: DeserializeOwned>(service: &str, file: Option<&Path>, environment: Option<HashMap<String, String>>) -> Result<T, ConfigError> {
+pub fn load_from<T: DeserializeOwned>(
+    service: &str,
+    file: Option<&Path>,
+    environment: Option<HashMap<String, String>>,
+) -> Result<T, ConfigError> {
     let refused = |error: config::ConfigError| ConfigError::Value { service: service.to_owned(), cause: error.to_string() };
     let mut section = config::Config::builder();
     if let Some(path) = file {
         section = section.add_source(read_section(service, path)?);
     }
     let prefix = format!("{ENV_PREFIX}_{}", service.replace('-', "_").to_uppercase());
-    let environment = config::Environment::with_prefix(&prefix).prefix_separator("__").separator("__").source(environment.map(|all| all.into_iter().collect()));
+    let environment = config::Environment::with_prefix(&prefix)
+        .prefix_separator("__")
+        .separator("__")
+        .source(environment.map(|all| all.into_iter().collect()));
     section.add_source(environment).build().and_then(config::Config::try_deserialize).map_err(refused)
 }
 

@@ -100,7 +100,13 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_back_and_never_longer_than_eight_digits() {
-        for time in [Duration::ZERO, Duration::from_micros(1), Duration::from_secs(99), Duration::from_secs(86_400), Duration::from_secs(400_000)] {
+        for time in [
+            Duration::ZERO,
+            Duration::from_micros(1),
+            Duration::from_secs(99),
+            Duration::from_secs(86_400),
+            Duration::from_secs(400_000),
+        ] {
             let header = to_header(time);
             let text = header.to_str().unwrap_or_default();
             assert!(text.len() <= 9, "{text}");

@@ -59,7 +59,11 @@ impl IdentityVerifier {
     /// With a local key.
     #[must_use]
     pub fn local(key: &MeshKey, issuer: &str, audience: &str) -> Self {
-        Self { keys: Keys::Local(DecodingKey::from_secret(key.expose())), issuer: issuer.to_owned(), audience: audience.to_owned() }
+        Self {
+            keys: Keys::Local(DecodingKey::from_secret(key.expose())),
+            issuer: issuer.to_owned(),
+            audience: audience.to_owned(),
+        }
     }
 
     /// With the published keys of a JWKS document. Symmetric keys and keys without `kid` or `alg` are passed over.

@@ -32,7 +32,10 @@ pub struct Lifecycle {
 struct Inner {
     soft: CancellationToken,
     hard: CancellationToken,
+    /// What a drain waits for.
     tasks: TaskTracker,
+    /// What it lets run until the hard token.
+    aside: TaskTracker,
     parent: Option<Lifecycle>,
     fault: Arc<fault::Slot>,
 }
@@ -59,8 +62,8 @@ impl Lifecycle {
     }
 
     fn build(soft: CancellationToken, hard: CancellationToken, parent: Option<Self>, fault: Arc<fault::Slot>) -> Self {
-        let tasks = TaskTracker::new();
-        Self { inner: Arc::new(Inner { soft, hard, tasks, parent, fault }) }
+        let (tasks, aside) = (TaskTracker::new(), TaskTracker::new());
+        Self { inner: Arc::new(Inner { soft, hard, tasks, aside, parent, fault }) }
     }
 
     /// Cancelled when no new work may start.
@@ -90,14 +93,17 @@ impl Lifecycle {
     /// grace; the result says whether all of them ended by themselves.
     pub async fn drain(&self, grace: Duration) -> bool {
         self.inner.soft.cancel();
-        self.inner.tasks.close();
-        let willing = tokio::time::timeout(grace, self.inner.tasks.wait()).await.is_ok();
-        self.inner.hard.cancel();
+        let Inner { tasks, aside, hard, .. } = &*self.inner;
+        tasks.close();
+        aside.close();
+        let willing = tokio::time::timeout(grace, tasks.wait()).await.is_ok();
         if !willing {
-            tracing::warn!(grace_ms = grace.as_millis(), left = self.inner.tasks.len(), "grace is over, stopping what is left");
-            if tokio::time::timeout(LETTING_GO, self.inner.tasks.wait()).await.is_err() {
-                tracing::error!(left = self.inner.tasks.len(), "tasks ignored the hard stop");
-            }
+            tracing::warn!(grace_ms = grace.as_millis(), left = tasks.len(), "grace is over, stopping what is left");
+        }
+        hard.cancel();
+        let all = async { tokio::join!(tasks.wait(), aside.wait()) };
+        if tokio::time::timeout(LETTING_GO, all).await.is_err() {
+            tracing::error!(left = tasks.len() + aside.len(), "tasks ignored the hard stop");
         }
         willing
     }

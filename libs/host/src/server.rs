@@ -7,6 +7,7 @@ mod config;
 mod connection;
 mod deadline;
 mod guard;
+pub(crate) mod http2;
 mod normalise;
 mod panic;
 mod request_id;

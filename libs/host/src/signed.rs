@@ -121,7 +121,8 @@ impl Verifier {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(TokenError::Invalid);
         }
-        let data = jsonwebtoken::decode::<Verifying<T>>(token, &self.key, &self.validation).map_err(|e| TokenError::from_jwt(&e))?;
+        let data =
+            jsonwebtoken::decode::<Verifying<T>>(token, &self.key, &self.validation).map_err(|e| TokenError::from_jwt(&e))?;
         if data.header.typ.as_deref() != Some(self.typ.as_str()) {
             return Err(TokenError::Invalid);
         }

@@ -7,6 +7,7 @@
 pub mod channel;
 pub mod codec;
 pub mod convert;
+pub mod deadline;
 pub mod descriptors;
 pub mod header;
 pub mod json;

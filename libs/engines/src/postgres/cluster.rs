@@ -30,10 +30,7 @@ impl Tools {
     pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.bin.join(program));
         // The other user may be locked out of our working folder, and messages are searched for English phrases.
-        command
-            .current_dir("/")
-            .env("LC_ALL", "C")
-            .env_remove("PGDATA");
+        command.current_dir("/").env("LC_ALL", "C").env_remove("PGDATA");
         account::assume(&mut command, self.account);
         command
     }
@@ -59,26 +56,11 @@ pub(crate) async fn create(tools: &Tools, data: &Path) -> Result<(), EngineError
         chown(&fresh, Some(uid), Some(gid)).map_err(EngineError::io("change owner of", &fresh))?;
     }
     let mut initdb = tools.command("initdb");
-    initdb.args([
-        "--username",
-        USER,
-        "--auth",
-        "trust",
-        "--encoding",
-        "UTF8",
-        "--no-locale",
-        "--no-sync",
-        "-D",
-    ]);
+    initdb.args(["--username", USER, "--auth", "trust", "--encoding", "UTF8", "--no-locale", "--no-sync", "-D"]);
     initdb.arg(&fresh);
     command::run(initdb, "", INITDB_LIMIT).await?;
     let mut single = tools.command("postgres");
     single.args(["--single", "-D"]).arg(&fresh).arg(USER);
-    command::run(
-        single,
-        &format!("CREATE DATABASE {DATABASE};\n"),
-        INITDB_LIMIT,
-    )
-    .await?;
+    command::run(single, &format!("CREATE DATABASE {DATABASE};\n"), INITDB_LIMIT).await?;
     fs::rename(&fresh, data).map_err(EngineError::io("move to", data))
 }

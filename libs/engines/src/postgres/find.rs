@@ -25,19 +25,11 @@ use crate::{
 const MINIMUM: Version = Version::new(15, 0);
 const VARIABLE: &str = "RUNMESH_POSTGRES_BIN";
 /// The folder name carries the oldest version asked for: raising it installs anew.
-const PACKAGE: Package = Package {
-    name: "pgserver-0.1.4",
-    requirement: "pgserver>=0.1.4,<1",
-    binary: "initdb",
-};
+const PACKAGE: Package = Package { name: "pgserver-0.1.4", requirement: "pgserver>=0.1.4,<1", binary: "initdb" };
 
 /// Where distributions put each major version: parent folder, and how the names of its versions begin.
-const VERSIONED: [(&str, &str); 4] = [
-    ("/usr/lib/postgresql", ""),
-    ("/opt/homebrew/opt", "postgresql"),
-    ("/usr/local/opt", "postgresql"),
-    ("/usr", "pgsql-"),
-];
+const VERSIONED: [(&str, &str); 4] =
+    [("/usr/lib/postgresql", ""), ("/opt/homebrew/opt", "postgresql"), ("/usr/local/opt", "postgresql"), ("/usr", "pgsql-")];
 
 /// A folder with `initdb` and `postgres` that `account` can run. With existing `data` of some major version, one of that version.
 pub(crate) async fn ensure(
@@ -47,29 +39,18 @@ pub(crate) async fn ensure(
     progress: &dyn Progress,
 ) -> Result<PathBuf, EngineError> {
     if let Some(named) = env::var_os(VARIABLE).filter(|value| !value.is_empty()) {
-        let unusable = |reason| EngineError::NamedUnusable {
-            engine: Engine::Postgres,
-            variable: VARIABLE,
-            reason,
-        };
+        let unusable = |reason| EngineError::NamedUnusable { engine: Engine::Postgres, variable: VARIABLE, reason };
         let found = check(Path::new(&named), account).await.map_err(unusable)?;
         return choose(vec![found], data);
     }
-    let mut search = Search {
-        account,
-        usable: Vec::new(),
-        tried: Vec::new(),
-    };
+    let mut search = Search { account, usable: Vec::new(), tried: Vec::new() };
     search.all(on_this_machine(env::var_os("PATH"))).await;
     search.all(cached(cache_dir)).await;
     if search.usable.is_empty() {
         search.install(cache_dir, progress).await?;
     }
     if search.usable.is_empty() {
-        return Err(EngineError::NotFound {
-            engine: Engine::Postgres,
-            tried: search.tried,
-        });
+        return Err(EngineError::NotFound { engine: Engine::Postgres, tried: search.tried });
     }
     choose(search.usable, data)
 }
@@ -97,11 +78,7 @@ impl Search {
         }
     }
 
-    async fn install(
-        &mut self,
-        cache_dir: &Path,
-        progress: &dyn Progress,
-    ) -> Result<(), EngineError> {
+    async fn install(&mut self, cache_dir: &Path, progress: &dyn Progress) -> Result<(), EngineError> {
         let cache_dir = folder::create(cache_dir, CACHE_MODE)?;
         if apt::is_possible() {
             match apt::install(&cache_dir, progress).await {
@@ -122,33 +99,20 @@ impl Search {
 /// The first one; with existing data, the first of the same major version.
 fn choose(usable: Vec<Found>, data: Option<(&Path, u32)>) -> Result<PathBuf, EngineError> {
     let first = usable.first().map_or(0, |found| found.version.major);
-    let mut fitting = usable
-        .into_iter()
-        .filter(|found| data.is_none_or(|(_, major)| found.version.major == major));
+    let mut fitting = usable.into_iter().filter(|found| data.is_none_or(|(_, major)| found.version.major == major));
     match (fitting.next(), data) {
         (Some(found), _) => Ok(found.bin),
-        (None, Some((path, data))) => Err(EngineError::DataVersion {
-            path: path.to_owned(),
-            data,
-            found: first,
-        }),
-        (None, None) => Err(EngineError::NotFound {
-            engine: Engine::Postgres,
-            tried: Vec::new(),
-        }),
+        (None, Some((path, data))) => Err(EngineError::DataVersion { path: path.to_owned(), data, found: first }),
+        (None, None) => Err(EngineError::NotFound { engine: Engine::Postgres, tried: Vec::new() }),
     }
 }
 
 /// The folders worth a look, in the order of preference.
 fn on_this_machine(path: Option<OsString>) -> Vec<PathBuf> {
     let path = path.unwrap_or_default();
-    let versioned = VERSIONED
-        .iter()
-        .flat_map(|(parent, prefix)| newest_first(Path::new(parent), prefix));
+    let versioned = VERSIONED.iter().flat_map(|(parent, prefix)| newest_first(Path::new(parent), prefix));
     let folders = env::split_paths(&path).chain(versioned);
-    folders
-        .filter(|folder| folder.join("initdb").is_file())
-        .collect()
+    folders.filter(|folder| folder.join("initdb").is_file()).collect()
 }
 
 fn newest_first(parent: &Path, prefix: &str) -> Vec<PathBuf> {
@@ -168,21 +132,14 @@ fn newest_first(parent: &Path, prefix: &str) -> Vec<PathBuf> {
 
 fn cached(cache_dir: &Path) -> Vec<PathBuf> {
     let initdb = PACKAGE.installed(cache_dir);
-    initdb
-        .as_deref()
-        .and_then(Path::parent)
-        .map(Path::to_owned)
-        .into_iter()
-        .collect()
+    initdb.as_deref().and_then(Path::parent).map(Path::to_owned).into_iter().collect()
 }
 
 /// Answers the real folder behind `folder`, or why it cannot be used.
 async fn check(folder: &Path, account: Option<Account>) -> Result<Found, String> {
     // Programs are often links from a folder on PATH; `initdb` looks for `postgres` beside its real self.
     let initdb = folder.join("initdb");
-    let initdb = initdb
-        .canonicalize()
-        .map_err(|error| format!("{}: {error}", initdb.display()))?;
+    let initdb = initdb.canonicalize().map_err(|error| format!("{}: {error}", initdb.display()))?;
     let bin = initdb.parent().unwrap_or(folder).to_owned();
     let postgres = bin.join("postgres");
     for binary in [&initdb, &postgres] {
@@ -190,15 +147,10 @@ async fn check(folder: &Path, account: Option<Account>) -> Result<Found, String>
     }
     let mut version = Command::new(&postgres);
     version.arg("--version");
-    let printed = command::run(version, "", VERSION_LIMIT)
-        .await
-        .map_err(|error| error.to_string())?;
+    let printed = command::run(version, "", VERSION_LIMIT).await.map_err(|error| error.to_string())?;
     match Version::find(&printed) {
         Some(version) if version >= MINIMUM => Ok(Found { bin, version }),
-        Some(version) => Err(format!(
-            "{} is version {version}, need {MINIMUM}",
-            postgres.display()
-        )),
+        Some(version) => Err(format!("{} is version {version}, need {MINIMUM}", postgres.display())),
         None => Err(format!("{} does not tell its version", postgres.display())),
     }
 }
@@ -218,11 +170,7 @@ mod tests {
     fn fake(bin: &Path, version: &str) {
         fs::create_dir_all(bin).unwrap();
         for name in ["initdb", "postgres"] {
-            fs::write(
-                bin.join(name),
-                format!("#!/bin/sh\necho 'postgres (PostgreSQL) {version}'\n"),
-            )
-            .unwrap();
+            fs::write(bin.join(name), format!("#!/bin/sh\necho 'postgres (PostgreSQL) {version}'\n")).unwrap();
             fs::set_permissions(bin.join(name), fs::Permissions::from_mode(0o755)).unwrap();
         }
     }
@@ -231,11 +179,7 @@ mod tests {
     async fn links_lead_to_the_real_folder_and_old_versions_are_refused() {
         let base = tempfile::tempdir().unwrap();
         let root = base.path().canonicalize().unwrap();
-        let (new, old, links) = (
-            root.join("16/bin"),
-            root.join("9.6/bin"),
-            root.join("links"),
-        );
+        let (new, old, links) = (root.join("16/bin"), root.join("9.6/bin"), root.join("links"));
         fake(&new, "16.2");
         fake(&old, "9.6.24");
         fs::create_dir(&links).unwrap();
@@ -250,29 +194,11 @@ mod tests {
 
     #[test]
     fn existing_data_decides_the_version() {
-        let usable = || {
-            [17, 15].map(|major| Found {
-                bin: format!("/{major}").into(),
-                version: Version::new(major, 1),
-            })
-        };
+        let usable = || [17, 15].map(|major| Found { bin: format!("/{major}").into(), version: Version::new(major, 1) });
         let data = Path::new("/data");
         assert_eq!(choose(usable().into(), None).unwrap(), Path::new("/17"));
-        assert_eq!(
-            choose(usable().into(), Some((data, 15))).unwrap(),
-            Path::new("/15")
-        );
+        assert_eq!(choose(usable().into(), Some((data, 15))).unwrap(), Path::new("/15"));
         let error = choose(usable().into(), Some((data, 16))).unwrap_err();
-        assert!(
-            matches!(
-                error,
-                EngineError::DataVersion {
-                    data: 16,
-                    found: 17,
-                    ..
-                }
-            ),
-            "{error}"
-        );
+        assert!(matches!(error, EngineError::DataVersion { data: 16, found: 17, .. }), "{error}");
     }
 }

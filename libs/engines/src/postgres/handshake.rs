@@ -30,12 +30,9 @@ pub(crate) async fn ask(port: u16, user: &str, database: &str) -> io::Result<Ans
     loop {
         let kind = stream.read_u8().await?;
         let length = stream.read_i32().await?;
-        let body = usize::try_from(length)
-            .ok()
-            .and_then(|length| length.checked_sub(4));
+        let body = usize::try_from(length).ok().and_then(|length| length.checked_sub(4));
         let body = body.filter(|length| *length <= GREETING_BYTES_MAX);
-        let length = body
-            .ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "no postgres server answers"))?;
+        let length = body.ok_or_else(|| io::Error::new(ErrorKind::InvalidData, "no postgres server answers"))?;
         let mut body = vec![0; length];
         stream.read_exact(&mut body).await?;
         match kind {
@@ -66,19 +63,11 @@ fn startup_message(user: &str, database: &str) -> Vec<u8> {
 /// Fields of an error: a letter and a text each, ended by a zero byte.
 fn refusal(body: &[u8]) -> Answer {
     let field = |letter: u8| {
-        let found = body
-            .split(|byte| *byte == 0)
-            .find(|field| field.first() == Some(&letter));
-        found
-            .map(|field| String::from_utf8_lossy(&field[1..]).into_owned())
-            .unwrap_or_default()
+        let found = body.split(|byte| *byte == 0).find(|field| field.first() == Some(&letter));
+        found.map(|field| String::from_utf8_lossy(&field[1..]).into_owned()).unwrap_or_default()
     };
     let code = field(b'C');
-    if code == CANNOT_CONNECT_NOW {
-        Answer::StartingUp
-    } else {
-        Answer::Refused(format!("{code} {}", field(b'M')))
-    }
+    if code == CANNOT_CONNECT_NOW { Answer::StartingUp } else { Answer::Refused(format!("{code} {}", field(b'M'))) }
 }
 
 #[cfg(test)]
@@ -98,9 +87,6 @@ mod tests {
         let starting = b"SFATAL\0C57P03\0Mthe database system is starting up\0\0";
         assert_eq!(refusal(starting), Answer::StartingUp);
         let missing = b"SFATAL\0C3D000\0Mdatabase \"x\" does not exist\0\0";
-        assert_eq!(
-            refusal(missing),
-            Answer::Refused("3D000 database \"x\" does not exist".to_owned())
-        );
+        assert_eq!(refusal(missing), Answer::Refused("3D000 database \"x\" does not exist".to_owned()));
     }
 }

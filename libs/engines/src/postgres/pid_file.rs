@@ -21,13 +21,8 @@ impl PidFile {
         let mut lines = text.lines();
         // Negative in single-user mode.
         let pid: i32 = lines.next()?.trim().parse().ok()?;
-        let ready = lines
-            .nth(STATUS_LINE - 1)
-            .is_some_and(|line| line.trim() == "ready");
-        Some(Self {
-            pid: pid.unsigned_abs(),
-            ready,
-        })
+        let ready = lines.nth(STATUS_LINE - 1).is_some_and(|line| line.trim() == "ready");
+        Some(Self { pid: pid.unsigned_abs(), ready })
     }
 }
 
@@ -38,36 +33,12 @@ mod tests {
     #[test]
     fn reads_each_stage_of_a_start() {
         let early = "4711\n/data\n1700000000\n5433\n";
-        assert_eq!(
-            PidFile::parse(early),
-            Some(PidFile {
-                pid: 4711,
-                ready: false
-            })
-        );
+        assert_eq!(PidFile::parse(early), Some(PidFile { pid: 4711, ready: false }));
         let starting = format!("{early}\n127.0.0.1\n  1234  5678\nstarting\n");
-        assert_eq!(
-            PidFile::parse(&starting),
-            Some(PidFile {
-                pid: 4711,
-                ready: false
-            })
-        );
+        assert_eq!(PidFile::parse(&starting), Some(PidFile { pid: 4711, ready: false }));
         let ready = format!("{early}\n127.0.0.1\n  1234  5678\nready   \n");
-        assert_eq!(
-            PidFile::parse(&ready),
-            Some(PidFile {
-                pid: 4711,
-                ready: true
-            })
-        );
-        assert_eq!(
-            PidFile::parse("-42\n/data\n"),
-            Some(PidFile {
-                pid: 42,
-                ready: false
-            })
-        );
+        assert_eq!(PidFile::parse(&ready), Some(PidFile { pid: 4711, ready: true }));
+        assert_eq!(PidFile::parse("-42\n/data\n"), Some(PidFile { pid: 42, ready: false }));
         assert_eq!(PidFile::parse(""), None);
     }
 }

@@ -15,84 +15,42 @@ async fn data_survives_a_stop_and_is_held_by_one_starter() {
 
     let engines = Engines::start(options(), &Silent).await.unwrap();
     let (postgres, nats) = (port_of(engines.postgres_url()), port_of(engines.nats_url()));
-    query(
-        postgres,
-        "create table kept (word text); insert into kept values ('hello')",
-    );
-    nats_request(
-        nats,
-        "$JS.API.STREAM.CREATE.kept",
-        r#"{"name":"kept","subjects":["kept"],"storage":"file"}"#,
-    );
+    query(postgres, "create table kept (word text); insert into kept values ('hello')");
+    nats_request(nats, "$JS.API.STREAM.CREATE.kept", r#"{"name":"kept","subjects":["kept"],"storage":"file"}"#);
     assert_eq!(nats_request(nats, "kept", "hello")["seq"], 1);
 
     let second = Engines::start(options(), &Silent).await.unwrap_err();
-    assert!(
-        matches!(&second, EngineError::DataInUse { path } if path == engines.data_dir()),
-        "{second}"
-    );
+    assert!(matches!(&second, EngineError::DataInUse { path } if path == engines.data_dir()), "{second}");
     assert!(second.hint().contains("another data folder"));
-    assert_eq!(
-        query(postgres, "select word from kept"),
-        ["hello"],
-        "the refused start must not disturb the first"
-    );
+    assert_eq!(query(postgres, "select word from kept"), ["hello"], "the refused start must not disturb the first");
     engines.stop().await.unwrap();
 
     let engines = Engines::start(options(), &Silent).await.unwrap();
     let (postgres, nats) = (port_of(engines.postgres_url()), port_of(engines.nats_url()));
     assert_eq!(query(postgres, "select word from kept"), ["hello"]);
-    assert_eq!(
-        nats_request(nats, "$JS.API.STREAM.INFO.kept", "")["state"]["messages"],
-        1
-    );
+    assert_eq!(nats_request(nats, "$JS.API.STREAM.INFO.kept", "")["state"]["messages"], 1);
     engines.stop().await.unwrap();
 }
 
 #[tokio::test]
 async fn engines_are_what_the_mesh_needs() {
-    let engines = Engines::start(EngineOptions::new(DataDir::Ephemeral), &Silent)
-        .await
-        .unwrap();
+    let engines = Engines::start(EngineOptions::new(DataDir::Ephemeral), &Silent).await.unwrap();
     let folder = engines.data_dir().to_owned();
-    let pids = [
-        engines.postgres().unwrap().pid().await.unwrap(),
-        engines.nats().unwrap().pid().await.unwrap(),
-    ];
+    let pids = [engines.postgres().unwrap().pid().await.unwrap(), engines.nats().unwrap().pid().await.unwrap()];
 
     let postgres = port_of(engines.postgres_url());
-    for (setting, wanted) in [
-        ("fsync", "on"),
-        ("max_connections", "200"),
-        ("server_encoding", "UTF8"),
-    ] {
+    for (setting, wanted) in [("fsync", "on"), ("max_connections", "200"), ("server_encoding", "UTF8")] {
         assert_eq!(query(postgres, &format!("show {setting}")), [wanted]);
     }
-    for (setting, wanted) in [
-        ("listen_addresses", "127.0.0.1"),
-        ("unix_socket_directories", ""),
-    ] {
+    for (setting, wanted) in [("listen_addresses", "127.0.0.1"), ("unix_socket_directories", "")] {
         assert_eq!(query(postgres, &format!("show {setting}")), [wanted]);
     }
-    assert!(
-        query(postgres, "show server_version_num")[0]
-            .parse::<u32>()
-            .unwrap()
-            >= 150_000
-    );
+    assert!(query(postgres, "show server_version_num")[0].parse::<u32>().unwrap() >= 150_000);
 
     let info = nats_info(port_of(engines.nats_url()));
-    let version: Vec<u32> = info["version"]
-        .as_str()
-        .unwrap()
-        .split('.')
-        .map(|part| part.parse().unwrap())
-        .collect();
+    let version: Vec<u32> = info["version"].as_str().unwrap().split('.').map(|part| part.parse().unwrap()).collect();
     assert!(version >= vec![2, 11], "{info}");
-    assert_eq!(
-        (&info["jetstream"], &info["host"]),
-        (&true.into(), &"127.0.0.1".into())
-    );
+    assert_eq!((&info["jetstream"], &info["host"]), (&true.into(), &"127.0.0.1".into()));
     assert_eq!(info["max_payload"], 2 * 1024 * 1024);
 
     engines.stop().await.unwrap();

@@ -1,6 +1,10 @@
 //! Each server by itself: killed, restarted, installed by two at once.
 
-use std::{fs, net::TcpStream};
+use std::{
+    fs,
+    net::TcpStream,
+    process::{Command, Stdio},
+};
 
 use runmesh_engines::{DataDir, NatsServer, PostgresServer, ServerOptions, Silent};
 
@@ -17,11 +21,7 @@ fn ephemeral() -> ServerOptions {
 async fn nats_comes_back_on_its_port_with_its_data() {
     let nats = NatsServer::start(&ephemeral(), &Silent).await.unwrap();
     let (url, first) = (nats.url().to_owned(), nats.pid().await.unwrap());
-    nats_request(
-        nats.port(),
-        "$JS.API.STREAM.CREATE.s",
-        r#"{"name":"s","subjects":["s"],"storage":"file"}"#,
-    );
+    nats_request(nats.port(), "$JS.API.STREAM.CREATE.s", r#"{"name":"s","subjects":["s"],"storage":"file"}"#);
     assert_eq!(nats_request(nats.port(), "s", "one")["seq"], 1);
 
     nats.kill().await.unwrap();
@@ -43,20 +43,14 @@ async fn nats_comes_back_on_its_port_with_its_data() {
 async fn postgres_recovers_from_a_kill() {
     let postgres = PostgresServer::start(&ephemeral(), &Silent).await.unwrap();
     let first = postgres.pid().await.unwrap();
-    query(
-        postgres.port(),
-        "create table t (n int); insert into t values (1)",
-    );
+    query(postgres.port(), "create table t (n int); insert into t values (1)");
 
     postgres.kill().await.unwrap();
     assert!(!is_alive(first));
     postgres.restart().await.unwrap();
 
     query(postgres.port(), "insert into t values (2)");
-    assert_eq!(
-        query(postgres.port(), "select n from t order by n"),
-        ["1", "2"]
-    );
+    assert_eq!(query(postgres.port(), "select n from t order by n"), ["1", "2"]);
     postgres.stop().await.unwrap();
 }
 
@@ -68,10 +62,9 @@ async fn a_reused_pid_is_a_stranger() {
     let postgres = PostgresServer::start(&options, &Silent).await.unwrap();
     postgres.stop().await.unwrap();
 
-    let mut stranger = std::process::Command::new("sleep")
-        .arg("600")
-        .spawn()
-        .unwrap();
+    let mut sleep = Command::new("sleep");
+    sleep.arg("600").stdout(Stdio::null()).stderr(Stdio::null());
+    let mut stranger = sleep.spawn().unwrap();
     let pid_file = scratch.path().join("pg/postgres/postmaster.pid");
     fs::write(&pid_file, format!("{}\n/somewhere\n", stranger.id())).unwrap();
     postgres.restart().await.unwrap();
@@ -86,23 +79,13 @@ async fn a_reused_pid_is_a_stranger() {
 #[tokio::test]
 async fn two_installs_at_once_leave_one_whole_engine() {
     let cache = scratch();
-    let options = ServerOptions {
-        cache_dir: cache.path().join("cache"),
-        ..ephemeral()
-    };
-    let (one, two) = tokio::join!(
-        NatsServer::start(&options, &Silent),
-        NatsServer::start(&options, &Silent)
-    );
+    let options = ServerOptions { cache_dir: cache.path().join("cache"), ..ephemeral() };
+    let (one, two) = tokio::join!(NatsServer::start(&options, &Silent), NatsServer::start(&options, &Silent));
     for server in [one.unwrap(), two.unwrap()] {
         assert_eq!(nats_info(server.port())["jetstream"], true);
         server.stop().await.unwrap();
     }
-    let entries = fs::read_dir(&options.cache_dir)
-        .into_iter()
-        .flatten()
-        .flatten();
-    let leftovers =
-        entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(".install-"));
+    let entries = fs::read_dir(&options.cache_dir).into_iter().flatten().flatten();
+    let leftovers = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(".install-"));
     assert_eq!(leftovers.count(), 0);
 }

@@ -25,11 +25,8 @@ async fn hold() {
     let Some(report) = env::var_os(REPORT).map(PathBuf::from) else {
         return;
     };
-    let data =
-        env::var_os(DATA).map_or(DataDir::Ephemeral, |path| DataDir::Persistent(path.into()));
-    let engines = Engines::start(EngineOptions::new(data), &Silent)
-        .await
-        .unwrap();
+    let data = env::var_os(DATA).map_or(DataDir::Ephemeral, |path| DataDir::Persistent(path.into()));
+    let engines = Engines::start(EngineOptions::new(data), &Silent).await.unwrap();
     let postgres = engines.postgres().unwrap().pid().await.unwrap();
     let nats = engines.nats().unwrap().pid().await.unwrap();
     let text = format!("{postgres} {nats} {}", engines.data_dir().display());
@@ -50,12 +47,9 @@ impl Starter {
     async fn start(scratch: &Path, data: Option<&Path>) -> Self {
         let report = scratch.join("report");
         let mut command = Command::new(env::current_exe().unwrap());
-        command
-            .args(["starter::hold", "--exact"])
-            .env(REPORT, &report)
-            .env_remove(DATA);
+        command.args(["starter::hold", "--exact"]).env(REPORT, &report).env_remove(DATA);
         command.envs(data.map(|data| (DATA, data)));
-        let mut child = command.stdout(Stdio::null()).spawn().unwrap();
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         eventually("the starter reports", || {
             assert_eq!(child.try_wait().unwrap(), None, "the starter ended");
             report.exists()
@@ -65,11 +59,7 @@ impl Starter {
         let mut words = text.splitn(3, ' ');
         let mut next = || words.next().unwrap().to_owned();
         let engines = [next().parse().unwrap(), next().parse().unwrap()];
-        Self {
-            child,
-            engines,
-            data: next().into(),
-        }
+        Self { child, engines, data: next().into() }
     }
 
     fn kill(&mut self) {
@@ -78,10 +68,15 @@ impl Starter {
     }
 
     async fn engines_gone(&self) {
-        eventually("the engines are gone", || {
-            !self.engines.into_iter().any(is_alive)
-        })
-        .await;
+        eventually("the engines are gone", || !self.engines.into_iter().any(is_alive)).await;
+    }
+}
+
+impl Drop for Starter {
+    fn drop(&mut self) {
+        // After a failed test; otherwise it is dead already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -92,11 +87,7 @@ async fn a_killed_starter_leaves_no_engine_and_no_ephemeral_folder() {
     assert!(starter.engines.into_iter().all(is_alive));
     assert!(starter.data.join("postgres").is_dir());
     for engine in starter.engines {
-        assert_eq!(
-            getpgid(Some(pid(engine))).unwrap(),
-            pid(engine),
-            "own process group: ctrl-c must not reach it"
-        );
+        assert_eq!(getpgid(Some(pid(engine))).unwrap(), pid(engine), "own process group: ctrl-c must not reach it");
     }
     starter.kill();
     starter.engines_gone().await;
@@ -110,9 +101,7 @@ async fn the_next_start_after_a_kill_finds_the_data_free() {
     let mut starter = Starter::start(scratch.path(), Some(&data)).await;
     starter.kill();
     // At once: the keeper is still stopping the old engines.
-    let engines = Engines::start(EngineOptions::new(DataDir::Persistent(data)), &Silent)
-        .await
-        .unwrap();
+    let engines = Engines::start(EngineOptions::new(DataDir::Persistent(data)), &Silent).await.unwrap();
     starter.engines_gone().await;
     assert_eq!(query(port_of(engines.postgres_url()), "select 1"), ["1"]);
     engines.stop().await.unwrap();
@@ -127,22 +116,16 @@ async fn orphans_without_a_keeper_are_stopped_by_the_next_start() {
     let data = scratch.path().join("data");
     let mut starter = Starter::start(scratch.path(), Some(&data)).await;
     let parent = format!("PPid:\t{}\n", starter.child.id());
-    let keepers = processes_of("runmesh-keeper").into_iter().filter(|keeper| {
-        fs::read_to_string(format!("/proc/{keeper}/status"))
-            .is_ok_and(|status| status.contains(&parent))
-    });
+    let keepers = processes_of("runmesh-keeper")
+        .into_iter()
+        .filter(|keeper| fs::read_to_string(format!("/proc/{keeper}/status")).is_ok_and(|status| status.contains(&parent)));
     let keepers: Vec<u32> = keepers.collect();
     assert_eq!(keepers.len(), 1, "one keeper for both engines");
     kill(keepers[0]);
     starter.kill();
-    assert!(
-        starter.engines.into_iter().all(is_alive),
-        "without a keeper the engines live on"
-    );
+    assert!(starter.engines.into_iter().all(is_alive), "without a keeper the engines live on");
 
-    let engines = Engines::start(EngineOptions::new(DataDir::Persistent(data)), &Silent)
-        .await
-        .unwrap();
+    let engines = Engines::start(EngineOptions::new(DataDir::Persistent(data)), &Silent).await.unwrap();
     starter.engines_gone().await;
     assert_eq!(query(port_of(engines.postgres_url()), "select 1"), ["1"]);
     engines.stop().await.unwrap();

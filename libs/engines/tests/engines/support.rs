@@ -3,7 +3,6 @@
 use std::{
     fs::{self, Permissions},
     os::unix::fs::PermissionsExt,
-    path::Path,
     time::{Duration, Instant},
 };
 
@@ -12,10 +11,7 @@ use tempfile::TempDir;
 
 /// A folder that the unprivileged user of Postgres can pass through when the tests run as root.
 pub fn scratch() -> TempDir {
-    tempfile::Builder::new()
-        .permissions(Permissions::from_mode(0o711))
-        .tempdir()
-        .unwrap()
+    tempfile::Builder::new().permissions(Permissions::from_mode(0o711)).tempdir().unwrap()
 }
 
 /// Polls `holds` until it does; panics naming `what` after a minute.
@@ -33,11 +29,8 @@ pub fn pid(number: u32) -> Pid {
 
 /// A zombie counts as gone: it has stopped, and whoever adopted it has not looked yet.
 pub fn is_alive(number: u32) -> bool {
-    let zombie = fs::read_to_string(format!("/proc/{number}/stat")).is_ok_and(|stat| {
-        stat.rsplit(')')
-            .next()
-            .is_some_and(|rest| rest.trim_start().starts_with('Z'))
-    });
+    let zombie = fs::read_to_string(format!("/proc/{number}/stat"))
+        .is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z')));
     test_kill_process(pid(number)).is_ok() && !zombie
 }
 
@@ -51,11 +44,8 @@ pub fn processes_of(mark: &str) -> Vec<u32> {
     let entries = fs::read_dir("/proc").unwrap().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     pids.filter(|pid: &u32| {
-        let line =
-            fs::read(Path::new("/proc").join(pid.to_string()).join("cmdline")).unwrap_or_default();
-        String::from_utf8_lossy(&line)
-            .replace('\0', " ")
-            .contains(mark)
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).replace('\0', " ").contains(mark)
     })
     .collect()
 }

@@ -8,9 +8,7 @@ use std::{
 
 fn connect(port: u16) -> TcpStream {
     let stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    stream
-        .set_read_timeout(Some(Duration::from_secs(30)))
-        .unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     stream
 }
 
@@ -68,15 +66,8 @@ pub fn nats_info(port: u16) -> serde_json::Value {
 pub fn nats_request(port: u16, subject: &str, body: &str) -> serde_json::Value {
     let mut stream = connect(port);
     let publish = format!("PUB {subject} answer {}\r\n{body}\r\n", body.len());
-    write!(
-        stream,
-        "CONNECT {{\"verbose\":false}}\r\nSUB answer 1\r\n{publish}"
-    )
-    .unwrap();
+    write!(stream, "CONNECT {{\"verbose\":false}}\r\nSUB answer 1\r\n{publish}").unwrap();
     let mut lines = BufReader::new(stream).lines().map(Result::unwrap);
-    lines
-        .by_ref()
-        .find(|line| line.starts_with("MSG answer"))
-        .unwrap();
+    lines.by_ref().find(|line| line.starts_with("MSG answer")).unwrap();
     serde_json::from_str(&lines.next().unwrap()).unwrap()
 }

@@ -17,19 +17,14 @@ impl Lifecycle {
     pub fn handle_signals(&self) -> io::Result<()> {
         let mut signals = Signals { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? };
         let life = self.clone();
-        let listener = async move {
+        self.spawn_aside::<_, Infallible>("signals", async move {
             signals.next().await;
             tracing::info!("signal received, draining");
             life.stop();
             signals.next().await;
             tracing::warn!("second signal received, exiting now");
             std::process::exit(i32::from(exit::INTERRUPTED));
-        };
-        // Not tracked by the drain, which must not wait for a second signal: the runtime ends it with the process.
-        let guard = self.hard().clone();
-        drop(tokio::spawn(async move {
-            let _: Option<Infallible> = guard.run_until_cancelled_owned(listener).await;
-        }));
+        });
         Ok(())
     }
 }

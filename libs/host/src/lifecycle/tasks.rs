@@ -7,8 +7,8 @@ use futures::FutureExt;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tracing::Instrument;
 
-use super::fault::{Fault, panic_text};
 use super::Lifecycle;
+use super::fault::{Fault, panic_text};
 
 impl Lifecycle {
     /// Runs `future` as a task of this process, in a span of its name. Dropped when the hard token fires. An error or a panic
@@ -18,8 +18,32 @@ impl Lifecycle {
         F: Future<Output = Result<(), E>> + Send + 'static,
         E: Display + Send + 'static,
     {
-        let life = self.clone();
         let kept_open = self.tokens();
+        let task = self.watched(name, future);
+        // The handle may go: the tracker of this lifecycle owns the task and every drain waits for it.
+        drop(self.inner.tasks.spawn(async move {
+            task.await;
+            drop(kept_open);
+        }));
+    }
+
+    /// As [`Lifecycle::spawn`], for what has no end of its own and is not worth waiting for (the admin port, the signals): it
+    /// goes on while the others drain and is dropped at the hard token.
+    pub fn spawn_aside<F, E>(&self, name: &'static str, future: F)
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: Display + Send + 'static,
+    {
+        drop(self.inner.aside.spawn(self.watched(name, future)));
+    }
+
+    /// `future` with its span, its end at the hard token, and its death noticed.
+    fn watched<F, E>(&self, name: &'static str, future: F) -> impl Future<Output = ()> + Send + 'static
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: Display + Send + 'static,
+    {
+        let life = self.clone();
         let task = async move {
             let watched = AssertUnwindSafe(future).catch_unwind();
             let Some(outcome) = life.inner.hard.run_until_cancelled(watched).await else { return };
@@ -34,15 +58,7 @@ impl Lifecycle {
                 life.fail(Fault { task: name, cause });
             }
         };
-        let span = tracing::info_span!("task", name);
-        // The handle may go: the tracker of this lifecycle owns the task and every drain waits for it.
-        drop(self.inner.tasks.spawn(
-            async move {
-                task.await;
-                drop(kept_open);
-            }
-            .instrument(span),
-        ));
+        task.instrument(tracing::info_span!("task", name))
     }
 
     /// One token per ancestor, so that a parent's drain also waits for the tasks of its children.

@@ -59,7 +59,12 @@ where
     let stop = CancellationToken::new();
     // Even when this future is dropped (the hard token, a test), no connection outlives it.
     let _on_drop = stop.clone().drop_guard();
-    let ends = Ends { stop: stop.clone(), hard: shutdown.lifecycle.hard().clone(), age: config.max_connection_age, age_grace: config.max_connection_age_grace };
+    let ends = Ends {
+        stop: stop.clone(),
+        hard: shutdown.lifecycle.hard().clone(),
+        age: config.max_connection_age,
+        age_grace: config.max_connection_age_grace,
+    };
     let builder = connection::builder(config);
     let room = Arc::new(Semaphore::new(config.max_connections.min(Semaphore::MAX_PERMITS)));
 

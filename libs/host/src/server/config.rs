@@ -6,17 +6,6 @@ use serde::Deserialize;
 
 use crate::config::{duration, list};
 
-/// Receive window of one stream: far below the connection's, so that one slow reader cannot use it up.
-pub(crate) const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
-/// Receive window of a connection: a thousand unread streams must not stall it. Costs nothing until it is used.
-pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
-/// How often an idle connection is pinged.
-pub(crate) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
-/// How long a ping may stay unanswered.
-pub(crate) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Streams reset before they were accepted: many viewers that leave at once on one connection are no attack.
-pub(super) const PENDING_RESETS_MAX: usize = 1_024;
-
 /// Settings of one listener.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -17,9 +17,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 use tower::Service;
 
-use super::config::{
-    CONNECTION_WINDOW_BYTES, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, PENDING_RESETS_MAX, STREAM_WINDOW_BYTES, ServerConfig,
-};
+use super::config::ServerConfig;
+use super::http2::{CONNECTION_WINDOW_BYTES, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, PENDING_RESETS_MAX, STREAM_WINDOW_BYTES};
 use crate::{metrics, random};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tonic::service::Routes;
 
+use super::Policy;
 use super::config::ServerConfig;
 use super::deadline::Deadlines;
 use super::guard::{Guard, Guarded};
@@ -13,7 +14,6 @@ use super::panic::CatchPanic;
 use super::request_id::RequestIds;
 use super::shed::{Limits, Shed};
 use super::trace::Trace;
-use super::Policy;
 
 /// The whole stack around the routes.
 pub(super) type Stack = RequestIds<Trace<Normalise<CatchPanic<Deadlines<Shed<Guarded<Routes>>>>>>>;
