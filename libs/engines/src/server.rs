@@ -67,6 +67,10 @@ impl<D: Daemon> Server<D> {
         Ok(server)
     }
 
+    pub(crate) fn daemon(&self) -> &D {
+        &self.daemon
+    }
+
     pub(crate) fn port(&self) -> u16 {
         self.port
     }

@@ -40,6 +40,15 @@ struct Claims {
     name: Option<String>,
 }
 
+/// What a local issuer signs.
+#[derive(Serialize)]
+struct Issued {
+    #[serde(flatten)]
+    standard: Claims,
+    #[serde(flatten)]
+    more: serde_json::Map<String, serde_json::Value>,
+}
+
 /// Where keys come from.
 enum Keys {
     /// One HS256 key: development, and `runmesh token`.
@@ -159,13 +168,30 @@ impl LocalIssuer {
     ///
     /// [`TokenError::Unsignable`].
     pub fn issue(&self, subject: &str, name: Option<&str>, ttl: Duration) -> Result<String, TokenError> {
-        let claims = Claims {
+        self.issue_with(subject, name, ttl, &[])
+    }
+
+    /// As [`LocalIssuer::issue`], with claims of the caller's own beside the standard ones.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError::Unsignable`].
+    pub fn issue_with(
+        &self,
+        subject: &str,
+        name: Option<&str>,
+        ttl: Duration,
+        more: &[(&str, serde_json::Value)],
+    ) -> Result<String, TokenError> {
+        let standard = Claims {
             iss: self.issuer.clone(),
             aud: self.audience.clone().into(),
             sub: subject.to_owned(),
             exp: jsonwebtoken::get_current_timestamp().saturating_add(ttl.as_secs()),
             name: name.map(str::to_owned),
         };
+        let more = more.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        let claims = Issued { standard, more };
         jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &self.key).map_err(|_| TokenError::Unsignable)
     }
 }

@@ -1,1 +1,15 @@
-//! Placeholder.
+//! For tests only: a mesh of real processes over real engines, with what is needed to hurt it and to check it.
+//!
+//! Failures panic with what a reader needs to understand them: these are tests' hands, not a library for products.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a harness fails its test by panicking")]
+
+pub mod engines;
+pub mod mesh;
+mod ports;
+mod process;
+pub mod seen;
+pub mod until;
+
+pub use mesh::{Builder, Mesh, Service};
+pub use seen::Seen;
+pub use until::until;

@@ -1,0 +1,15 @@
+//! The whole mesh under test: real processes over real engines, spoken to as users speak to it.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
+
+mod dev;
+mod examples;
+mod feed;
+mod grpcurl;
+mod harness;
+mod house_rules;
+mod idempotency;
+mod queue;
+mod refuses;
+mod survives;
+mod talks;
+mod tools;

@@ -1,0 +1,52 @@
+//! The caller's org and its members.
+
+use super::page::{Page, Paging};
+use crate::client::Client;
+use crate::error::ClientError;
+use crate::key;
+use runmesh_domain::id::UserId;
+use runmesh_wire::convert::required;
+use runmesh_wire::pb::org as pb;
+use runmesh_wire::pb::org::org_service_client::OrgServiceClient;
+
+impl Client {
+    /// The org of the caller and the caller's place in it.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`, and those of every call.
+    pub async fn get_org(&self) -> Result<pb::GetOrgResponse, ClientError> {
+        let call = |channel, request| async move { OrgServiceClient::new(channel).get_org(request).await };
+        self.unary(pb::GetOrgRequest {}, call).await
+    }
+
+    /// The org's members, oldest first.
+    ///
+    /// # Errors
+    /// Those of every call.
+    pub async fn list_members(&self, paging: Paging) -> Result<Page<pb::Member>, ClientError> {
+        let message = pb::ListMembersRequest { page_size: paging.wire_size(), page_token: paging.token };
+        let call = |channel, request| async move { OrgServiceClient::new(channel).list_members(request).await };
+        let pb::ListMembersResponse { members, next_page_token } = self.unary(message, call).await?;
+        Ok(Page::new(members, next_page_token))
+    }
+
+    /// Adds a person to the org or changes their role.
+    ///
+    /// # Errors
+    /// `PERMISSION_DENIED`, `INVALID_FIELD`, and those of every call.
+    pub async fn put_member(&self, user: UserId, role: pb::member::Role) -> Result<pb::Member, ClientError> {
+        let message = pb::PutMemberRequest { idempotency_key: key::new(), user_id: user.to_string(), role: role.into() };
+        let call = |channel, request| async move { OrgServiceClient::new(channel).put_member(request).await };
+        Ok(required("member", self.unary(message, call).await?.member)?)
+    }
+
+    /// Removes a person from the org.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`, `CONFLICT` for the last admin, `PERMISSION_DENIED`, and those of every call.
+    pub async fn remove_member(&self, user: UserId) -> Result<(), ClientError> {
+        let message = pb::RemoveMemberRequest { idempotency_key: key::new(), user_id: user.to_string() };
+        let call = |channel, request| async move { OrgServiceClient::new(channel).remove_member(request).await };
+        self.unary(message, call).await.map(|_| ())
+    }
+}

@@ -1,0 +1,7 @@
+//! The client against a scripted gRPC server over real sockets.
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+mod following;
+mod frames;
+mod script;
+mod unary;

@@ -1,0 +1,121 @@
+//! A mesh of real processes: any number of each service, over real engines, with the mock model.
+
+mod build;
+mod hurt;
+mod talk;
+
+pub use build::{Builder, Kind};
+pub use talk::Run;
+
+use crate::process::Process;
+use runmesh_client::{Client, Options};
+use runmesh_engines::Engines;
+use runmesh_mock_model::MockModel;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+
+/// One process of a mesh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Service {
+    /// The nth gateway.
+    Gateway(usize),
+    /// The nth orchestrator.
+    Orchestrator(usize),
+    /// The nth relay.
+    Relay(usize),
+    /// The approval service.
+    Approval,
+    /// The summary service.
+    Summary,
+}
+
+/// A running mesh.
+pub struct Mesh {
+    binary: PathBuf,
+    folder: tempfile::TempDir,
+    engines: Arc<Engines>,
+    postgres_url: String,
+    model: MockModel,
+    ports: BTreeMap<Service, u16>,
+    commands: BTreeMap<Service, Vec<(String, String)>>,
+    processes: BTreeMap<Service, Process>,
+}
+
+impl Mesh {
+    /// A mesh of two of everything that has state to lose, and one of the rest. `binary` is the `runmesh` to test.
+    pub fn builder(binary: &str) -> Builder {
+        Builder::new(binary)
+    }
+
+    /// The address of a gateway.
+    pub fn gateway_url(&self, index: usize) -> String {
+        format!("http://127.0.0.1:{}", self.ports[&Service::Gateway(index)])
+    }
+
+    /// A client of a gateway, as the one person of the development org.
+    pub fn client(&self, gateway: usize) -> Client {
+        Client::connect(&self.gateway_url(gateway), Options::default()).expect("a client")
+    }
+
+    /// The mock model, which counts its calls and the effects of its tools.
+    pub fn model(&self) -> &MockModel {
+        &self.model
+    }
+
+    /// The engines.
+    pub fn engines(&self) -> &Engines {
+        &self.engines
+    }
+
+    /// The mesh's database.
+    pub fn postgres_url(&self) -> &str {
+        &self.postgres_url
+    }
+
+    /// The number of a process.
+    pub fn pid(&self, service: Service) -> u32 {
+        self.processes[&service].pid()
+    }
+
+    /// Starts a process that is not running.
+    pub fn start_process(&mut self, service: Service) {
+        let mut command = Command::new(&self.binary);
+        command.arg(service.subcommand()).env_clear();
+        command.envs(self.commands[&service].iter().map(|(key, value)| (key, value)));
+        if let Ok(filter) = std::env::var("RUST_LOG") {
+            command.env("RUST_LOG", filter);
+        }
+        let log = self.folder.path().join(format!("{service:?}.log"));
+        self.processes.insert(service, Process::start(command, &log));
+    }
+}
+
+impl Service {
+    fn subcommand(self) -> &'static str {
+        match self {
+            Self::Gateway(_) => "gateway",
+            Self::Orchestrator(_) => "run-orchestrator",
+            Self::Relay(_) => "stream-relay",
+            Self::Approval => "approval",
+            Self::Summary => "summary",
+        }
+    }
+
+    /// What its settings in the environment begin with.
+    fn prefix(self) -> String {
+        format!("RUNMESH_{}__", self.subcommand().replace('-', "_").to_uppercase())
+    }
+}
+
+impl Drop for Mesh {
+    /// A failing test shows what the processes said last.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for process in self.processes.values() {
+                eprintln!("{}\n", process.tail());
+            }
+        }
+    }
+}

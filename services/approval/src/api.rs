@@ -1,0 +1,83 @@
+//! ApprovalService.
+
+use runmesh_domain::limits::{PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX};
+use runmesh_domain::principal::Principal;
+use runmesh_domain::{Error, Refusal, Result};
+use runmesh_host::signed::Verified;
+use runmesh_store::actions::{self, PendingAction};
+use runmesh_store::{Db, Scope, orgs};
+use runmesh_wire::convert::{signed32, unsigned};
+use runmesh_wire::pb::approval as pb;
+use runmesh_wire::{IntoWire as _, status};
+use tonic::{Request, Response, Status};
+
+/// Serves ApprovalService.
+pub struct Api {
+    db: Db,
+}
+
+impl Api {
+    /// Over a database.
+    pub const fn new(db: Db) -> Self {
+        Self { db }
+    }
+
+    async fn list(&self, request: Request<pb::ListPendingActionsRequest>) -> Result<pb::ListPendingActionsResponse> {
+        let verified = request.extensions().get::<Verified<Principal>>();
+        let principal = &verified.ok_or(Refusal::Unauthenticated { why: "the call carries no principal" })?.claims;
+        let Principal::User { org, user } = *principal else {
+            return Err(Refusal::PermissionDenied { why: "this method is for users" }.into());
+        };
+        let pb::ListPendingActionsRequest { page_size, page_token } = request.into_inner();
+        let asked: u32 = unsigned("page_size", page_size)?;
+        let size = if asked == 0 { PAGE_SIZE_DEFAULT } else { asked.min(PAGE_SIZE_MAX) };
+        let page = self
+            .db
+            .tx(Scope::Org(org), move |tx| {
+                let token = page_token.clone();
+                Box::pin(async move {
+                    orgs::require_member(tx, org, user).await?;
+                    actions::list_pending(tx, org, size, &token).await
+                })
+            })
+            .await?;
+        let actions = page.items.into_iter().map(encode).collect();
+        Ok(pb::ListPendingActionsResponse { actions, next_page_token: page.next_page_token })
+    }
+}
+
+fn encode(action: PendingAction) -> pb::PendingAction {
+    let PendingAction { id, run, thread, summary, calls, created_at, expires_at } = action;
+    let calls = calls.into_iter().map(|call| pb::ActionCall {
+        step_index: signed32(call.step_index),
+        call_index: signed32(call.call_index),
+        name: call.name,
+        arguments_digest: runmesh_domain::canonical::Sha256Digest::of(call.arguments.as_bytes()).hex(),
+        arguments_json: call.arguments,
+    });
+    pb::PendingAction {
+        action_id: id.to_string(),
+        run_id: run.to_string(),
+        thread_id: thread.to_string(),
+        kind: pb::pending_action::Kind::Recovery.into(),
+        summary,
+        calls: calls.collect(),
+        create_time: Some(created_at.into_wire()),
+        expire_time: Some(expires_at.into_wire()),
+    }
+}
+
+#[tonic::async_trait]
+impl pb::approval_service_server::ApprovalService for Api {
+    async fn list_pending_actions(
+        &self,
+        request: Request<pb::ListPendingActionsRequest>,
+    ) -> Result<Response<pb::ListPendingActionsResponse>, Status> {
+        self.list(request).await.map(Response::new).map_err(|error| {
+            if let Error::Fault(fault) = &error {
+                tracing::error!(%fault, "a call failed");
+            }
+            status::of(&error)
+        })
+    }
+}

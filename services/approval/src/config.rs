@@ -1,0 +1,44 @@
+//! What an approval service is told at start.
+
+use runmesh_host::ServerConfig;
+use runmesh_host::signed::MeshKey;
+use secrecy::SecretString;
+use serde::Deserialize;
+use std::path::PathBuf;
+
+/// Settings of an approval service.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Address to serve on. Default `127.0.0.1:7432`.
+    pub listen: String,
+    /// Address of the admin port; none when empty.
+    pub admin_listen: String,
+    /// Postgres. Required.
+    pub postgres_url: SecretString,
+    /// Connections to Postgres at most. Default 4.
+    pub postgres_connections: u32,
+    /// The key that the mesh shares, as hexadecimal digits. This or `mesh_key_file` is required.
+    pub mesh_key: Option<MeshKey>,
+    /// A file with that key.
+    pub mesh_key_file: Option<PathBuf>,
+    /// Whether reflection is served. Default off.
+    pub reflection: bool,
+    /// The listener.
+    pub server: ServerConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:7432".into(),
+            admin_listen: String::new(),
+            postgres_url: SecretString::from(String::new()),
+            postgres_connections: 4,
+            mesh_key: None,
+            mesh_key_file: None,
+            reflection: false,
+            server: ServerConfig::default(),
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! ThreadService.
+
+use super::{Api, Done, answer, page_size};
+use crate::auth;
+use crate::encode;
+use crate::mesh::{Mesh, new_uuid};
+use runmesh_domain::id::ThreadId;
+use runmesh_domain::{Refusal, Result, limits, text};
+use runmesh_store::threads::{self, ListThreads, NewThread};
+use runmesh_wire::IntoWire as _;
+use runmesh_wire::convert::id;
+use runmesh_wire::pb::thread as pb;
+use tonic::{Request, Response, Status};
+
+#[tonic::async_trait]
+impl pb::thread_service_server::ThreadService for Api {
+    async fn create_thread(&self, request: Request<pb::CreateThreadRequest>) -> Result<Response<pb::CreateThreadResponse>, Status> {
+        answer(self.0.create_thread(request).await)
+    }
+
+    async fn get_thread(&self, request: Request<pb::GetThreadRequest>) -> Result<Response<pb::GetThreadResponse>, Status> {
+        answer(self.0.get_thread(request).await)
+    }
+
+    async fn list_threads(&self, request: Request<pb::ListThreadsRequest>) -> Result<Response<pb::ListThreadsResponse>, Status> {
+        answer(self.0.list_threads(request).await)
+    }
+
+    async fn update_thread(&self, request: Request<pb::UpdateThreadRequest>) -> Result<Response<pb::UpdateThreadResponse>, Status> {
+        answer(self.0.update_thread(request).await)
+    }
+
+    async fn delete_thread(&self, request: Request<pb::DeleteThreadRequest>) -> Result<Response<pb::DeleteThreadResponse>, Status> {
+        answer(self.0.delete_thread(request).await)
+    }
+
+    async fn list_messages(&self, request: Request<pb::ListMessagesRequest>) -> Result<Response<pb::ListMessagesResponse>, Status> {
+        answer(self.0.list_messages(request).await)
+    }
+}
+
+impl Mesh {
+    async fn create_thread(&self, request: Request<pb::CreateThreadRequest>) -> Result<pb::CreateThreadResponse> {
+        let caller = auth::caller(&request)?;
+        let mut body = request.into_inner();
+        let key = std::mem::take(&mut body.idempotency_key);
+        let pb::CreateThreadRequest { idempotency_key: _, agent, title } = body.clone();
+        text::at_most_chars("title", &title, limits::TITLE_CHARS_MAX)?;
+        text::at_most_bytes("agent", &agent, limits::NAME_BYTES_MAX)?;
+        let agent = if agent.is_empty() { "default".to_owned() } else { agent };
+        let new = NewThread { id: ThreadId::from_uuid(new_uuid()), org: caller.org, user: caller.user, agent, title };
+        self.mutate(caller, "CreateThread", key, &body, move |tx| {
+            let new = new.clone();
+            Box::pin(async move {
+                let thread = threads::create(tx, new).await?;
+                Ok(Done::quiet(pb::CreateThreadResponse { thread: Some(encode::thread(thread)), replayed: false }))
+            })
+        })
+        .await
+    }
+
+    async fn get_thread(&self, request: Request<pb::GetThreadRequest>) -> Result<pb::GetThreadResponse> {
+        let caller = auth::caller(&request)?;
+        let pb::GetThreadRequest { thread_id } = request.into_inner();
+        let thread: ThreadId = id("thread_id", &thread_id)?;
+        let row = self.read(caller, move |tx| Box::pin(async move { threads::get(tx, caller.org, thread).await })).await?;
+        Ok(pb::GetThreadResponse { thread: Some(encode::thread(row)) })
+    }
+
+    async fn list_threads(&self, request: Request<pb::ListThreadsRequest>) -> Result<pb::ListThreadsResponse> {
+        let caller = auth::caller(&request)?;
+        let pb::ListThreadsRequest { page_size: size, page_token, agent_id, mine } = request.into_inner();
+        let agent = (!agent_id.is_empty()).then(|| id("agent_id", &agent_id)).transpose()?;
+        let wanted = ListThreads { page_size: page_size(size)?, page_token, agent, user: mine.then_some(caller.user) };
+        let page = self
+            .read(caller, move |tx| {
+                let wanted = wanted.clone();
+                Box::pin(async move { threads::list(tx, caller.org, wanted).await })
+            })
+            .await?;
+        let threads = page.items.into_iter().map(encode::thread).collect();
+        Ok(pb::ListThreadsResponse { threads, next_page_token: page.next_page_token })
+    }
+
+    async fn update_thread(&self, request: Request<pb::UpdateThreadRequest>) -> Result<pb::UpdateThreadResponse> {
+        let caller = auth::caller(&request)?;
+        let mut body = request.into_inner();
+        let key = std::mem::take(&mut body.idempotency_key);
+        let thread: ThreadId = id("thread_id", &body.thread_id)?;
+        let title = body.title.clone();
+        text::at_most_chars("title", &title, limits::TITLE_CHARS_MAX)?;
+        if title.trim().is_empty() {
+            return Err(Refusal::field("title", "is required").into());
+        }
+        self.mutate(caller, "UpdateThread", key, &body, move |tx| {
+            let title = title.clone();
+            Box::pin(async move {
+                let row = threads::update(tx, caller.org, caller.user, thread, &title).await?;
+                Ok(Done::quiet(pb::UpdateThreadResponse { thread: Some(encode::thread(row)), replayed: false }))
+            })
+        })
+        .await
+    }
+
+    async fn delete_thread(&self, request: Request<pb::DeleteThreadRequest>) -> Result<pb::DeleteThreadResponse> {
+        let caller = auth::caller(&request)?;
+        let mut body = request.into_inner();
+        let key = std::mem::take(&mut body.idempotency_key);
+        let thread: ThreadId = id("thread_id", &body.thread_id)?;
+        self.mutate(caller, "DeleteThread", key, &body, move |tx| {
+            Box::pin(async move {
+                let committed = threads::delete(tx, caller.org, caller.user, thread).await?;
+                Ok(Done { answer: pb::DeleteThreadResponse { replayed: false }, committed })
+            })
+        })
+        .await
+    }
+
+    async fn list_messages(&self, request: Request<pb::ListMessagesRequest>) -> Result<pb::ListMessagesResponse> {
+        let caller = auth::caller(&request)?;
+        let pb::ListMessagesRequest { thread_id, page_size: size, page_token } = request.into_inner();
+        let thread: ThreadId = id("thread_id", &thread_id)?;
+        let size = page_size(size)?;
+        let page = self
+            .read(caller, move |tx| {
+                let token = page_token.clone();
+                Box::pin(async move { threads::messages(tx, caller.org, thread, size, &token).await })
+            })
+            .await?;
+        let messages = page.items.into_iter().map(|message| message.into_wire()).collect();
+        Ok(pb::ListMessagesResponse { messages, next_page_token: page.next_page_token })
+    }
+}

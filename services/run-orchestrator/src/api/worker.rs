@@ -1,0 +1,241 @@
+//! WorkerService.
+
+use super::{Api, answer, page_size};
+use crate::auth;
+use crate::claim::Answers;
+use crate::dispatch::wire_context;
+use crate::encode;
+use crate::mesh::Mesh;
+use runmesh_domain::id::SessionId;
+use runmesh_domain::journal::ModelStep;
+use runmesh_domain::log::Position;
+use runmesh_domain::principal::LeaseClaim;
+use runmesh_domain::run::Outcome;
+use runmesh_domain::{Refusal, Result, limits, text};
+use runmesh_store::runs::{self, LastStep};
+use runmesh_store::steps::{self, Entry};
+use runmesh_store::{Scope, sessions};
+use runmesh_wire::convert::journal::{HeldRun, verdict};
+use runmesh_wire::convert::{id, list, required, unsigned};
+use runmesh_wire::pb::worker as pb;
+use runmesh_wire::{FromWire as _, IntoWire as _};
+use std::sync::Arc;
+use tonic::{Request, Response, Status, Streaming};
+
+#[tonic::async_trait]
+impl pb::worker_service_server::WorkerService for Api {
+    type ClaimStream = Answers;
+
+    async fn claim(&self, request: Request<Streaming<pb::ClaimRequest>>) -> Result<Response<Answers>, Status> {
+        answer(self.0.claim_stream(request))
+    }
+
+    async fn heartbeat(&self, request: Request<pb::HeartbeatRequest>) -> Result<Response<pb::HeartbeatResponse>, Status> {
+        answer(self.0.heartbeat(request).await)
+    }
+
+    async fn get_run_context(&self, request: Request<pb::GetRunContextRequest>) -> Result<Response<pb::GetRunContextResponse>, Status> {
+        answer(self.0.get_run_context(request).await)
+    }
+
+    async fn record_step(&self, request: Request<pb::RecordStepRequest>) -> Result<Response<pb::RecordStepResponse>, Status> {
+        answer(self.0.record_step(request).await)
+    }
+
+    async fn finish(&self, request: Request<pb::FinishRequest>) -> Result<Response<pb::FinishResponse>, Status> {
+        answer(self.0.finish(request).await)
+    }
+
+    async fn release(&self, request: Request<pb::ReleaseRequest>) -> Result<Response<pb::ReleaseResponse>, Status> {
+        answer(self.0.release(request).await)
+    }
+
+    async fn list_workers(&self, request: Request<pb::ListWorkersRequest>) -> Result<Response<pb::ListWorkersResponse>, Status> {
+        answer(self.0.list_workers(request).await)
+    }
+}
+
+fn position(acked: Option<pb::LogPosition>) -> Result<Option<Position>> {
+    Ok(acked.map(|position| position.from_wire("acked")).transpose()?)
+}
+
+fn model_step(path: &str, entry: pb::ModelStepEntry) -> Result<(u32, ModelStep)> {
+    let pb::ModelStepEntry { step_index, result } = entry;
+    let step_index: u32 = unsigned(&format!("{path}.step_index"), step_index)?;
+    let result: ModelStep = required(&format!("{path}.result"), result)?.from_wire(&format!("{path}.result"))?;
+    if result.calls().count() > limits::CALLS_PER_STEP_MAX {
+        return Err(Refusal::field(format!("{path}.result.parts"), format!("at most {} calls", limits::CALLS_PER_STEP_MAX)).into());
+    }
+    for part in &result.parts {
+        check_part(path, part)?;
+    }
+    Ok((step_index, result))
+}
+
+fn check_part(path: &str, part: &runmesh_domain::message::Part) -> Result<()> {
+    use runmesh_domain::message::Part;
+    match part {
+        Part::Text { text } | Part::Reasoning { text } => Ok(text::without_nul(path, text)?),
+        Part::ToolCall { call_id, name, arguments } => {
+            text::without_nul(path, call_id)?;
+            text::without_nul(path, name)?;
+            Ok(text::without_nul(path, arguments)?)
+        }
+        Part::ToolResult { .. } => Err(Refusal::field(path, "a model step holds no tool results").into()),
+    }
+}
+
+fn entry(path: &str, entry: pb::JournalEntry) -> Result<Entry> {
+    use pb::journal_entry::Entry as Wire;
+    let pb::JournalEntry { entry } = entry;
+    let indexes = |step: i32, call: i32| -> Result<(u32, u32)> {
+        Ok((unsigned(&format!("{path}.step_index"), step)?, unsigned(&format!("{path}.call_index"), call)?))
+    };
+    match required(path, entry)? {
+        Wire::ModelStep(step) => {
+            let (step_index, result) = model_step(&format!("{path}.model_step"), step)?;
+            Ok(Entry::ModelStep { step_index, result })
+        }
+        Wire::CallDispatched(pb::CallDispatched { step_index, call_index }) => {
+            let (step_index, call_index) = indexes(step_index, call_index)?;
+            Ok(Entry::CallDispatched { step_index, call_index })
+        }
+        Wire::CallDone(pb::CallDone { step_index, call_index, content, is_error }) => {
+            text::at_most_bytes(&format!("{path}.call_done.content"), &content, limits::TOOL_RESULT_BYTES_MAX)?;
+            let (step_index, call_index) = indexes(step_index, call_index)?;
+            Ok(Entry::CallDone { step_index, call_index, content, is_error })
+        }
+    }
+}
+
+fn outcome(request: &pb::FinishRequest) -> Result<Outcome> {
+    match request.outcome() {
+        pb::finish_request::Outcome::Unspecified => Err(Refusal::field("outcome", "is required").into()),
+        pb::finish_request::Outcome::Completed => Ok(Outcome::Completed),
+        pb::finish_request::Outcome::Canceled => Ok(Outcome::Canceled),
+        pb::finish_request::Outcome::Failed => {
+            let fits = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
+            let reason = &request.reason;
+            if reason.is_empty() || reason.len() > limits::NAME_BYTES_MAX || !reason.bytes().all(fits) {
+                return Err(Refusal::field("reason", "want 1 to 64 of A-Z, 0-9 and _").into());
+            }
+            text::at_most_chars("detail", &request.detail, limits::DETAIL_CHARS_MAX)?;
+            Ok(Outcome::Failed { reason: reason.clone(), detail: request.detail.clone() })
+        }
+    }
+}
+
+impl Mesh {
+    async fn heartbeat(&self, request: Request<pb::HeartbeatRequest>) -> Result<pb::HeartbeatResponse> {
+        let credential = auth::worker(&request)?;
+        let pb::HeartbeatRequest { session_id, stream_number, held } = request.into_inner();
+        let session: SessionId = id("session_id", &session_id)?;
+        let held: Vec<HeldRun> = list("held", held)?;
+        if held.len() > limits::WORKER_CAPACITY_MAX as usize {
+            return Err(Refusal::field("held", format!("at most {}", limits::WORKER_CAPACITY_MAX)).into());
+        }
+        let held = held.into_iter().map(|held| (held.run, held.fence)).collect();
+        let beat = sessions::heartbeat(&self.db, session, &credential.id, stream_number, held, &self.leases).await?;
+        self.tell(beat.committed);
+        let status = if beat.ok { pb::heartbeat_response::Status::Ok } else { pb::heartbeat_response::Status::Lost };
+        Ok(pb::HeartbeatResponse {
+            status: status.into(),
+            lost_run_ids: beat.lost.iter().map(ToString::to_string).collect(),
+            cancel_run_ids: beat.cancel.iter().map(ToString::to_string).collect(),
+            drain: self.life.is_draining(),
+        })
+    }
+
+    async fn get_run_context(&self, request: Request<pb::GetRunContextRequest>) -> Result<pb::GetRunContextResponse> {
+        let claim = auth::lease(&request)?;
+        let pb::GetRunContextRequest { lease, page_token } = request.into_inner();
+        let claim = auth::same_lease(claim, lease)?;
+        let context = self
+            .system(move |tx| {
+                let token = page_token.clone();
+                Box::pin(async move { steps::context(tx, claim, &token).await })
+            })
+            .await?;
+        Ok(pb::GetRunContextResponse { context: Some(wire_context(context).into_wire()) })
+    }
+
+    async fn record_step(&self, request: Request<pb::RecordStepRequest>) -> Result<pb::RecordStepResponse> {
+        let claim = auth::lease(&request)?;
+        let pb::RecordStepRequest { lease, entries, acked } = request.into_inner();
+        let claim = auth::same_lease(claim, lease)?;
+        if entries.is_empty() || entries.len() > limits::JOURNAL_ENTRIES_MAX {
+            return Err(Refusal::field("entries", format!("want 1 to {}", limits::JOURNAL_ENTRIES_MAX)).into());
+        }
+        let entries = entries.into_iter().enumerate().map(|(index, wire)| entry(&format!("entries[{index}]"), wire));
+        let entries = Arc::new(entries.collect::<Result<Vec<_>>>()?);
+        let position = position(acked)?;
+        let mesh = self.clone();
+        let recorded = self
+            .whole(async move {
+                mesh.db
+                    .tx(Scope::System, move |tx| {
+                        let entries = Arc::clone(&entries);
+                        Box::pin(async move { steps::record(tx, claim, &entries, position).await })
+                    })
+                    .await
+            })
+            .await?;
+        let verdicts = recorded.verdicts.into_iter().map(|given| verdict(given.call_index, given.verdict, given.idempotency_key));
+        Ok(pb::RecordStepResponse { verdicts: verdicts.collect(), cancel_requested: recorded.cancel_requested })
+    }
+
+    async fn finish(&self, request: Request<pb::FinishRequest>) -> Result<pb::FinishResponse> {
+        let claim = auth::lease(&request)?;
+        let body = request.into_inner();
+        let outcome = outcome(&body)?;
+        let pb::FinishRequest { lease, outcome: _, reason: _, detail: _, last_step, last_step_unfinished, acked } = body;
+        let claim = auth::same_lease(claim, lease)?;
+        let last = last_step.map(|entry| model_step("last_step", entry)).transpose()?;
+        let last = last.map(|(step_index, result)| LastStep { step_index, result, unfinished: last_step_unfinished });
+        let position = position(acked)?;
+        let row = self.end(claim, outcome, last, position).await?;
+        Ok(pb::FinishResponse { run: Some(encode::run(row)) })
+    }
+
+    async fn end(&self, claim: LeaseClaim, outcome: Outcome, last: Option<LastStep>, position: Option<Position>) -> Result<runs::RunRow> {
+        let mesh = self.clone();
+        self.whole(async move {
+            let (row, committed) = mesh
+                .system(move |tx| {
+                    let (outcome, last) = (outcome.clone(), last.clone());
+                    Box::pin(async move { runs::finish(tx, claim, outcome, last, position).await })
+                })
+                .await?;
+            mesh.tell(committed);
+            Ok(row)
+        })
+        .await
+    }
+
+    async fn release(&self, request: Request<pb::ReleaseRequest>) -> Result<pb::ReleaseResponse> {
+        let claim = auth::lease(&request)?;
+        let pb::ReleaseRequest { lease, acked } = request.into_inner();
+        let claim = auth::same_lease(claim, lease)?;
+        let position = position(acked)?;
+        let mesh = self.clone();
+        let row = self
+            .whole(async move {
+                let work = move |tx| -> futures::future::BoxFuture<'_, _> { Box::pin(async move { runs::release(tx, claim, position).await }) };
+                let (row, committed) = mesh.system(work).await?;
+                mesh.tell(committed);
+                Ok(row)
+            })
+            .await?;
+        Ok(pb::ReleaseResponse { run: Some(encode::run(row)) })
+    }
+
+    async fn list_workers(&self, request: Request<pb::ListWorkersRequest>) -> Result<pb::ListWorkersResponse> {
+        let caller = auth::caller(&request)?;
+        let pb::ListWorkersRequest { page_size: size } = request.into_inner();
+        let (limit, leases) = (page_size(size)?, self.leases);
+        // Sessions serve many orgs, so they are read over all of them and counted for the caller's.
+        self.read(caller, |_| Box::pin(async { Ok(()) })).await?;
+        let rows = self.system(move |tx| Box::pin(async move { sessions::list(tx, caller.org, &leases, limit).await })).await?;
+        Ok(pb::ListWorkersResponse { workers: rows.into_iter().map(encode::worker).collect() })
+    }
+}

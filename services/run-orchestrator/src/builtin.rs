@@ -1,0 +1,120 @@
+//! The worker inside a replica. It speaks the very protocol that workers elsewhere do: its Claim stream goes over the network
+//! to this process, its events to a relay. The only thing it has that they have not is the mesh's key, with which it mints
+//! the principals that the gateway mints for others.
+
+use crate::config::Config;
+use crate::mesh::Mesh;
+use crate::serve::ServeError;
+use futures::StreamExt as _;
+use runmesh_agent::{Credentials, ModelConfig, Worker, WorkerConfig};
+use runmesh_domain::principal::{LeaseClaim, Principal, WorkerCredential};
+use runmesh_host::signed::{MeshKey, Signer, Verifier};
+use runmesh_host::{Lifecycle, Upstream, UpstreamConfig};
+use runmesh_wire::IntoWire as _;
+use runmesh_wire::convert::journal::HeldRun;
+use runmesh_wire::pb::worker as pb;
+use runmesh_wire::{channel, header};
+use secrecy::SecretString;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// A hop's principal is good for this long; one is made for every call.
+const HOP_TTL: Duration = Duration::from_secs(60);
+
+/// Passes cancel hints of other replicas on to the workers whose streams are here.
+pub fn hints(mesh: &Mesh, life: &Lifecycle) {
+    let (mesh, soft) = (mesh.clone(), life.soft().clone());
+    life.spawn("cancel-hints", async move {
+        soft.run_until_cancelled(mesh.pass_hints()).await.unwrap_or(Ok(()))
+    });
+}
+
+impl Mesh {
+    async fn pass_hints(&self) -> runmesh_domain::Result<()> {
+        let mut hints = self.bus.cancel_hints().await?;
+        while let Some(hint) = hints.next().await {
+            let Some(stream) = self.sessions.get(hint.session) else { continue };
+            let lease = HeldRun { run: hint.run, fence: hint.fence }.into_wire();
+            let message = pb::claim_response::Message::Cancel(pb::CancelHint { lease: Some(lease) });
+            // Only a hint: a worker too slow to hear it hears the heartbeat's answer.
+            drop(stream.answers.try_send(Ok(pb::ClaimResponse { message: Some(message) })));
+        }
+        Err(runmesh_domain::Fault::Unavailable { part: "nats", detail: "the hint subscription ended".into() }.into())
+    }
+}
+
+/// Starts the worker; `done` is cancelled when it has given everything back.
+pub fn start(config: &Config, key: &MeshKey, here: SocketAddr, life: &Lifecycle, done: CancellationToken) -> Result<(), ServeError> {
+    let own = vec![format!("http://{here}")];
+    let calls = Upstream::new(UpstreamConfig::unary("run-orchestrator", own.clone()))?;
+    let claims = Upstream::new(UpstreamConfig::streaming("run-orchestrator", own))?;
+    let appends = Upstream::new(UpstreamConfig::streaming("stream-relay", config.relays.clone()))?;
+    let worker = Worker::new(WorkerConfig {
+        name: name(config),
+        capacity: config.worker.capacity,
+        agent_ids: Vec::new(),
+        calls: channel::boxed(calls),
+        claims: channel::boxed(claims),
+        appends: channel::boxed(appends),
+        credentials: Arc::new(Minting::new(key)),
+        model: model(config)?,
+        drain_grace: Duration::from_millis(config.worker.drain_grace_ms),
+    })
+    .map_err(|error| ServeError::Worker(error.to_string()))?;
+    let (soft, hard) = (life.soft().clone(), life.hard().clone());
+    life.spawn("worker", async move {
+        let _told = done.drop_guard();
+        worker.run(soft, hard).await
+    });
+    Ok(())
+}
+
+fn name(config: &Config) -> String {
+    if !config.worker.name.is_empty() {
+        return config.worker.name.clone();
+    }
+    let host = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
+    let host = host.trim();
+    if host.is_empty() { "built-in".to_owned() } else { format!("built-in@{host}") }
+}
+
+fn model(config: &Config) -> Result<ModelConfig, ServeError> {
+    let key = match (&config.worker.model_key, &config.worker.model_key_file) {
+        (Some(key), _) => Some(key.clone()),
+        (None, Some(file)) => Some(SecretString::from(std::fs::read_to_string(file)?.trim().to_owned())),
+        (None, None) => None,
+    };
+    Ok(ModelConfig { base_url: config.worker.model_url.clone(), api_key: key })
+}
+
+/// Mints the principal of every call, as the gateway does for workers elsewhere.
+struct Minting {
+    hops: Signer,
+    runs: Verifier,
+}
+
+impl Minting {
+    fn new(key: &MeshKey) -> Self {
+        Self {
+            hops: Signer::new(key, header::HOP_TYPE, header::AUDIENCE),
+            runs: Verifier::new(key, header::RUN_TYPE, header::AUDIENCE),
+        }
+    }
+
+    fn mint(&self, principal: &Principal) -> Option<(&'static str, String)> {
+        Some((header::PRINCIPAL, self.hops.sign(principal, HOP_TTL).ok()?))
+    }
+}
+
+impl Credentials for Minting {
+    fn worker(&self) -> Option<(&'static str, String)> {
+        self.mint(&Principal::Worker(WorkerCredential { id: "built-in".into(), orgs: None, agents: None }))
+    }
+
+    fn lease(&self, run_token: &str) -> Option<(&'static str, String)> {
+        let claim = self.runs.verify::<LeaseClaim>(run_token).ok()?.claims;
+        self.mint(&Principal::Lease(claim))
+    }
+}

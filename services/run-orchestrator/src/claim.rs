@@ -1,0 +1,205 @@
+//! The Claim stream: a worker session's life on this replica.
+
+use crate::auth;
+use crate::mesh::{Mesh, new_uuid};
+use crate::sessions::{ANSWERS_MAX, Stream};
+use runmesh_domain::id::{AgentId, SessionId};
+use runmesh_domain::principal::WorkerCredential;
+use runmesh_domain::{Error, Refusal, Result, limits, text};
+use runmesh_store::sessions::NewSession;
+use runmesh_store::{Scope, runs, sessions};
+use runmesh_wire::convert::{id, required, unsigned};
+use runmesh_wire::pb::worker as pb;
+use runmesh_wire::{IntoWire as _, status};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Status, Streaming};
+
+/// How long a new stream may take to say hello.
+const HELLO_DEADLINE: Duration = Duration::from_secs(10);
+
+/// What the worker hears.
+pub type Answers = ReceiverStream<Result<pb::ClaimResponse, Status>>;
+
+impl Mesh {
+    /// Serves one Claim stream; the answer begins at once, the rest goes on by itself.
+    pub fn claim_stream(&self, request: Request<Streaming<pb::ClaimRequest>>) -> Result<Answers> {
+        let credential = auth::worker(&request)?;
+        if self.life.is_draining() {
+            return Err(Refusal::Draining.into());
+        }
+        let (answers, receiver) = mpsc::channel(ANSWERS_MAX);
+        let mesh = self.clone();
+        let requests = request.into_inner();
+        self.tasks.spawn(async move {
+            if let Err(error) = mesh.serve_claim(credential, requests, answers.clone()).await {
+                // A worker that is gone hears nothing, which is as it should be.
+                drop(answers.try_send(Err(status::of(&error))));
+            }
+        });
+        Ok(ReceiverStream::new(receiver))
+    }
+
+    async fn serve_claim(
+        &self,
+        credential: WorkerCredential,
+        mut requests: Streaming<pb::ClaimRequest>,
+        answers: mpsc::Sender<Result<pb::ClaimResponse, Status>>,
+    ) -> Result<()> {
+        let hello = first_hello(&mut requests).await?;
+        let (stream, capacity) = self.open_session(credential, hello, answers).await?;
+        self.sessions.insert(&stream);
+        let ended = self.follow(&stream, capacity, &mut requests).await;
+        self.sessions.remove(&stream);
+        match ended {
+            Ended::Orderly => self.close_session(stream.session).await,
+            Ended::Broken => self.cut(&stream).await,
+            Ended::Draining => Ok(()),
+        }
+    }
+
+    async fn open_session(
+        &self,
+        credential: WorkerCredential,
+        hello: pb::Hello,
+        answers: mpsc::Sender<Result<pb::ClaimResponse, Status>>,
+    ) -> Result<(Arc<Stream>, u32)> {
+        let pb::Hello { worker, capacity, agent_ids, tools, session_id } = hello;
+        text::at_most_chars("hello.worker", &worker, 128)?;
+        let capacity: u32 = unsigned("hello.capacity", capacity)?;
+        if !(1..=limits::WORKER_CAPACITY_MAX).contains(&capacity) {
+            return Err(Refusal::field("hello.capacity", format!("want 1 to {}", limits::WORKER_CAPACITY_MAX)).into());
+        }
+        let agents = agent_ids.iter().map(|agent| id("hello.agent_ids", agent)).collect::<Result<Vec<AgentId>, Refusal>>()?;
+        let (session, number) = if session_id.is_empty() {
+            self.new_session(credential, worker, capacity, agents, tools).await?
+        } else {
+            let session = id("hello.session_id", &session_id)?;
+            (session, self.reopen_session(session, credential).await?)
+        };
+        let welcome = pb::Welcome {
+            session_id: session.to_string(),
+            lease_duration: Some(self.leases.lease().into_wire()),
+            heartbeat_period: Some(self.leases.heartbeat().into_wire()),
+            stream_number: number,
+        };
+        let message = pb::ClaimResponse { message: Some(pb::claim_response::Message::Welcome(welcome)) };
+        if answers.send(Ok(message)).await.is_err() {
+            return Err(Refusal::SessionLost.into());
+        }
+        Ok((Arc::new(Stream::new(session, number, answers)), capacity))
+    }
+
+    async fn new_session(
+        &self,
+        credential: WorkerCredential,
+        worker: String,
+        capacity: u32,
+        agents: Vec<AgentId>,
+        tools: Vec<String>,
+    ) -> Result<(SessionId, i64)> {
+        let session = SessionId::from_uuid(new_uuid());
+        let new = NewSession { id: session, worker, capacity, credential, agents, tools };
+        let number = self
+            .db
+            .tx(Scope::System, move |tx| {
+                let new = new.clone();
+                Box::pin(async move { sessions::open(tx, new).await })
+            })
+            .await?;
+        Ok((session, number))
+    }
+
+    async fn reopen_session(&self, session: SessionId, credential: WorkerCredential) -> Result<i64> {
+        let leases = self.leases;
+        self.db
+            .tx(Scope::System, move |tx| {
+                let credential = credential.id.clone();
+                Box::pin(async move { sessions::reopen(tx, session, &credential, &leases).await })
+            })
+            .await
+    }
+
+    /// Reads credits until the stream ends or this replica drains.
+    async fn follow(&self, stream: &Stream, capacity: u32, requests: &mut Streaming<pb::ClaimRequest>) -> Ended {
+        let soft = self.life.soft().clone();
+        loop {
+            let message = tokio::select! {
+                message = requests.message() => message,
+                () = stream.answers.closed() => return Ended::Broken,
+                () = soft.cancelled() => {
+                    let drain = pb::claim_response::Message::Drain(pb::Drain {});
+                    drop(stream.answers.send(Ok(pb::ClaimResponse { message: Some(drain) })).await);
+                    return self.after_drain(requests).await;
+                }
+            };
+            match message {
+                Ok(Some(pb::ClaimRequest { message: Some(message) })) => self.take_message(stream, capacity, message),
+                Ok(Some(pb::ClaimRequest { message: None })) => {}
+                Ok(None) => return Ended::Orderly,
+                Err(_) => return Ended::Broken,
+            }
+        }
+    }
+
+    fn take_message(&self, stream: &Stream, capacity: u32, message: pb::claim_request::Message) {
+        match message {
+            pb::claim_request::Message::Credits(pb::Credits { add }) => {
+                stream.add(u32::try_from(add).unwrap_or(0), capacity);
+                self.ready.notify_one();
+            }
+            pb::claim_request::Message::Ack(pb::AssignmentAck { lease }) => {
+                tracing::trace!(session = %stream.session, run = lease.map(|lease| lease.run_id), "assignment acknowledged");
+            }
+            pb::claim_request::Message::Hello(_) => tracing::debug!(session = %stream.session, "a second hello, ignored"),
+        }
+    }
+
+    /// After Drain the worker closes the stream when it has moved; it has until the hard stop to do so.
+    async fn after_drain(&self, requests: &mut Streaming<pb::ClaimRequest>) -> Ended {
+        loop {
+            match requests.message().await {
+                Ok(Some(_)) => {}
+                Ok(None) => return Ended::Orderly,
+                Err(_) => return Ended::Draining,
+            }
+        }
+    }
+
+    async fn close_session(&self, session: SessionId) -> Result<()> {
+        self.db.tx(Scope::System, move |tx| Box::pin(async move { sessions::close(tx, session).await })).await
+    }
+
+    /// The stream broke: the lease is cut to a second, and the runs that can be redone are taken back then, unless the worker
+    /// comes back first.
+    async fn cut(&self, stream: &Stream) -> Result<()> {
+        let (session, number) = (stream.session, stream.number);
+        self.db.tx(Scope::System, move |tx| Box::pin(async move { runs::cut(tx, session, number).await })).await?;
+        tokio::time::sleep(CUT_LEASE).await;
+        self.reap().await
+    }
+}
+
+/// What a cut leaves of a lease, and a little more, so that the reaper at its end finds it over.
+const CUT_LEASE: Duration = Duration::from_millis(1_020);
+
+enum Ended {
+    /// The worker said goodbye.
+    Orderly,
+    /// The stream broke.
+    Broken,
+    /// This replica is going down.
+    Draining,
+}
+
+async fn first_hello(requests: &mut Streaming<pb::ClaimRequest>) -> Result<pb::Hello> {
+    let first = tokio::time::timeout(HELLO_DEADLINE, requests.message()).await;
+    let wanted = || Error::from(Refusal::field("hello", "must come first, within ten seconds"));
+    let message = first.map_err(|_| wanted())?.map_err(|_| wanted())?.ok_or_else(wanted)?;
+    match required("message", message.message)? {
+        pb::claim_request::Message::Hello(hello) => Ok(hello),
+        pb::claim_request::Message::Credits(_) | pb::claim_request::Message::Ack(_) => Err(wanted()),
+    }
+}

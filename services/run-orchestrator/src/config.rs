@@ -1,0 +1,120 @@
+//! What a run-orchestrator is told at start.
+
+use runmesh_domain::agent::AgentSpec;
+use runmesh_domain::limits::{Leases, Queues};
+use runmesh_host::ServerConfig;
+use runmesh_host::config::list;
+use runmesh_host::signed::MeshKey;
+use secrecy::SecretString;
+use serde::Deserialize;
+use std::path::PathBuf;
+
+/// What this replica does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Serves and drives runs.
+    #[default]
+    All,
+    /// Serves only; workers elsewhere drive the runs.
+    Api,
+    /// Serves, for its own worker above all, and drives runs.
+    Worker,
+}
+
+/// Settings of a run-orchestrator.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Address to serve on. Default `127.0.0.1:7431`.
+    pub listen: String,
+    /// Address of the admin port; none when empty.
+    pub admin_listen: String,
+    /// Postgres. Required.
+    pub postgres_url: SecretString,
+    /// Connections to Postgres at most; heartbeats have two more of their own. Default 16.
+    pub postgres_connections: u32,
+    /// NATS. Required.
+    pub nats_url: String,
+    /// The key that the mesh shares, as hexadecimal digits. This or `mesh_key_file` is required.
+    pub mesh_key: Option<MeshKey>,
+    /// A file with that key.
+    pub mesh_key_file: Option<PathBuf>,
+    /// What this replica does.
+    pub role: Role,
+    /// Addresses of stream-relays, for the built-in worker.
+    #[serde(deserialize_with = "list::deserialize")]
+    pub relays: Vec<String>,
+    /// The model of agents that name none.
+    pub default_model: Option<String>,
+    /// The built-in worker.
+    pub worker: BuiltinWorker,
+    /// The clockwork of leases.
+    pub leases: Leases,
+    /// Bounds of queues.
+    pub queues: Queues,
+    /// Orgs to make at start, for development and tests: the person `you` of the issuer `dev` is their admin.
+    #[serde(deserialize_with = "list::deserialize")]
+    pub dev_orgs: Vec<String>,
+    /// The agent `default` of those orgs.
+    pub dev_agent: AgentSpec,
+    /// Whether reflection is served. Default off.
+    pub reflection: bool,
+    /// The listener.
+    pub server: ServerConfig,
+}
+
+/// Settings of the worker inside a replica.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BuiltinWorker {
+    /// Its name for people; the host's name when empty.
+    pub name: String,
+    /// Runs that it drives at once. Default 64.
+    pub capacity: u32,
+    /// Base URL of an OpenAI-compatible endpoint, `https://…/v1`.
+    pub model_url: String,
+    /// The endpoint's key.
+    pub model_key: Option<SecretString>,
+    /// A file with that key.
+    pub model_key_file: Option<PathBuf>,
+    /// How long a drain waits for calls that cannot be repeated, in milliseconds. Default 10 s.
+    pub drain_grace_ms: u64,
+}
+
+impl Default for BuiltinWorker {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            capacity: 64,
+            model_url: String::new(),
+            model_key: None,
+            model_key_file: None,
+            drain_grace_ms: 10_000,
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:7431".into(),
+            admin_listen: String::new(),
+            postgres_url: SecretString::from(String::new()),
+            postgres_connections: 16,
+            nats_url: String::new(),
+            mesh_key: None,
+            mesh_key_file: None,
+            role: Role::All,
+            relays: Vec::new(),
+            default_model: None,
+            worker: BuiltinWorker::default(),
+            leases: Leases::default(),
+            queues: Queues::default(),
+            dev_orgs: Vec::new(),
+            dev_agent: AgentSpec::default(),
+            reflection: false,
+            server: ServerConfig::default(),
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Rows of the store as the API shows them.
+
+use runmesh_domain::run::StateName;
+use runmesh_store::orgs::{Member, MemberRole, Org};
+use runmesh_store::runs::{BlockedBy, RunRow};
+use runmesh_store::sessions::WorkerRow;
+use runmesh_store::threads::Thread;
+use runmesh_wire::IntoWire as _;
+use runmesh_wire::convert::{signed, signed32};
+use runmesh_wire::pb::{org, run, thread, worker};
+
+/// A run.
+pub fn run(row: RunRow) -> run::Run {
+    let RunRow { run, created_at, started_at, ended_at, usage, position: _, blocked_by } = row;
+    let (reason, detail) = run.state.reason_and_detail();
+    let state = run.state.name();
+    run::Run {
+        run_id: run.id.to_string(),
+        thread_id: run.thread.to_string(),
+        turn_number: signed(run.turn_number),
+        user_id: run.user.to_string(),
+        agent_id: run.agent.to_string(),
+        agent_version: signed(run.agent_version),
+        state: state.into_wire().into(),
+        reason: reason.to_owned(),
+        detail: detail.to_owned(),
+        version: signed(run.version),
+        fence: signed(run.fence),
+        session_id: run.state.session().map(|session| session.to_string()).unwrap_or_default(),
+        cancel_requested: run.cancel_requested,
+        blocked_by: blocked(blocked_by, state).into(),
+        create_time: Some(created_at.into_wire()),
+        start_time: started_at.map(|at| at.into_wire()),
+        end_time: ended_at.map(|at| at.into_wire()),
+        usage: Some(usage.into_wire()),
+    }
+}
+
+fn blocked(by: Option<BlockedBy>, state: StateName) -> run::run::BlockedBy {
+    match by {
+        Some(by) if state == StateName::Ready => match by {
+            BlockedBy::UserLimit => run::run::BlockedBy::UserLimit,
+            BlockedBy::OrgLimit => run::run::BlockedBy::OrgLimit,
+            BlockedBy::NoCapableWorker => run::run::BlockedBy::NoCapableWorker,
+        },
+        Some(_) | None => run::run::BlockedBy::Unspecified,
+    }
+}
+
+/// A journaled step.
+pub fn step(step: runmesh_domain::journal::Step) -> run::Step {
+    let runmesh_domain::journal::Step { step_index, fence, result, calls, created_at } = step;
+    run::Step {
+        step_index: signed32(step_index),
+        fence: signed(fence),
+        text: runmesh_domain::message::plain_text(&result.parts),
+        model: result.model,
+        calls: calls.into_iter().map(call).collect(),
+        usage: Some(result.usage.into_wire()),
+        create_time: Some(created_at.into_wire()),
+    }
+}
+
+fn call(call: runmesh_domain::journal::Call) -> run::step::Call {
+    run::step::Call {
+        call_index: signed32(call.call_index),
+        name: call.name,
+        arguments_json: call.arguments,
+        state: call.state.into_wire().into(),
+        content: call.content,
+    }
+}
+
+/// A thread.
+pub fn thread(row: Thread) -> thread::Thread {
+    let Thread { id, agent, user, title, created_at, updated_at } = row;
+    thread::Thread {
+        thread_id: id.to_string(),
+        agent_id: agent.to_string(),
+        user_id: user.to_string(),
+        title,
+        create_time: Some(created_at.into_wire()),
+        update_time: Some(updated_at.into_wire()),
+    }
+}
+
+/// An org.
+pub fn org(row: Org) -> org::Org {
+    let Org { id, name, created_at } = row;
+    org::Org { org_id: id.to_string(), name, create_time: Some(created_at.into_wire()) }
+}
+
+/// A member.
+pub fn member(row: Member) -> org::Member {
+    let Member { user, role, created_at } = row;
+    let role = match role {
+        MemberRole::Member => org::member::Role::Member,
+        MemberRole::Admin => org::member::Role::Admin,
+    };
+    org::Member { user_id: user.to_string(), role: role.into(), create_time: Some(created_at.into_wire()) }
+}
+
+/// A worker session.
+pub fn worker(row: WorkerRow) -> worker::Worker {
+    let WorkerRow { session, worker, live, capacity, run_count, opened_at, heartbeat_at } = row;
+    let state = if live { worker::worker::State::Live } else { worker::worker::State::Lost };
+    worker::Worker {
+        session_id: session.to_string(),
+        worker,
+        state: state.into(),
+        capacity: signed32(capacity),
+        run_count: signed32(run_count),
+        open_time: Some(opened_at.into_wire()),
+        heartbeat_time: Some(heartbeat_at.into_wire()),
+    }
+}

@@ -1,0 +1,170 @@
+//! Puts a run-orchestrator together and runs it.
+
+use crate::config::{Config, Role};
+use crate::marks::Marks;
+use crate::mesh::Mesh;
+use crate::{api, builtin, dispatch, sweeper};
+use runmesh_bus::{Bus, BusConfig};
+use runmesh_domain::id::{OrgId, UserId};
+use runmesh_domain::principal::Principal;
+use runmesh_domain::{Error, Result};
+use runmesh_host::health::Reporter;
+use runmesh_host::server::{Policy, Principal as SignedPrincipal};
+use runmesh_host::signed::{KeyError, MeshKey, Signer, Verifier};
+use runmesh_host::upstream::UpstreamError;
+use runmesh_host::{Lifecycle, Server, reflection};
+use runmesh_store::{Db, StoreConfig, agents, orgs};
+use runmesh_wire::{deadline, descriptors, header, status};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::service::Routes;
+
+/// How long calls that are under way may take once the worker is done.
+const API_GRACE: Duration = Duration::from_secs(10);
+
+/// Why an orchestrator could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// Postgres or NATS is not there, or is not what it must be.
+    #[error("{0}")]
+    Part(#[from] Error),
+    /// No key, or a bad one.
+    #[error("mesh key: {0}")]
+    Key(#[from] KeyError),
+    /// Neither `mesh_key` nor `mesh_key_file` is set.
+    #[error("mesh key: set mesh_key or mesh_key_file")]
+    NoKey,
+    /// The relays' addresses are wrong.
+    #[error("relays: {0}")]
+    Relays(#[from] UpstreamError),
+    /// The descriptors do not decode.
+    #[error("{0}")]
+    Reflection(#[from] reflection::Error),
+    /// The listener, or a file, cannot be used.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    /// The built-in worker cannot be made.
+    #[error("built-in worker: {0}")]
+    Worker(String),
+}
+
+/// Serves on `listener` as a task of `life`. Returns when everything is up; `life` tells when it ends.
+///
+/// # Errors
+/// [`ServeError`]: a part that is needed at start is not there.
+pub async fn serve(config: Config, listener: TcpListener, life: Lifecycle, health: Reporter) -> std::result::Result<(), ServeError> {
+    let key = mesh_key(&config)?;
+    let mesh = connect(&config, &key, &life).await?;
+    for name in &config.dev_orgs {
+        make_dev_org(&mesh, &config, name).await?;
+    }
+    let address = listener.local_addr()?;
+    let verifier = Verifier::new(&key, header::HOP_TYPE, header::AUDIENCE);
+    let guard = SignedPrincipal::<Principal>::new(http::HeaderName::from_static(header::PRINCIPAL), verifier);
+    let mut routes = api::routes(&mesh);
+    if config.reflection {
+        routes = reflection::routes(routes, &[descriptors::ENCODED])?;
+    }
+    let policy = Policy { reason: |code| status::reason_of_code(code).name(), deadline: deadline::of };
+    let server = Server::builder(config.server.clone()).policy(policy).guard(guard).health(health.clone());
+    let worker_done = CancellationToken::new();
+    serve_until_worker_is_done(server, listener, routes, &life, (health.clone(), worker_done.clone()));
+    mesh.marks.start(mesh.db.clone(), &life);
+    sweeper::start(&mesh, &life);
+    dispatch::start(&mesh, &life);
+    builtin::hints(&mesh, &life);
+    if config.role != Role::Api {
+        builtin::start(&config, &key, address, &life, worker_done)?;
+    } else {
+        worker_done.cancel();
+    }
+    let tasks = mesh.tasks.clone();
+    let soft = life.soft().clone();
+    life.spawn("commands", async move {
+        soft.cancelled().await;
+        tasks.close();
+        tasks.wait().await;
+        Ok::<(), std::convert::Infallible>(())
+    });
+    health.set_all_serving();
+    tracing::info!(%address, role = ?config.role, "run-orchestrator is serving");
+    Ok(())
+}
+
+/// The API outlives the built-in worker, which gives its runs back through it: the server's own drain begins when the worker
+/// is done.
+fn serve_until_worker_is_done(
+    server: Server,
+    listener: TcpListener,
+    routes: Routes,
+    life: &Lifecycle,
+    (health, worker_done): (Reporter, CancellationToken),
+) {
+    let own = Lifecycle::new();
+    own.spawn("grpc", server.serve(listener, routes, own.clone()));
+    let soft = life.soft().clone();
+    life.spawn("grpc", async move {
+        tokio::select! {
+            () = soft.cancelled() => {}
+            ended = own.run(Duration::ZERO) => return ended,
+        }
+        health.drain();
+        worker_done.cancelled().await;
+        own.drain(API_GRACE).await;
+        own.fault().map_or(Ok(()), Err)
+    });
+}
+
+/// The names of the services, for a health reporter.
+#[must_use]
+pub fn services() -> &'static [&'static str] {
+    api::SERVICES
+}
+
+fn mesh_key(config: &Config) -> std::result::Result<MeshKey, ServeError> {
+    match (&config.mesh_key, &config.mesh_key_file) {
+        (Some(key), _) => Ok(key.clone()),
+        (None, Some(file)) => Ok(MeshKey::from_file(file)?),
+        (None, None) => Err(ServeError::NoKey),
+    }
+}
+
+async fn connect(config: &Config, key: &MeshKey, life: &Lifecycle) -> Result<Mesh> {
+    Db::migrate(&config.postgres_url).await?;
+    let mut store = StoreConfig::service(config.postgres_url.clone(), "run-orchestrator");
+    store.connections = config.postgres_connections;
+    let (db, bus) = futures::try_join!(Db::connect(store), Bus::connect(BusConfig::new(&config.nats_url, "run-orchestrator")))?;
+    bus.ensure().await?;
+    Ok(Mesh {
+        db,
+        bus,
+        run_tokens: Signer::new(key, header::RUN_TYPE, header::AUDIENCE),
+        leases: config.leases,
+        queues: config.queues,
+        default_model: config.default_model.clone(),
+        sessions: Arc::default(),
+        marks: Marks::default(),
+        life: life.clone(),
+        ready: Arc::new(Notify::new()),
+        tasks: TaskTracker::new(),
+        publishing: Mesh::publishing_permits(),
+    })
+}
+
+/// Development: an org with its one person and an agent to talk to.
+async fn make_dev_org(mesh: &Mesh, config: &Config, name: &str) -> Result<()> {
+    let (spec, name) = (config.dev_agent.clone(), name.to_owned());
+    mesh.system(move |tx| {
+        let (spec, name) = (spec.clone(), name.clone());
+        Box::pin(async move {
+            let org = OrgId::of_name(&name);
+            orgs::ensure(tx, org, &name, Some(UserId::of_subject("dev", "you"))).await?;
+            agents::ensure_default(tx, org, &spec).await
+        })
+    })
+    .await
+}

@@ -1,0 +1,116 @@
+//! The worker sessions whose Claim streams this replica serves, with their credits. Never says whether a session is alive:
+//! that is the database's to say.
+
+use runmesh_domain::id::SessionId;
+use runmesh_wire::pb::worker::ClaimResponse;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::mpsc;
+
+/// Answers that wait for a slow worker at most; credits end long before.
+pub const ANSWERS_MAX: usize = 256;
+
+/// One Claim stream.
+#[derive(Debug)]
+pub struct Stream {
+    /// The session.
+    pub session: SessionId,
+    /// Which open of Claim this is.
+    pub number: i64,
+    /// The way to the worker.
+    pub answers: mpsc::Sender<Result<ClaimResponse, tonic::Status>>,
+    credits: Mutex<u32>,
+}
+
+impl Stream {
+    /// A stream without credits.
+    pub fn new(session: SessionId, number: i64, answers: mpsc::Sender<Result<ClaimResponse, tonic::Status>>) -> Self {
+        Self { session, number, answers, credits: Mutex::new(0) }
+    }
+
+    fn credits_mut(&self) -> std::sync::MutexGuard<'_, u32> {
+        self.credits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds credits, up to `max`.
+    pub fn add(&self, credits: u32, max: u32) {
+        let mut held = self.credits_mut();
+        *held = held.saturating_add(credits).min(max);
+    }
+
+    /// Takes at most `most` credits.
+    pub fn take(&self, most: u32) -> u32 {
+        let mut held = self.credits_mut();
+        let taken = most.min(*held);
+        *held -= taken;
+        taken
+    }
+
+    /// Gives back credits that were not used.
+    pub fn give_back(&self, credits: u32) {
+        *self.credits_mut() += credits;
+    }
+}
+
+/// All streams by session; a newer stream of a session takes the place of the older.
+#[derive(Debug, Default)]
+pub struct Sessions(Mutex<HashMap<SessionId, Arc<Stream>>>);
+
+impl Sessions {
+    fn map(&self) -> std::sync::MutexGuard<'_, HashMap<SessionId, Arc<Stream>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Serves a stream from now on.
+    pub fn insert(&self, stream: &Arc<Stream>) {
+        self.map().insert(stream.session, Arc::clone(stream));
+    }
+
+    /// Serves this stream no more; leaves a newer one of the same session alone.
+    pub fn remove(&self, stream: &Stream) {
+        let mut map = self.map();
+        if map.get(&stream.session).is_some_and(|known| known.number == stream.number) {
+            map.remove(&stream.session);
+        }
+    }
+
+    /// The stream of a session, when this replica serves it.
+    pub fn get(&self, session: SessionId) -> Option<Arc<Stream>> {
+        self.map().get(&session).cloned()
+    }
+
+    /// Every stream.
+    pub fn all(&self) -> Vec<Arc<Stream>> {
+        self.map().values().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    fn stream(number: i64) -> Arc<Stream> {
+        let (answers, _) = mpsc::channel(1);
+        Arc::new(Stream::new(SessionId::from_uuid(Uuid::from_u128(1)), number, answers))
+    }
+
+    #[test]
+    fn an_older_stream_that_ends_leaves_the_newer_alone() {
+        let sessions = Sessions::default();
+        let (old, new) = (stream(1), stream(2));
+        sessions.insert(&old);
+        sessions.insert(&new);
+        sessions.remove(&old);
+        assert_eq!(sessions.get(new.session).map(|stream| stream.number), Some(2));
+    }
+
+    #[test]
+    fn credits_are_bounded_and_given_back() {
+        let stream = stream(1);
+        stream.add(10, 4);
+        assert_eq!(stream.take(3), 3);
+        stream.give_back(1);
+        assert_eq!(stream.take(9), 2);
+    }
+}

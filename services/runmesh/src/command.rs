@@ -1,0 +1,51 @@
+//! The command line as a type: what there is to run, and where each goes. A new subcommand of the mesh is a variant here; one
+//! that talks to a mesh is a variant of [`cli::Command`].
+
+use crate::cli::{self, Done};
+use crate::failure::Failure;
+use crate::{dev, mock_model, serve, token};
+use clap::{Parser, Subcommand};
+
+/// A mesh of services that runs AI agents durably.
+#[derive(Debug, Parser)]
+#[command(name = "runmesh", version)]
+pub struct Arguments {
+    #[command(flatten)]
+    global: cli::Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    #[command(flatten)]
+    Cli(cli::Command),
+    /// Make a token of a person, for development.
+    Token(token::Token),
+    /// Run the mock model by itself.
+    MockModel(mock_model::MockModel),
+}
+
+/// Runs what the command line says.
+///
+/// # Errors
+/// [`Failure`], with the line to print and the exit code.
+pub async fn run(arguments: Arguments) -> Result<Done, Failure> {
+    let Arguments { global, command } = arguments;
+    match command {
+        Command::Cli(command) => cli::run(global, command).await,
+        Command::Token(token) => token.run(),
+        Command::MockModel(model) => model.run().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Arguments;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}

@@ -1,0 +1,57 @@
+//! What `dev` prints once it is ready: where it is, and three lines to paste.
+
+use super::mesh::Running;
+use runmesh_engines::Engines;
+
+const DEFAULT_PORT: u16 = 7420;
+
+/// Prints the box.
+pub fn print(running: &Running, engines: &Engines) {
+    println!("{}", text(running, engines));
+}
+
+fn text(running: &Running, engines: &Engines) -> String {
+    let gateway = running.gateway;
+    let elsewhere = if gateway.port() == DEFAULT_PORT { String::new() } else { format!(" --address http://{gateway}") };
+    let model = if running.is_mock {
+        "mock (try `slow:20x200`; a real one: --model-url URL --model NAME)".to_owned()
+    } else {
+        running.model.clone()
+    };
+    let rows = [
+        ("gateway", format!("http://{gateway}")),
+        ("model", model),
+        ("data", engines.data_dir().display().to_string()),
+        ("logs", engines.data_dir().join("runmesh.log").display().to_string()),
+        ("", String::new()),
+        ("talk", format!("runmesh chat{elsewhere}")),
+        ("call", format!("grpcurl -plaintext {gateway} runmesh.summary.v1.SummaryService/GetSummary")),
+        ("list", format!("grpcurl -plaintext {gateway} list")),
+        ("stop", "Ctrl-C; what runs goes on at the next start".to_owned()),
+    ];
+    boxed("runmesh is ready", &rows)
+}
+
+fn boxed(title: &str, rows: &[(&str, String)]) -> String {
+    let lines: Vec<String> = rows.iter().map(|(name, value)| format!("{name:<8} {value}")).collect();
+    let width = lines.iter().map(|line| line.chars().count()).max().unwrap_or(0).max(title.len() + 2);
+    let mut text = format!("╭─ {title} {}╮\n", "─".repeat(width.saturating_sub(title.chars().count() + 1)));
+    for line in lines {
+        let pad = " ".repeat(width - line.chars().count());
+        text.push_str(&format!("│ {line}{pad} │\n"));
+    }
+    text.push_str(&format!("╰{}╯", "─".repeat(width + 2)));
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::boxed;
+
+    #[test]
+    fn all_lines_are_equally_wide() {
+        let text = boxed("t", &[("a", "b".into()), ("long", "value that is longer".into())]);
+        let widths: Vec<_> = text.lines().map(|line| line.chars().count()).collect();
+        assert!(widths.windows(2).all(|pair| pair[0] == pair[1]), "{text}");
+    }
+}

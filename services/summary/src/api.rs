@@ -1,0 +1,85 @@
+//! SummaryService.
+
+use runmesh_domain::limits::{Leases, PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX};
+use runmesh_domain::principal::Principal;
+use runmesh_domain::{Error, Refusal, Result};
+use runmesh_host::signed::Verified;
+use runmesh_store::summary::{self, ActiveRun, Summary};
+use runmesh_store::{Db, Scope, orgs};
+use runmesh_wire::convert::{signed32, unsigned};
+use runmesh_wire::pb::summary as pb;
+use runmesh_wire::{IntoWire as _, status};
+use tonic::{Request, Response, Status};
+
+/// Serves SummaryService.
+pub struct Api {
+    db: Db,
+    leases: Leases,
+}
+
+impl Api {
+    /// Over a database; `leases` says how long a session without a heartbeat counts as alive.
+    pub const fn new(db: Db, leases: Leases) -> Self {
+        Self { db, leases }
+    }
+
+    async fn get(&self, request: Request<pb::GetSummaryRequest>) -> Result<pb::GetSummaryResponse> {
+        let verified = request.extensions().get::<Verified<Principal>>();
+        let principal = &verified.ok_or(Refusal::Unauthenticated { why: "the call carries no principal" })?.claims;
+        let Principal::User { org, user } = *principal else {
+            return Err(Refusal::PermissionDenied { why: "this method is for users" }.into());
+        };
+        let pb::GetSummaryRequest { page_size } = request.into_inner();
+        let asked: u32 = unsigned("page_size", page_size)?;
+        let limit = if asked == 0 { PAGE_SIZE_DEFAULT } else { asked.min(PAGE_SIZE_MAX) };
+        let leases = self.leases;
+        let numbers = self
+            .db
+            .tx(Scope::Org(org), move |tx| {
+                Box::pin(async move {
+                    orgs::require_member(tx, org, user).await?;
+                    summary::summary(tx, org, &leases, limit).await
+                })
+            })
+            .await?;
+        Ok(encode(numbers))
+    }
+}
+
+fn encode(numbers: Summary) -> pb::GetSummaryResponse {
+    let Summary { agents, running, waiting, queued, runs, at } = numbers;
+    pb::GetSummaryResponse {
+        agent_count: signed32(agents),
+        running_count: signed32(running),
+        waiting_count: signed32(waiting),
+        queued_count: signed32(queued),
+        runs: runs.into_iter().map(encode_run).collect(),
+        time: Some(at.into_wire()),
+    }
+}
+
+fn encode_run(run: ActiveRun) -> pb::ActiveRun {
+    let ActiveRun { run, thread, thread_title, agent, agent_name, user, state, since } = run;
+    pb::ActiveRun {
+        run_id: run.to_string(),
+        thread_id: thread.to_string(),
+        thread_title,
+        agent_id: agent.to_string(),
+        agent_name,
+        user_id: user.to_string(),
+        state: state.into_wire().into(),
+        since: Some(since.into_wire()),
+    }
+}
+
+#[tonic::async_trait]
+impl pb::summary_service_server::SummaryService for Api {
+    async fn get_summary(&self, request: Request<pb::GetSummaryRequest>) -> Result<Response<pb::GetSummaryResponse>, Status> {
+        self.get(request).await.map(Response::new).map_err(|error| {
+            if let Error::Fault(fault) = &error {
+                tracing::error!(%fault, "a call failed");
+            }
+            status::of(&error)
+        })
+    }
+}
