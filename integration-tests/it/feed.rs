@@ -31,8 +31,10 @@ async fn every_transition_reaches_the_feed_once_and_in_order_over_a_restart_of_n
     let deadline = Instant::now() + Duration::from_secs(30);
     while runs.iter().any(|run| !seen.get(run).is_some_and(|versions| versions.contains(&3))) {
         assert!(Instant::now() < deadline, "the feed holds only {seen:?}");
-        let Ok(Some(event)) = tokio::time::timeout(Duration::from_secs(5), feed.next()).await else { continue };
-        let event = event.expect("a readable event");
+        let Ok(fed) = tokio::time::timeout(Duration::from_secs(5), feed.next()).await else { continue };
+        let fed = fed.expect("a readable event");
+        fed.ack().await.expect("an acknowledgement");
+        let event = &fed.event;
         let versions = seen.entry(event.run).or_default();
         if !versions.contains(&event.version) {
             versions.push(event.version);

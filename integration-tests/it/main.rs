@@ -2,9 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
 mod dev;
-mod examples;
 mod feed;
-mod grpcurl;
 mod harness;
 mod house_rules;
 mod idempotency;

@@ -29,7 +29,7 @@ const fn no(code: Code, reason: &'static str) -> Want {
 
 fn check(case: &str, answer: Result<(), Status>, want: &Want) {
     let status = answer.expect_err(case);
-    let details = status.get_details_vec();
+    let details = status.get_error_details_vec();
     let infos: Vec<_> = details.iter().filter(|detail| matches!(detail, tonic_types::ErrorDetail::ErrorInfo(_))).collect();
     assert_eq!(infos.len(), 1, "{case}: {status:?}");
     let info = status.get_details_error_info().expect("an ErrorInfo");

@@ -30,7 +30,7 @@ pub enum ClientError {
     #[error("a client needs a tokio runtime")]
     NoRuntime,
     /// The mesh refused, or failed.
-    #[error("{}", .0.message())]
+    #[error("{}", words(.0))]
     Status(Status),
     /// The connection could not be made, or broke.
     #[error("cannot reach {address}: {detail}")]
@@ -152,6 +152,11 @@ impl From<Refusal> for ClientError {
     fn from(refusal: Refusal) -> Self {
         Self::protocol(format!("answer: {refusal}"))
     }
+}
+
+/// What the mesh said; the code when it said nothing.
+fn words(status: &Status) -> &str {
+    if status.message().is_empty() { status.code().description() } else { status.message() }
 }
 
 /// The innermost cause, which is the one that says something.

@@ -1,1 +1,33 @@
-//! Placeholder.
+//! Everything Postgres: the schema, its roles, the one transaction wrapper, and a module per aggregate.
+//!
+//! *Invariant:* no other crate names sqlx. *Invariant R2:* [`runs::transition`] and the functions beside it are the only
+//! writers of `runs` and `run_transitions`; what they write is what `Run::decide` and `Run::apply` of the domain said.
+//! *Invariant:* a transaction locks in this order: thread, run, action. Nothing here talks to NATS or to a worker.
+
+mod clock;
+mod columns;
+mod db;
+mod error;
+mod migrate;
+mod page;
+mod pool;
+mod scope;
+mod tx;
+
+pub mod actions;
+pub mod agents;
+pub mod idempotency;
+pub mod maintenance;
+pub mod orgs;
+pub mod outbox;
+pub mod runs;
+pub mod sessions;
+pub mod steps;
+pub mod summary;
+pub mod threads;
+
+pub use clock::ClockGuard;
+pub use db::{Db, Role, StoreConfig};
+pub use page::{Page, PageRequest};
+pub use scope::Scope;
+pub use tx::Tx;

@@ -1,11 +1,10 @@
 //! ApprovalService.
 
-use runmesh_domain::limits::{PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX};
 use runmesh_domain::principal::Principal;
 use runmesh_domain::{Error, Refusal, Result};
 use runmesh_host::signed::Verified;
 use runmesh_store::actions::{self, PendingAction};
-use runmesh_store::{Db, Scope, orgs};
+use runmesh_store::{Db, PageRequest, Scope, orgs};
 use runmesh_wire::convert::{signed32, unsigned};
 use runmesh_wire::pb::approval as pb;
 use runmesh_wire::{IntoWire as _, status};
@@ -29,15 +28,14 @@ impl Api {
             return Err(Refusal::PermissionDenied { why: "this method is for users" }.into());
         };
         let pb::ListPendingActionsRequest { page_size, page_token } = request.into_inner();
-        let asked: u32 = unsigned("page_size", page_size)?;
-        let size = if asked == 0 { PAGE_SIZE_DEFAULT } else { asked.min(PAGE_SIZE_MAX) };
+        let page = PageRequest { page_size: unsigned("page_size", page_size)?, page_token };
         let page = self
             .db
             .tx(Scope::Org(org), move |tx| {
-                let token = page_token.clone();
+                let page = page.clone();
                 Box::pin(async move {
-                    orgs::require_member(tx, org, user).await?;
-                    actions::list_pending(tx, org, size, &token).await
+                    orgs::role(tx, org, user).await?.ok_or(Refusal::NotFound { what: "org" })?;
+                    actions::list_pending(tx, org, &page).await
                 })
             })
             .await?;
@@ -47,12 +45,12 @@ impl Api {
 }
 
 fn encode(action: PendingAction) -> pb::PendingAction {
-    let PendingAction { id, run, thread, summary, calls, created_at, expires_at } = action;
+    let PendingAction { id, run, thread, kind: _, summary, calls, created_at, expires_at } = action;
     let calls = calls.into_iter().map(|call| pb::ActionCall {
         step_index: signed32(call.step_index),
         call_index: signed32(call.call_index),
         name: call.name,
-        arguments_digest: runmesh_domain::canonical::Sha256Digest::of(call.arguments.as_bytes()).hex(),
+        arguments_digest: call.arguments_digest,
         arguments_json: call.arguments,
     });
     pb::PendingAction {

@@ -11,6 +11,7 @@ use runmesh_host::{Lifecycle, Server, reflection};
 use runmesh_store::{Db, StoreConfig};
 use runmesh_wire::pb::approval::approval_service_server::ApprovalServiceServer;
 use runmesh_wire::{deadline, descriptors, header, status};
+use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
 use tonic::service::Routes;
 
@@ -44,10 +45,11 @@ pub async fn serve(config: Config, listener: TcpListener, life: Lifecycle, healt
         (None, Some(file)) => MeshKey::from_file(file)?,
         (None, None) => return Err(ServeError::NoKey),
     };
-    Db::migrate(&config.postgres_url).await?;
-    let mut store = StoreConfig::service(config.postgres_url.clone(), "approval");
+    let url = config.postgres_url.expose_secret();
+    Db::migrate(url).await?;
+    let mut store = StoreConfig::new(url, "approval");
     store.connections = config.postgres_connections;
-    let db = Db::connect(store).await?;
+    let db = Db::connect(&store).await?;
     let address = listener.local_addr()?;
     let verifier = Verifier::new(&key, header::HOP_TYPE, header::AUDIENCE);
     let guard = SignedPrincipal::<Principal>::new(http::HeaderName::from_static(header::PRINCIPAL), verifier);

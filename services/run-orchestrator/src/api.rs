@@ -6,14 +6,14 @@ mod run;
 mod thread;
 mod worker;
 
-use crate::auth::Caller;
+use crate::auth::{self, Caller};
 use crate::idempotent::{self, Replayable};
 use crate::mesh::Mesh;
 use futures::future::BoxFuture;
 use prost::Message;
 use runmesh_domain::{Error, Result};
 use runmesh_store::runs::Committed;
-use runmesh_store::{Scope, Tx, orgs};
+use runmesh_store::{PageRequest, Scope, Tx};
 use runmesh_wire::pb;
 use runmesh_wire::status;
 use std::sync::Arc;
@@ -87,7 +87,7 @@ impl Mesh {
             .tx(Scope::Org(caller.org), move |tx| {
                 let work = Arc::clone(&work);
                 Box::pin(async move {
-                    orgs::require_member(tx, caller.org, caller.user).await?;
+                    auth::require_member(tx, caller).await?;
                     work(tx).await
                 })
             })
@@ -110,7 +110,7 @@ impl Mesh {
                 .tx(Scope::Org(caller.org), move |tx| {
                     let (key, work) = (Arc::clone(&key), Arc::clone(&work));
                     Box::pin(async move {
-                        orgs::require_member(tx, caller.org, caller.user).await?;
+                        auth::require_member(tx, caller).await?;
                         if let Some(answer) = idempotent::replay(tx, &key).await? {
                             return Ok(Done::quiet(answer));
                         }
@@ -127,9 +127,7 @@ impl Mesh {
     }
 }
 
-/// A page size as asked for: the default when absent, coerced to the bound, refused below zero.
-fn page_size(asked: i32) -> Result<u32> {
-    use runmesh_domain::limits::{PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX};
-    let asked: u32 = runmesh_wire::convert::unsigned("page_size", asked)?;
-    Ok(if asked == 0 { PAGE_SIZE_DEFAULT } else { asked.min(PAGE_SIZE_MAX) })
+/// The page that is asked for; a size below zero is refused, one over the bound is coerced by the store.
+fn page(size: i32, page_token: String) -> Result<PageRequest> {
+    Ok(PageRequest { page_size: runmesh_wire::convert::unsigned("page_size", size)?, page_token })
 }

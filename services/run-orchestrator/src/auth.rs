@@ -4,6 +4,8 @@ use runmesh_domain::id::{OrgId, UserId};
 use runmesh_domain::principal::{LeaseClaim, Principal, WorkerCredential};
 use runmesh_domain::{Refusal, Result};
 use runmesh_host::signed::Verified;
+use runmesh_store::orgs::{self, MemberRole};
+use runmesh_store::Tx;
 use runmesh_wire::FromWire as _;
 use runmesh_wire::convert::journal::HeldRun;
 use runmesh_wire::convert::required;
@@ -58,4 +60,21 @@ pub fn same_lease(claim: LeaseClaim, lease: Option<Lease>) -> Result<LeaseClaim>
         return Err(Refusal::TokenMismatch { what: "fence" }.into());
     }
     Ok(claim)
+}
+
+/// Refuses a caller who does not belong to the org: to them it does not exist.
+pub async fn require_member(tx: &mut Tx, caller: Caller) -> Result<()> {
+    match orgs::role(tx, caller.org, caller.user).await? {
+        Some(_) => Ok(()),
+        None => Err(Refusal::NotFound { what: "org" }.into()),
+    }
+}
+
+/// Refuses a caller who is no admin of the org.
+pub async fn require_admin(tx: &mut Tx, caller: Caller) -> Result<()> {
+    match orgs::role(tx, caller.org, caller.user).await? {
+        Some(MemberRole::Admin) => Ok(()),
+        Some(MemberRole::Member) => Err(Refusal::PermissionDenied { why: "only admins of the org may do this" }.into()),
+        None => Err(Refusal::NotFound { what: "org" }.into()),
+    }
 }

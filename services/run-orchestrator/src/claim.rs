@@ -101,12 +101,13 @@ impl Mesh {
         tools: Vec<String>,
     ) -> Result<(SessionId, i64)> {
         let session = SessionId::from_uuid(new_uuid());
+        let leases = self.leases;
         let new = NewSession { id: session, worker, capacity, credential, agents, tools };
         let number = self
             .db
             .tx(Scope::System, move |tx| {
                 let new = new.clone();
-                Box::pin(async move { sessions::open(tx, new).await })
+                Box::pin(async move { sessions::open(tx, new, &leases).await })
             })
             .await?;
         Ok((session, number))

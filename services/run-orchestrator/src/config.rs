@@ -78,6 +78,9 @@ pub struct BuiltinWorker {
     pub model_key: Option<SecretString>,
     /// A file with that key.
     pub model_key_file: Option<PathBuf>,
+    /// Whether tools may call addresses that are not of the public Internet. Default no: whoever writes agents could reach
+    /// whatever this process can.
+    pub private_addresses: bool,
     /// How long a drain waits for calls that cannot be repeated, in milliseconds. Default 10 s.
     pub drain_grace_ms: u64,
 }
@@ -90,6 +93,7 @@ impl Default for BuiltinWorker {
             model_url: String::new(),
             model_key: None,
             model_key_file: None,
+            private_addresses: false,
             drain_grace_ms: 10_000,
         }
     }

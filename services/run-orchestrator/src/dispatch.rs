@@ -3,7 +3,6 @@
 
 use crate::mesh::Mesh;
 use crate::sessions::Stream;
-use futures::StreamExt as _;
 use runmesh_domain::principal::LeaseClaim;
 use runmesh_domain::{Fault, Result, limits};
 use runmesh_host::Lifecycle;
@@ -75,13 +74,10 @@ impl Mesh {
     }
 
     async fn claim_for(&self, stream: &Arc<Stream>, limit: u32) -> Result<u32> {
-        let claim = ClaimFor { session: stream.session, limit, queues: self.queues, leases: self.leases };
+        let claim = ClaimFor { session: stream.session, limit, queues: self.queues };
         let claimed = self
             .db
-            .tx(Scope::System, move |tx| {
-                let claim = claim.clone();
-                Box::pin(async move { runs::claim(tx, claim).await })
-            })
+            .tx(Scope::System, move |tx| Box::pin(async move { runs::claim(tx, claim).await }))
             .await?;
         let got = u32::try_from(claimed.len()).unwrap_or(u32::MAX);
         for mut run in claimed {

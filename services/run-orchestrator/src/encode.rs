@@ -11,7 +11,7 @@ use runmesh_wire::pb::{org, run, thread, worker};
 
 /// A run.
 pub fn run(row: RunRow) -> run::Run {
-    let RunRow { run, created_at, started_at, ended_at, usage, position: _, blocked_by } = row;
+    let RunRow { run, created_at, started_at, ended_at, usage, blocked_by, .. } = row;
     let (reason, detail) = run.state.reason_and_detail();
     let state = run.state.name();
     run::Run {
@@ -73,7 +73,7 @@ fn call(call: runmesh_domain::journal::Call) -> run::step::Call {
 
 /// A thread.
 pub fn thread(row: Thread) -> thread::Thread {
-    let Thread { id, agent, user, title, created_at, updated_at } = row;
+    let Thread { id, org: _, agent, user, title, created_at, updated_at } = row;
     thread::Thread {
         thread_id: id.to_string(),
         agent_id: agent.to_string(),
@@ -109,7 +109,7 @@ pub fn worker(row: WorkerRow) -> worker::Worker {
         worker,
         state: state.into(),
         capacity: signed32(capacity),
-        run_count: signed32(run_count),
+        run_count: i32::try_from(run_count).unwrap_or(i32::MAX),
         open_time: Some(opened_at.into_wire()),
         heartbeat_time: Some(heartbeat_at.into_wire()),
     }

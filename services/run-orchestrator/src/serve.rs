@@ -17,6 +17,7 @@ use runmesh_store::{Db, StoreConfig, agents, orgs};
 use runmesh_wire::{deadline, descriptors, header, status};
 use std::sync::Arc;
 use std::time::Duration;
+use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -134,10 +135,11 @@ fn mesh_key(config: &Config) -> std::result::Result<MeshKey, ServeError> {
 }
 
 async fn connect(config: &Config, key: &MeshKey, life: &Lifecycle) -> Result<Mesh> {
-    Db::migrate(&config.postgres_url).await?;
-    let mut store = StoreConfig::service(config.postgres_url.clone(), "run-orchestrator");
+    let url = config.postgres_url.expose_secret();
+    Db::migrate(url).await?;
+    let mut store = StoreConfig::new(url, "run-orchestrator");
     store.connections = config.postgres_connections;
-    let (db, bus) = futures::try_join!(Db::connect(store), Bus::connect(BusConfig::new(&config.nats_url, "run-orchestrator")))?;
+    let (db, bus) = futures::try_join!(Db::connect(&store), Bus::connect(BusConfig::new(&config.nats_url, "run-orchestrator")))?;
     bus.ensure().await?;
     Ok(Mesh {
         db,
@@ -163,7 +165,7 @@ async fn make_dev_org(mesh: &Mesh, config: &Config, name: &str) -> Result<()> {
         Box::pin(async move {
             let org = OrgId::of_name(&name);
             orgs::ensure(tx, org, &name, Some(UserId::of_subject("dev", "you"))).await?;
-            agents::ensure_default(tx, org, &spec).await
+            agents::ensure_default(tx, org, &spec).await.map(drop)
         })
     })
     .await

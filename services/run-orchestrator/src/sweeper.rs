@@ -2,29 +2,32 @@
 //! answered, runs that nobody serves. One cheap look a tick says what is due; only then is anything done.
 
 use crate::mesh::Mesh;
-use runmesh_domain::log::Position;
+use runmesh_domain::id::RunId;
 use runmesh_domain::run::RunIds;
 use runmesh_domain::transition::Transition;
 use runmesh_domain::{Error, Result};
 use runmesh_host::Lifecycle;
 use runmesh_store::maintenance::{self, Due};
-use runmesh_store::{Scope, Tx, actions, idempotency, outbox, runs};
-use std::sync::Arc;
+use runmesh_store::{ClockGuard, Scope, Tx, actions, idempotency, outbox, runs, sessions};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Rows of one sweep.
 const BATCH: u32 = 200;
 /// A committed transition is its replica's to publish for this long.
 const OWN_TIME: Duration = Duration::from_millis(500);
-/// Ticks between purges of old idempotency keys.
+/// Ticks between looks for threads that nobody promoted.
+const FREE_THREADS_EVERY: u64 = 10;
+/// Ticks between purges of what is old.
 const PURGE_EVERY: u64 = 600;
 
 /// Starts the loop.
 pub fn start(mesh: &Mesh, life: &Lifecycle) {
     let mesh = mesh.clone();
     let ticks = Arc::new(AtomicU64::new(0));
-    let clock = Arc::new(Clock::default());
+    let clock = Arc::new(Mutex::new(ClockGuard::default()));
     life.spawn_loop("sweeper", mesh.leases.reaper(), move || {
         let (mesh, clock) = (mesh.clone(), Arc::clone(&clock));
         let tick = ticks.fetch_add(1, Ordering::Relaxed);
@@ -32,28 +35,17 @@ pub fn start(mesh: &Mesh, life: &Lifecycle) {
     });
 }
 
-/// Tells a tick in which the database's clock jumped against ours.
-#[derive(Debug, Default)]
-struct Clock(std::sync::Mutex<Option<(runmesh_domain::Timestamp, std::time::Instant)>>);
-
-impl Clock {
-    /// True when the database's clock went on as ours did since the last tick, give or take a second.
-    fn is_steady(&self, now: runmesh_domain::Timestamp) -> bool {
-        let here = std::time::Instant::now();
-        let before = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).replace((now, here));
-        before.is_none_or(|(then, there)| {
-            let (theirs, ours) = (now.since(then), here.duration_since(there));
-            theirs.abs_diff(ours) < Duration::from_secs(1)
-        })
-    }
-}
-
 impl Mesh {
-    async fn sweep(&self, tick: u64, clock: &Clock) -> Result<()> {
+    async fn sweep(&self, tick: u64, clock: &Mutex<ClockGuard>) -> Result<()> {
         let leases = self.leases;
-        let due = self.system(move |tx| Box::pin(async move { maintenance::due(tx, &leases, OWN_TIME).await })).await?;
+        let look_for_free = tick % FREE_THREADS_EVERY == 0;
+        let due = self
+            .system(move |tx| Box::pin(async move { maintenance::due(tx, &leases, OWN_TIME, look_for_free).await }))
+            .await?;
         let Due { now, lost_leases, unpublished, free_threads, expired_actions, unserved } = due;
-        if lost_leases && clock.is_steady(now) {
+        // Asked every tick, so that it compares neighbours.
+        let steady = clock.lock().unwrap_or_else(PoisonError::into_inner).is_steady(now, Instant::now());
+        if lost_leases && steady {
             self.reap().await?;
         }
         if unpublished {
@@ -71,6 +63,7 @@ impl Mesh {
         }
         if tick % PURGE_EVERY == PURGE_EVERY - 1 {
             self.system(|tx| Box::pin(async move { idempotency::purge(tx, BATCH).await })).await?;
+            self.system(|tx| Box::pin(async move { sessions::purge(tx, BATCH).await })).await?;
         }
         Ok(())
     }
@@ -98,27 +91,32 @@ impl Mesh {
 
     /// Publishes what the replica that committed it did not.
     async fn publish_left_over(&self) -> Result<()> {
-        let own = OWN_TIME;
-        let left = self.system(move |tx| Box::pin(async move { outbox::unpublished(tx, own, BATCH).await })).await?;
-        for run in left {
-            let outbox::Unpublished { ids, position, rows, first_unfed } = run;
-            self.publish_run(ids, position, rows, first_unfed).await;
+        let own_ms = u64::try_from(OWN_TIME.as_millis()).unwrap_or(u64::MAX);
+        let runs = self.system(move |tx| Box::pin(async move { outbox::unlogged(tx, own_ms, BATCH).await })).await?;
+        for (ids, _) in runs {
+            self.catch_up(ids).await?;
+        }
+        let unfed = self.system(|tx| Box::pin(async move { outbox::unfed(tx, BATCH).await })).await?;
+        for (ids, transitions) in by_run(unfed) {
+            let Some(version) = transitions.last().map(|transition| transition.version) else { continue };
+            match self.bus.feed().publish_oldest(ids, &transitions).await {
+                Ok(()) => self.marks.fed(ids.id, version),
+                Err(error) => tracing::debug!(run = %ids.id, %error, "feed not reached, next time"),
+            }
         }
         Ok(())
     }
 
-    async fn publish_run(&self, ids: RunIds, position: Position, rows: Vec<(Transition, bool)>, first_unfed: Option<u64>) {
-        let Some(version) = rows.last().map(|(row, _)| row.version) else { return };
+    /// Brings one log up to its run.
+    async fn catch_up(&self, ids: RunIds) -> Result<()> {
+        let run = ids.id;
+        let (position, ids, rows) = self.system(move |tx| Box::pin(async move { runs::catch_up_rows(tx, run, 0).await })).await?;
+        let Some(version) = rows.last().map(|(row, _)| row.version) else { return Ok(()) };
         match self.bus.log().catch_up(ids, position, &rows).await {
-            Ok(_) => self.marks.logged(ids.id, version),
-            Err(error) => tracing::debug!(run = %ids.id, %error, "log not caught up, next time"),
+            Ok(_) => self.marks.logged(run, version),
+            Err(error) => tracing::debug!(%run, %error, "log not caught up, next time"),
         }
-        let Some(first) = first_unfed else { return };
-        let unfed: Vec<_> = rows.into_iter().map(|(row, _)| row).filter(|row| row.version >= first).collect();
-        match self.bus.feed().publish(ids, &unfed).await {
-            Ok(()) => self.marks.fed(ids.id, version),
-            Err(error) => tracing::debug!(run = %ids.id, %error, "feed not reached, next time"),
-        }
+        Ok(())
     }
 
     /// One transaction over all orgs.
@@ -131,18 +129,10 @@ impl Mesh {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use runmesh_domain::Timestamp;
-
-    #[test]
-    fn a_jump_of_the_database_clock_is_noticed_once() {
-        let clock = Clock::default();
-        let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000);
-        assert!(clock.is_steady(at(100)));
-        assert!(clock.is_steady(at(100)));
-        assert!(!clock.is_steady(at(200)));
-        assert!(clock.is_steady(at(200)));
+fn by_run(rows: Vec<(RunIds, Transition)>) -> Vec<(RunIds, Vec<Transition>)> {
+    let mut runs: BTreeMap<RunId, (RunIds, Vec<Transition>)> = BTreeMap::new();
+    for (ids, transition) in rows {
+        runs.entry(ids.id).or_insert_with(|| (ids, Vec::new())).1.push(transition);
     }
+    runs.into_values().collect()
 }

@@ -20,6 +20,10 @@ pub struct Arguments {
 enum Command {
     #[command(flatten)]
     Cli(cli::Command),
+    /// Run the whole mesh in this process, with a Postgres and a NATS of its own.
+    Dev(dev::Dev),
+    #[command(flatten)]
+    Serve(serve::Service),
     /// Make a token of a person, for development.
     Token(token::Token),
     /// Run the mock model by itself.
@@ -34,6 +38,8 @@ pub async fn run(arguments: Arguments) -> Result<Done, Failure> {
     let Arguments { global, command } = arguments;
     match command {
         Command::Cli(command) => cli::run(global, command).await,
+        Command::Dev(dev) => dev.run().await.map(|()| Done::Well),
+        Command::Serve(service) => service.run().await.map(|()| Done::Well),
         Command::Token(token) => token.run(),
         Command::MockModel(model) => model.run().await,
     }

@@ -3,7 +3,11 @@
 
 mod cli;
 mod command;
+mod dev;
 mod failure;
+mod mock_model;
+mod serve;
+mod token;
 
 use clap::Parser as _;
 use command::Arguments;

@@ -98,7 +98,7 @@ impl Process {
         let listener = bind(listen).await?;
         tracing::info!(address = listen, "admin port is open");
         let admin = Admin { health: self.health.clone(), metrics: self.telemetry.metrics(), build: self.telemetry.build_info() };
-        self.life.spawn_aside("admin", admin::serve(listener, admin, self.life.clone()));
+        self.life.spawn_aside("admin", admin::serve(listener, admin));
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use runmesh_domain::{Error, Refusal, Result};
 use runmesh_host::signed::Verified;
 use runmesh_store::summary::{self, ActiveRun, Summary};
 use runmesh_store::{Db, Scope, orgs};
-use runmesh_wire::convert::{signed32, unsigned};
+use runmesh_wire::convert::unsigned;
 use runmesh_wire::pb::summary as pb;
 use runmesh_wire::{IntoWire as _, status};
 use tonic::{Request, Response, Status};
@@ -37,7 +37,7 @@ impl Api {
             .db
             .tx(Scope::Org(org), move |tx| {
                 Box::pin(async move {
-                    orgs::require_member(tx, org, user).await?;
+                    orgs::role(tx, org, user).await?.ok_or(Refusal::NotFound { what: "org" })?;
                     summary::summary(tx, org, &leases, limit).await
                 })
             })
@@ -46,13 +46,17 @@ impl Api {
     }
 }
 
+fn count(number: u64) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
+
 fn encode(numbers: Summary) -> pb::GetSummaryResponse {
     let Summary { agents, running, waiting, queued, runs, at } = numbers;
     pb::GetSummaryResponse {
-        agent_count: signed32(agents),
-        running_count: signed32(running),
-        waiting_count: signed32(waiting),
-        queued_count: signed32(queued),
+        agent_count: count(agents),
+        running_count: count(running),
+        waiting_count: count(waiting),
+        queued_count: count(queued),
         runs: runs.into_iter().map(encode_run).collect(),
         time: Some(at.into_wire()),
     }

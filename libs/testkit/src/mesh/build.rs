@@ -135,6 +135,7 @@ impl Builder {
                 set("RELAYS", &urls(mesh, |service| matches!(service, Service::Relay(_))));
                 set("DEFAULT_MODEL", "mock");
                 set("WORKER__MODEL_URL", &mesh.model.url());
+                set("WORKER__PRIVATE_ADDRESSES", "true");
                 set("WORKER__NAME", &format!("worker-{index}"));
                 set("DEV_ORGS", "dev,acme");
                 self.set_leases(&mut set);

@@ -1,12 +1,12 @@
 //! AgentService.
 
-use super::{Api, Done, answer, page_size};
-use crate::auth::{self, Caller};
+use super::{Api, Done, answer, page};
+use crate::auth;
 use crate::mesh::{Mesh, new_uuid};
 use runmesh_domain::agent::AgentSpec;
 use runmesh_domain::id::AgentId;
 use runmesh_domain::{Refusal, Result, limits, text};
-use runmesh_store::{Tx, agents, orgs};
+use runmesh_store::agents::{self, AgentRef};
 use runmesh_wire::convert::{required, unsigned};
 use runmesh_wire::pb::agent as pb;
 use runmesh_wire::{FromWire as _, IntoWire as _};
@@ -42,16 +42,12 @@ fn spec_of(spec: Option<pb::AgentSpec>) -> Result<AgentSpec> {
 }
 
 /// An agent's id or name, for a look-up.
-fn agent_ref(agent: &str) -> Result<String> {
+fn agent_ref(agent: &str) -> Result<AgentRef> {
     text::at_most_bytes("agent", agent, limits::NAME_BYTES_MAX)?;
     if agent.is_empty() {
         return Err(Refusal::field("agent", "is required").into());
     }
-    Ok(agent.to_owned())
-}
-
-async fn require_admin(tx: &mut Tx, caller: Caller) -> Result<()> {
-    orgs::require_admin(tx, caller.org, caller.user).await
+    Ok(AgentRef::parse(agent))
 }
 
 impl Mesh {
@@ -66,7 +62,7 @@ impl Mesh {
         self.mutate(caller, "CreateAgent", key, &body, move |tx| {
             let (name, spec) = (name.clone(), spec.clone());
             Box::pin(async move {
-                require_admin(tx, caller).await?;
+                auth::require_admin(tx, caller).await?;
                 let agent = agents::create(tx, caller.org, id, &name, &spec).await?;
                 Ok(Done::quiet(pb::CreateAgentResponse { agent: Some(agent.into_wire()), replayed: false }))
             })
@@ -89,11 +85,11 @@ impl Mesh {
     async fn list_agents(&self, request: Request<pb::ListAgentsRequest>) -> Result<pb::ListAgentsResponse> {
         let caller = auth::caller(&request)?;
         let pb::ListAgentsRequest { page_size: size, page_token } = request.into_inner();
-        let size = page_size(size)?;
+        let page = page(size, page_token)?;
         let page = self
             .read(caller, move |tx| {
-                let token = page_token.clone();
-                Box::pin(async move { agents::list(tx, caller.org, size, &token).await })
+                let page = page.clone();
+                Box::pin(async move { agents::list(tx, caller.org, &page).await })
             })
             .await?;
         let agents = page.items.into_iter().map(|agent| agent.into_wire()).collect();
@@ -107,11 +103,10 @@ impl Mesh {
         let pb::UpdateAgentRequest { idempotency_key: _, agent, spec, expected_version } = body.clone();
         let (agent, spec) = (agent_ref(&agent)?, spec_of(spec)?);
         let expected: u64 = unsigned("expected_version", expected_version)?;
-        let expected = (expected != 0).then_some(expected);
         self.mutate(caller, "UpdateAgent", key, &body, move |tx| {
             let (agent, spec) = (agent.clone(), spec.clone());
             Box::pin(async move {
-                require_admin(tx, caller).await?;
+                auth::require_admin(tx, caller).await?;
                 let agent = agents::update(tx, caller.org, &agent, &spec, expected).await?;
                 Ok(Done::quiet(pb::UpdateAgentResponse { agent: Some(agent.into_wire()), replayed: false }))
             })
@@ -127,7 +122,7 @@ impl Mesh {
         self.mutate(caller, "DeleteAgent", key, &body, move |tx| {
             let agent = agent.clone();
             Box::pin(async move {
-                require_admin(tx, caller).await?;
+                auth::require_admin(tx, caller).await?;
                 agents::delete(tx, caller.org, &agent).await?;
                 Ok(Done::quiet(pb::DeleteAgentResponse { replayed: false }))
             })

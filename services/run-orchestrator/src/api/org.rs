@@ -1,6 +1,6 @@
 //! OrgService.
 
-use super::{Api, Done, answer, page_size};
+use super::{Api, Done, answer, page};
 use crate::auth;
 use crate::encode;
 use crate::mesh::Mesh;
@@ -38,7 +38,7 @@ impl Mesh {
             Box::pin(async move {
                 let org = orgs::get(tx, caller.org).await?;
                 let member = orgs::member(tx, caller.org, caller.user).await?;
-                Ok(pb::GetOrgResponse { org: Some(encode::org(org)), member: Some(encode::member(member)) })
+                Ok(pb::GetOrgResponse { org: Some(encode::org(org)), member: member.map(encode::member) })
             })
         })
         .await
@@ -47,11 +47,11 @@ impl Mesh {
     async fn list_members(&self, request: Request<pb::ListMembersRequest>) -> Result<pb::ListMembersResponse> {
         let caller = auth::caller(&request)?;
         let pb::ListMembersRequest { page_size: size, page_token } = request.into_inner();
-        let size = page_size(size)?;
+        let page = page(size, page_token)?;
         let page = self
             .read(caller, move |tx| {
-                let token = page_token.clone();
-                Box::pin(async move { orgs::list_members(tx, caller.org, size, &token).await })
+                let page = page.clone();
+                Box::pin(async move { orgs::list_members(tx, caller.org, &page).await })
             })
             .await?;
         let members = page.items.into_iter().map(encode::member).collect();
@@ -70,7 +70,7 @@ impl Mesh {
         };
         self.mutate(caller, "PutMember", key, &body, move |tx| {
             Box::pin(async move {
-                orgs::require_admin(tx, caller.org, caller.user).await?;
+                auth::require_admin(tx, caller).await?;
                 let member = orgs::put_member(tx, caller.org, user, role).await?;
                 Ok(Done::quiet(pb::PutMemberResponse { member: Some(encode::member(member)), replayed: false }))
             })
@@ -85,7 +85,7 @@ impl Mesh {
         let user: UserId = id("user_id", &body.user_id)?;
         self.mutate(caller, "RemoveMember", key, &body, move |tx| {
             Box::pin(async move {
-                orgs::require_admin(tx, caller.org, caller.user).await?;
+                auth::require_admin(tx, caller).await?;
                 orgs::remove_member(tx, caller.org, user).await?;
                 Ok(Done::quiet(pb::RemoveMemberResponse { replayed: false }))
             })

@@ -1,6 +1,6 @@
 //! RunService.
 
-use super::{Api, Done, answer, page_size};
+use super::{Api, Done, answer, page};
 use crate::auth::{self, Caller};
 use crate::encode;
 use crate::mesh::{Mesh, new_uuid};
@@ -10,6 +10,7 @@ use runmesh_domain::message::{Part, check_user_parts};
 use runmesh_domain::run::StateName;
 use runmesh_domain::{Refusal, Result};
 use runmesh_store::runs::{self, ListRuns, NewMessage, OnBusy};
+use runmesh_store::steps;
 use runmesh_wire::convert::{id, list, signed, signed32};
 use runmesh_wire::pb::run as pb;
 use runmesh_wire::{FromWire as _, IntoWire as _};
@@ -115,11 +116,11 @@ impl Mesh {
         let pb::ListRunsRequest { page_size: size, page_token, thread_id, states: _ } = body;
         let thread = (!thread_id.is_empty()).then(|| id("thread_id", &thread_id)).transpose()?;
         let states = states.into_iter().map(|state| state.from_wire("states")).collect::<Result<Vec<StateName>, Refusal>>()?;
-        let wanted = ListRuns { page_size: page_size(size)?, page_token, thread, states };
+        let wanted = ListRuns { page: page(size, page_token)?, thread, states };
         let page = self
             .read(caller, move |tx| {
                 let wanted = wanted.clone();
-                Box::pin(async move { runs::list(tx, caller.org, wanted).await })
+                Box::pin(async move { runs::list(tx, caller.org, &wanted).await })
             })
             .await?;
         let runs = page.items.into_iter().map(encode::run).collect();
@@ -162,7 +163,7 @@ impl Mesh {
             Box::pin(async move {
                 let row = runs::get(tx, caller.org, run).await?;
                 let transitions = runs::history(tx, caller.org, run).await?;
-                let steps = if include_steps { runs::steps(tx, caller.org, run).await? } else { Vec::new() };
+                let steps = if include_steps { steps::load(tx, run).await? } else { Vec::new() };
                 Ok(pb::GetRunHistoryResponse {
                     run: Some(encode::run(row)),
                     transitions: transitions.iter().map(|transition| transition.into_wire()).collect(),

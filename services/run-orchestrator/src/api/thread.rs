@@ -1,11 +1,12 @@
 //! ThreadService.
 
-use super::{Api, Done, answer, page_size};
+use super::{Api, Done, answer, page};
 use crate::auth;
 use crate::encode;
 use crate::mesh::{Mesh, new_uuid};
 use runmesh_domain::id::ThreadId;
 use runmesh_domain::{Refusal, Result, limits, text};
+use runmesh_store::agents::AgentRef;
 use runmesh_store::threads::{self, ListThreads, NewThread};
 use runmesh_wire::IntoWire as _;
 use runmesh_wire::convert::id;
@@ -47,7 +48,7 @@ impl Mesh {
         let pb::CreateThreadRequest { idempotency_key: _, agent, title } = body.clone();
         text::at_most_chars("title", &title, limits::TITLE_CHARS_MAX)?;
         text::at_most_bytes("agent", &agent, limits::NAME_BYTES_MAX)?;
-        let agent = if agent.is_empty() { "default".to_owned() } else { agent };
+        let agent = (!agent.is_empty()).then(|| AgentRef::parse(&agent));
         let new = NewThread { id: ThreadId::from_uuid(new_uuid()), org: caller.org, user: caller.user, agent, title };
         self.mutate(caller, "CreateThread", key, &body, move |tx| {
             let new = new.clone();
@@ -71,11 +72,11 @@ impl Mesh {
         let caller = auth::caller(&request)?;
         let pb::ListThreadsRequest { page_size: size, page_token, agent_id, mine } = request.into_inner();
         let agent = (!agent_id.is_empty()).then(|| id("agent_id", &agent_id)).transpose()?;
-        let wanted = ListThreads { page_size: page_size(size)?, page_token, agent, user: mine.then_some(caller.user) };
+        let wanted = ListThreads { page: page(size, page_token)?, agent, user: mine.then_some(caller.user) };
         let page = self
             .read(caller, move |tx| {
                 let wanted = wanted.clone();
-                Box::pin(async move { threads::list(tx, caller.org, wanted).await })
+                Box::pin(async move { threads::list(tx, caller.org, &wanted).await })
             })
             .await?;
         let threads = page.items.into_iter().map(encode::thread).collect();
@@ -95,7 +96,7 @@ impl Mesh {
         self.mutate(caller, "UpdateThread", key, &body, move |tx| {
             let title = title.clone();
             Box::pin(async move {
-                let row = threads::update(tx, caller.org, caller.user, thread, &title).await?;
+                let row = threads::update_title(tx, caller.org, caller.user, thread, &title).await?;
                 Ok(Done::quiet(pb::UpdateThreadResponse { thread: Some(encode::thread(row)), replayed: false }))
             })
         })
@@ -120,11 +121,11 @@ impl Mesh {
         let caller = auth::caller(&request)?;
         let pb::ListMessagesRequest { thread_id, page_size: size, page_token } = request.into_inner();
         let thread: ThreadId = id("thread_id", &thread_id)?;
-        let size = page_size(size)?;
+        let page = page(size, page_token)?;
         let page = self
             .read(caller, move |tx| {
-                let token = page_token.clone();
-                Box::pin(async move { threads::messages(tx, caller.org, thread, size, &token).await })
+                let page = page.clone();
+                Box::pin(async move { threads::messages(tx, caller.org, thread, &page).await })
             })
             .await?;
         let messages = page.items.into_iter().map(|message| message.into_wire()).collect();

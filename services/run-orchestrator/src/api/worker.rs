@@ -1,6 +1,6 @@
 //! WorkerService.
 
-use super::{Api, answer, page_size};
+use super::{Api, answer, page};
 use crate::auth;
 use crate::claim::Answers;
 use crate::dispatch::wire_context;
@@ -136,7 +136,6 @@ impl Mesh {
         }
         let held = held.into_iter().map(|held| (held.run, held.fence)).collect();
         let beat = sessions::heartbeat(&self.db, session, &credential.id, stream_number, held, &self.leases).await?;
-        self.tell(beat.committed);
         let status = if beat.ok { pb::heartbeat_response::Status::Ok } else { pb::heartbeat_response::Status::Lost };
         Ok(pb::HeartbeatResponse {
             status: status.into(),
@@ -174,8 +173,8 @@ impl Mesh {
             .whole(async move {
                 mesh.db
                     .tx(Scope::System, move |tx| {
-                        let entries = Arc::clone(&entries);
-                        Box::pin(async move { steps::record(tx, claim, &entries, position).await })
+                        let entries = entries.as_ref().clone();
+                        Box::pin(async move { steps::record(tx, claim, entries, position).await })
                     })
                     .await
             })
@@ -220,8 +219,8 @@ impl Mesh {
         let mesh = self.clone();
         let row = self
             .whole(async move {
-                let work = move |tx| -> futures::future::BoxFuture<'_, _> { Box::pin(async move { runs::release(tx, claim, position).await }) };
-                let (row, committed) = mesh.system(work).await?;
+                let (row, committed) =
+                    mesh.system(move |tx| Box::pin(async move { runs::release(tx, claim, position).await })).await?;
                 mesh.tell(committed);
                 Ok(row)
             })
@@ -232,7 +231,7 @@ impl Mesh {
     async fn list_workers(&self, request: Request<pb::ListWorkersRequest>) -> Result<pb::ListWorkersResponse> {
         let caller = auth::caller(&request)?;
         let pb::ListWorkersRequest { page_size: size } = request.into_inner();
-        let (limit, leases) = (page_size(size)?, self.leases);
+        let (limit, leases) = (page(size, String::new())?.page_size.max(1), self.leases);
         // Sessions serve many orgs, so they are read over all of them and counted for the caller's.
         self.read(caller, |_| Box::pin(async { Ok(()) })).await?;
         let rows = self.system(move |tx| Box::pin(async move { sessions::list(tx, caller.org, &leases, limit).await })).await?;

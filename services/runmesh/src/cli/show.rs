@@ -74,11 +74,14 @@ fn transition_table(transitions: &[Transition]) -> Table {
 
 fn step_lines(step: &Step) -> Vec<String> {
     let time = when::of_wire(step.create_time).map(when::precise).unwrap_or_default();
-    let mut lines = vec![format!("step {} · {} · attempt {} · {time}", step.step_index, printable::line(&step.model), step.fence)];
+    let mut lines =
+        vec![format!("step {} · {} · attempt {} · {time}", step.step_index, printable::line(&step.model), step.fence)];
     lines.extend(printable::text(&step.text).lines().map(|line| format!("  {line}")));
     for call in &step.calls {
         lines.push(format!("  → {} {}", printable::line(&call.name), printable::short(&call.arguments_json, 200)));
-        lines.push(format!("    {} {}", call_state(call.state()), printable::first_line(&call.content, 200)).trim_end().to_owned());
+        lines.push(
+            format!("    {} {}", call_state(call.state()), printable::first_line(&call.content, 200)).trim_end().to_owned(),
+        );
     }
     lines
 }

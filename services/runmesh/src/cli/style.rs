@@ -10,10 +10,6 @@ pub struct Style {
 }
 
 impl Style {
-    /// Never any.
-    #[cfg(test)]
-    pub const PLAIN: Self = Self { on: false };
-
     /// As standard output and the environment want it.
     pub fn of_stdout() -> Self {
         let set = |name: &str| env::var_os(name).is_some_and(|value| !value.is_empty());

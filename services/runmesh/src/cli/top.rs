@@ -42,7 +42,10 @@ fn headline(summary: &GetSummaryResponse) -> String {
     let (agents, tasks) = (plural(summary.agent_count, "agent"), plural(summary.running_count, "task"));
     let verb = if summary.agent_count == 1 { "is" } else { "are" };
     let at = when::of_wire(summary.time).map(|time| format!(" (at {} UTC)", when::clock(time))).unwrap_or_default();
-    format!("{agents} {verb} working on {tasks}; {} waiting for a person, {} queued{at}", summary.waiting_count, summary.queued_count)
+    format!(
+        "{agents} {verb} working on {tasks}; {} waiting for a person, {} queued{at}",
+        summary.waiting_count, summary.queued_count
+    )
 }
 
 #[cfg(test)]

@@ -125,6 +125,7 @@ async fn orchestrator(
         model_url: model_url.to_owned(),
         model_key: model_key(),
         model_key_file: dev.model_key_file.clone(),
+        private_addresses: true,
         ..runmesh_run_orchestrator::BuiltinWorker::default()
     };
     let config = runmesh_run_orchestrator::Config {

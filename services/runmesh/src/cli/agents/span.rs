@@ -24,7 +24,10 @@ mod tests {
 
     #[test]
     fn units_are_needed() {
-        assert_eq!([millis("500ms"), millis("120s"), millis("10 m"), millis("1h")], [Ok(500), Ok(120_000), Ok(600_000), Ok(3_600_000)]);
+        assert_eq!(
+            [millis("500ms"), millis("120s"), millis("10 m"), millis("1h")],
+            [Ok(500), Ok(120_000), Ok(600_000), Ok(3_600_000)]
+        );
         for bad in ["", "120", "s", "-1s", "1d", "99999999999999999999s", "18446744073709551615h"] {
             assert!(millis(bad).is_err(), "{bad}");
         }

@@ -88,7 +88,8 @@ impl Session<'_> {
     async fn show(&mut self, mut follow: Follow) -> Result<Turn, Failure> {
         let watched = {
             // Raw mode lasts for this block only: what follows is printed on a terminal as it was.
-            let keys = if self.interactive { Keys::of_terminal(&mut self.signals) } else { Ok(Keys::of_signals(&mut self.signals)) };
+            let keys =
+                if self.interactive { Keys::of_terminal(&mut self.signals) } else { Ok(Keys::of_signals(&mut self.signals)) };
             watch::watch(self.context, &mut follow, &mut keys?, &mut self.screen).await
         };
         match watched {

@@ -79,7 +79,9 @@ async fn service_health(context: &Context, service: &str) -> Check {
     match probe::health(context, service).await {
         Ok(true) => Check::well(service, "serving"),
         Ok(false) => Check::wrong(service, "no replica serves", format!("start {}", process_of(service))),
-        Err(problem) => Check::wrong(service, problem, format!("is {} running, and does the gateway know it?", process_of(service))),
+        Err(problem) => {
+            Check::wrong(service, problem, format!("is {} running, and does the gateway know it?", process_of(service)))
+        }
     }
 }
 
@@ -115,9 +117,17 @@ async fn clock(context: &Context) -> Check {
 /// How far the database's clock is from this machine's, which read `before` and `after` around it.
 fn skew(before: Timestamp, time: Timestamp, after: Timestamp) -> Check {
     let off = before.since(time).max(time.since(after));
-    let text = if off.is_zero() { "agrees with this machine's".to_owned() } else { format!("{} ms off this machine's", off.as_millis()) };
+    let text = if off.is_zero() {
+        "agrees with this machine's".to_owned()
+    } else {
+        format!("{} ms off this machine's", off.as_millis())
+    };
     if off > SKEW_MAX {
-        return Check::wrong("database clock", text, "set both clocks by NTP; leases go by the database's, so that runs are safe");
+        return Check::wrong(
+            "database clock",
+            text,
+            "set both clocks by NTP; leases go by the database's, so that runs are safe",
+        );
     }
     Check::well("database clock", text)
 }

@@ -1,0 +1,232 @@
+"""Drives one run: a small agent without a model. It looks at the clock, when its definition lets it, and answers.
+
+What it shows is the order of things: tell the followers, journal the step, run its tool calls only when the server's verdict
+allows them, finish. A run that was begun by another worker goes on behind its last journaled step.
+"""
+
+import datetime
+import json
+import threading
+import time
+
+import grpc
+
+import stubs  # noqa: F401
+from errors import is_transient, reason
+from run_log import RunLog
+from runmesh.run.v1 import run_service_pb2 as run
+from runmesh.stream.v1 import event_pb2 as events
+from runmesh.thread.v1 import message_pb2 as message
+from runmesh.worker.v1 import worker_service_pb2 as worker
+from runmesh.worker.v1 import worker_service_pb2_grpc as worker_grpc
+
+MODEL = "python-example"
+CLOCK = "current_time"
+CALL_SECONDS = 10
+WORD_SECONDS = 0.01
+
+
+class Dropped(Exception):
+    """The attempt is over; nothing more may be written for the run."""
+
+
+class Canceled(Exception):
+    """Somebody canceled the run; what was said so far is kept."""
+
+
+class Drive:
+    def __init__(self, channel, assignment):
+        self.assignment, self.lease = assignment, assignment.lease
+        self.metadata = [("authorization", f"Bearer {assignment.run_token}")]
+        self.service = worker_grpc.WorkerServiceStub(channel)
+        self.dropped, self.canceled = threading.Event(), threading.Event()
+        if assignment.cancel_requested:
+            self.canceled.set()
+        self.messages, self.steps = [], []
+        self._read_context(assignment.context)
+        # As the last attempt left it.
+        self.journal = {step.step_index: step for step in self.steps}
+        self.log = RunLog(channel, self.lease, assignment.run_token, assignment.position, self._settle)
+
+    # What the worker's session tells.
+
+    def drop(self):
+        self.dropped.set()
+
+    def cancel(self):
+        self.canceled.set()
+
+    # The run.
+
+    def to_end(self) -> str:
+        """How it ended, in one word."""
+        said = []
+        try:
+            if not self.steps and self._may_look_at_the_clock():
+                self._step_with_a_call()
+            self._run_open_calls()
+            answer = self._speak(len(self.steps) + 1, self._answer(), said)
+            self._finish(worker.FinishRequest.OUTCOME_COMPLETED, answer)
+            return "completed"
+        except Canceled:
+            partial = self._model_step(len(self.steps) + 1, [_text("".join(said))]) if said else None
+            try:
+                self._finish(worker.FinishRequest.OUTCOME_CANCELED, partial)
+            except Dropped:
+                return "dropped"
+            return "canceled"
+        except Dropped:
+            return "dropped"
+        finally:
+            self.log.close()
+
+    def release(self):
+        """Gives the run back, for another worker to go on with."""
+        try:
+            self._call(self.service.Release, worker.ReleaseRequest(lease=self.lease, acked=self.log.flush(1)))
+        except Dropped:
+            pass
+        self.drop()
+
+    def _may_look_at_the_clock(self) -> bool:
+        tools = self.assignment.spec.agent.tools
+        return any(tool.name == CLOCK and tool.WhichOneof("kind") == "builtin" for tool in tools)
+
+    def _step_with_a_call(self):
+        """A model call as a model would make it: some words, and a tool call."""
+        index = len(self.steps) + 1
+        spoken = self._speak(index, "I look at the clock. ", [])
+        self.log.tell(events.RunEvent(tool_call_started=events.ToolCallStarted(step_index=index, name=CLOCK)))
+        arguments = events.ToolCallArgumentsDelta(step_index=index, arguments_json="{}")
+        self.log.tell(events.RunEvent(tool_call_arguments_delta=arguments))
+        spoken.result.parts.append(message.Part(tool_call=message.ToolCallPart(call_id=f"call_{index}", name=CLOCK, arguments_json="{}")))
+        spoken.result.finish_reason = "tool_calls"
+        verdicts = self._record(worker.JournalEntry(model_step=spoken)).verdicts
+        # Only now do followers hear that it is finished: what they hold is what the journal holds.
+        self.log.tell(self._finished_event(index, spoken.result))
+        journaled = worker.JournaledStep(step_index=index, result=spoken.result)
+        for verdict in verdicts:
+            allowed = verdict.decision == worker.Verdict.DECISION_ALLOW
+            state = run.Step.CALL_STATE_RESERVED if allowed else run.Step.CALL_STATE_FAILED
+            call = worker.JournaledCall(call_index=verdict.call_index, state=state, verdict=verdict, content=verdict.reason)
+            journaled.calls.append(call)
+            if not allowed:
+                self._tell_result(index, call.call_index, verdict.reason, True)
+        self.steps.append(journaled)
+
+    def _run_open_calls(self):
+        """A call is journaled as dispatched before it is made, so that a successor knows that it may have happened."""
+        for step in self.steps:
+            for call in step.calls:
+                if call.state not in (run.Step.CALL_STATE_RESERVED, run.Step.CALL_STATE_DISPATCHED):
+                    continue
+                place = {"step_index": step.step_index, "call_index": call.call_index}
+                self._record(worker.JournalEntry(call_dispatched=worker.CallDispatched(**place)))
+                # Reading the clock can be repeated. A call with effects would carry call.verdict.idempotency_key.
+                content = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+                self._record(worker.JournalEntry(call_done=worker.CallDone(**place, content=content)))
+                call.state, call.content = run.Step.CALL_STATE_DONE, content
+                self._tell_result(step.step_index, call.call_index, content, False)
+
+    def _answer(self) -> str:
+        asked = [part.text.text for said in self.messages if said.role == message.Message.ROLE_USER for part in said.parts]
+        times = [call.content for step in self.steps for call in step.calls if call.state == run.Step.CALL_STATE_DONE]
+        clock = f" It is {times[-1]}." if times else ""
+        return f"You said {json.dumps(asked[-1] if asked else '', ensure_ascii=False)}.{clock}"
+
+    def _speak(self, index: int, text: str, said: list):
+        """Streams a text word by word, as a model would. `said` holds what was told, should the run be canceled here."""
+        self.log.tell(events.RunEvent(step_started=events.StepStarted(step_index=index, model=MODEL)))
+        for word in text.split(" "):
+            self._check()
+            word = word if not said else f" {word}"
+            said.append(word)
+            self.log.tell(events.RunEvent(text_delta=events.TextDelta(step_index=index, text=word)))
+            time.sleep(WORD_SECONDS)
+        return self._model_step(index, [_text("".join(said))])
+
+    def _model_step(self, index: int, parts):
+        usage = run.Usage(output_token_count=sum(len(part.text.text) // 4 for part in parts))
+        result = worker.ModelStep(parts=parts, model=MODEL, finish_reason="stop", usage=usage)
+        return worker.ModelStepEntry(step_index=index, result=result)
+
+    # Telling followers.
+
+    def _finished_event(self, index: int, result):
+        return events.RunEvent(step_finished=events.StepFinished(step_index=index, parts=result.parts, usage=result.usage))
+
+    def _result_event(self, step_index, call_index, content, is_error):
+        finished = events.ToolCallFinished(step_index=step_index, call_index=call_index, content=content, is_error=is_error)
+        return events.RunEvent(tool_call_finished=finished)
+
+    def _tell_result(self, *result):
+        self.log.tell(self._result_event(*result))
+
+    def _settle(self, started):
+        """Steps that the log shows as open are finished, when the journal has them, or void."""
+        for index in started.open_step_indexes:
+            if index in self.journal:
+                yield self._finished_event(index, self.journal[index].result)
+            else:
+                yield events.RunEvent(step_retracted=events.StepRetracted(step_index=index, reason="attempt lost"))
+        ended = (run.Step.CALL_STATE_DONE, run.Step.CALL_STATE_FAILED)
+        for place in started.open_calls:
+            step = self.journal.get(place.step_index)
+            for call in step.calls if step else []:
+                if call.call_index == place.call_index and call.state in ended:
+                    is_error = call.state == run.Step.CALL_STATE_FAILED
+                    yield self._result_event(place.step_index, place.call_index, call.content, is_error)
+
+    # Talking to the mesh.
+
+    def _read_context(self, context):
+        while True:
+            self.messages.extend(context.messages)
+            self.steps.extend(context.steps)
+            if not context.next_page_token:
+                return
+            request = worker.GetRunContextRequest(lease=self.lease, page_token=context.next_page_token)
+            context = self._call(self.service.GetRunContext, request).context
+
+    def _record(self, *entries):
+        request = worker.RecordStepRequest(lease=self.lease, entries=entries, acked=self.log.flush(0))
+        answer = self._call(self.service.RecordStep, request)
+        if answer.cancel_requested:
+            self.cancel()
+        return answer
+
+    def _finish(self, outcome, last_step):
+        request = worker.FinishRequest(
+            lease=self.lease,
+            outcome=outcome,
+            last_step=last_step,
+            last_step_unfinished=last_step is not None and outcome != worker.FinishRequest.OUTCOME_COMPLETED,
+            # The end goes into the log behind these events, so it waits for them a little; with the log away it does not.
+            acked=self.log.flush(1),
+        )
+        self._call(self.service.Finish, request)
+
+    def _check(self):
+        if self.dropped.is_set():
+            raise Dropped
+        if self.canceled.is_set():
+            raise Canceled
+
+    def _call(self, method, request):
+        """A call under the lease. An exact repeat is answered as the first, so an unknown outcome is no problem."""
+        pause = 0.1
+        while not self.dropped.is_set():
+            try:
+                return method(request, timeout=CALL_SECONDS, metadata=self.metadata)
+            except grpc.RpcError as error:
+                if not is_transient(error):
+                    # FENCED, RUN_FINISHED, STEP_CONFLICT, …: the attempt is over, whatever the reason.
+                    print(f"{self.lease.run_id}: {reason(error)}: {error.details()}", flush=True)
+                    raise Dropped from error
+            self.dropped.wait(pause)
+            pause = min(pause * 2, 2)
+        raise Dropped
+
+
+def _text(text: str):
+    return message.Part(text=message.TextPart(text=text))

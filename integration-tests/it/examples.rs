@@ -1,0 +1,1 @@
+//! Examples in other languages, run as their readers run them.

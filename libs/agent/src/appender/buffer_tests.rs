@@ -1,0 +1,146 @@
+//! What the buffer does when streams come back, logs lose their tails, and nobody takes anything.
+
+use super::*;
+use runmesh_domain::chain::Chain;
+use runmesh_domain::fold::RunView;
+use runmesh_domain::journal::{Call, CallState, ModelStep, Usage};
+use runmesh_domain::message::Part;
+use runmesh_domain::policy::Verdict;
+
+fn position(seq: u64) -> Position {
+    Position { seq, chain: Chain(seq) }
+}
+
+fn started(number: u64) -> Started {
+    Started { number, position: position(number + 1), ..Started::default() }
+}
+
+fn begun(step_index: u32) -> Event {
+    Event::StepStarted { step_index, model: "m".into() }
+}
+
+fn delta(step_index: u32, text: &str) -> Event {
+    Event::TextDelta { step_index, text: text.into() }
+}
+
+fn finished(step_index: u32, text: &str) -> Event {
+    Event::StepFinished { step_index, parts: vec![Part::text(text)], usage: Usage::default() }
+}
+
+fn journaled(state: CallState) -> Step {
+    let asked = Part::ToolCall { call_id: "c".into(), name: "t".into(), arguments: "{}".into() };
+    let call = Call {
+        call_index: 0,
+        call_id: "c".into(),
+        name: "t".into(),
+        arguments: "{}".into(),
+        state,
+        verdict: Verdict::Allow,
+        idempotent: true,
+        idempotency_key: "k".into(),
+        content: "r".into(),
+    };
+    let result = ModelStep { parts: vec![asked], ..ModelStep::default() };
+    Step { step_index: 1, fence: 1, result, calls: vec![call], created_at: runmesh_domain::Timestamp::from_micros(0) }
+}
+
+fn fold(events: &[Event]) -> RunView {
+    let mut view = RunView::default();
+    events.iter().for_each(|event| view.apply(event));
+    view
+}
+
+#[test]
+fn nothing_goes_out_before_open_steps_are_settled() {
+    let mut buffer = Buffer::new(position(0), &[journaled(CallState::Done)]);
+    buffer.push(begun(2));
+    assert!(!buffer.has_unsent());
+    buffer.started(&Started { open_steps: vec![1, 2], open_calls: vec![], ..started(0) });
+    let (first, events) = buffer.next_batch();
+    assert_eq!(first, 1);
+    assert!(matches!(events[0], Event::StepFinished { step_index: 1, .. }));
+    assert!(matches!(events[1], Event::ToolCallFinished { step_index: 1, .. }));
+    assert_eq!(events[2], Event::StepRetracted { step_index: 2, reason: ATTEMPT_LOST.into() });
+    assert_eq!(events[3], begun(2));
+}
+
+#[test]
+fn open_calls_are_settled_from_the_journal_when_it_knows_their_end() {
+    let open = Started { open_calls: vec![(1, 0)], ..started(0) };
+    let mut done = Buffer::new(position(0), &[journaled(CallState::Failed)]);
+    done.started(&open);
+    assert!(matches!(done.next_batch().1[..], [Event::ToolCallFinished { is_error: true, .. }]));
+    let mut waiting = Buffer::new(position(0), &[journaled(CallState::Reserved)]);
+    waiting.started(&open);
+    assert!(waiting.is_flushed());
+}
+
+#[test]
+fn a_new_stream_carries_what_was_not_acknowledged() {
+    let mut buffer = Buffer::new(position(0), &[]);
+    buffer.started(&started(0));
+    [begun(1), delta(1, "a"), delta(1, "b")].into_iter().for_each(|event| buffer.push(event));
+    assert_eq!(buffer.next_batch().1.len(), 3);
+    buffer.acked(1, position(2));
+    buffer.started(&Started { open_steps: vec![1], ..started(2) });
+    assert_eq!(buffer.next_batch(), (3, vec![delta(1, "b")]));
+    assert!(!buffer.is_flushed());
+    buffer.acked(3, position(4));
+    assert!(buffer.is_flushed());
+    assert_eq!(buffer.position(), position(4));
+}
+
+#[test]
+fn a_log_that_lost_acknowledged_events_is_told_the_state() {
+    let mut buffer = Buffer::new(position(0), &[]);
+    buffer.started(&started(0));
+    let told = [begun(1), delta(1, "a"), finished(1, "a"), begun(2), delta(2, "b"), delta(2, "c")];
+    told.iter().for_each(|event| buffer.push(event.clone()));
+    buffer.next_batch();
+    buffer.acked(6, position(7));
+    buffer.push(delta(2, "d"));
+    buffer.started(&started(0));
+    let (first, events) = buffer.next_batch();
+    assert_eq!(first, 1);
+    assert_eq!(events, [finished(1, "a"), begun(2), delta(2, "bcd")]);
+}
+
+#[test]
+fn a_full_buffer_drops_deltas_and_tells_their_steps_anew() {
+    let mut buffer = Buffer::new(position(0), &[]);
+    buffer.started(&started(0));
+    buffer.push(begun(1));
+    let mut seen = buffer.next_batch().1;
+    let long = "x".repeat(64 << 10);
+    let mut all = vec![begun(1)];
+    while buffer.has_room() {
+        buffer.push(delta(1, &long));
+        all.push(delta(1, &long));
+    }
+    buffer.skip();
+    assert!(buffer.has_room());
+    for event in [delta(1, "end"), finished(1, "whole"), begun(2), delta(2, "next")] {
+        buffer.push(event.clone());
+        all.push(event);
+    }
+    assert!(!buffer.is_flushed());
+    assert!(!buffer.has_unsent());
+    buffer.acked(1, position(2));
+    let (first, told) = buffer.next_batch();
+    assert_eq!(first, 2);
+    assert_eq!(told, [finished(1, "whole"), begun(2), delta(2, "next")]);
+    seen.extend(told);
+    assert_eq!(fold(&seen), fold(&all));
+}
+
+#[test]
+fn a_retraction_that_was_dropped_is_told() {
+    let mut buffer = Buffer::new(position(0), &[]);
+    buffer.started(&started(0));
+    buffer.push(begun(1));
+    buffer.next_batch();
+    buffer.skip();
+    buffer.push(Event::StepRetracted { step_index: 1, reason: "broke".into() });
+    buffer.acked(1, position(2));
+    assert_eq!(buffer.next_batch().1, [Event::StepRetracted { step_index: 1, reason: RETRACTED.into() }]);
+}

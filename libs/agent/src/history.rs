@@ -1,0 +1,183 @@
+//! The prompt: the conversation as the provider wants it, fitted to the model's window.
+//!
+//! The oldest turns are left out whole, so that no tool call loses its result. The run's own turn is never cut: a model
+//! that finds it too long says so itself.
+
+mod convert;
+mod estimate;
+
+pub use convert::{messages_of_parts, step_messages};
+pub use estimate::tokens_of_text;
+
+use crate::model::{ChatMessage, ChatTool};
+use runmesh_domain::agent::AgentSpec;
+use runmesh_domain::journal::Step;
+use runmesh_domain::message::{Message, Role, plain_text};
+
+/// Tokens kept free for the answer when the agent does not say how long it may be, at most.
+const ANSWER_TOKENS_MAX: u64 = 4_096;
+
+/// The messages of one turn.
+#[derive(Debug, Default)]
+struct Turn {
+    number: u64,
+    messages: Vec<ChatMessage>,
+    tokens: u64,
+}
+
+impl Turn {
+    fn add(&mut self, messages: Vec<ChatMessage>) {
+        self.tokens += messages.iter().map(estimate::tokens_of_message).sum::<u64>();
+        self.messages.extend(messages);
+    }
+}
+
+/// The conversation of one run.
+#[derive(Debug)]
+pub struct History {
+    system: Option<ChatMessage>,
+    turns: Vec<Turn>,
+    /// What always stands in the prompt besides messages: the tools.
+    fixed_tokens: u64,
+    budget: u64,
+}
+
+/// A conversation fitted to the window.
+#[derive(Debug)]
+pub struct Fitted<'a> {
+    /// The messages to send.
+    pub messages: Vec<&'a ChatMessage>,
+    /// Turns left out, the oldest first.
+    pub omitted_turns: u32,
+    /// The estimate of tokens sent.
+    pub tokens: u64,
+}
+
+impl History {
+    /// From the thread's messages, oldest first, the run's own user message last.
+    #[must_use]
+    pub fn new(spec: &AgentSpec, tools: &[ChatTool], messages: &[Message]) -> Self {
+        let system = (!spec.instructions.is_empty()).then(|| ChatMessage::System { content: spec.instructions.clone() });
+        let system_tokens = system.as_ref().map_or(0, estimate::tokens_of_message);
+        let fixed_tokens = system_tokens + estimate::tokens_of_tools(tools);
+        let window = spec.limits.context_window_tokens;
+        let answer = spec.parameters.max_output_tokens.unwrap_or(ANSWER_TOKENS_MAX).min(window / 4);
+        let mut history = Self { system, turns: Vec::new(), fixed_tokens, budget: window - answer };
+        messages.iter().for_each(|message| history.add_message(message));
+        history
+    }
+
+    fn add_message(&mut self, message: &Message) {
+        let messages = match message.role {
+            Role::User => vec![ChatMessage::User { content: plain_text(&message.parts) }],
+            Role::Assistant => messages_of_parts(&message.parts),
+        };
+        if self.turns.last().is_none_or(|turn| turn.number != message.turn_number) {
+            self.turns.push(Turn { number: message.turn_number, ..Turn::default() });
+        }
+        if let Some(turn) = self.turns.last_mut() {
+            turn.add(messages);
+        }
+    }
+
+    /// Adds a step of the run, whose calls are all over.
+    pub fn add_step(&mut self, step: &Step) {
+        if self.turns.is_empty() {
+            self.turns.push(Turn::default());
+        }
+        if let Some(turn) = self.turns.last_mut() {
+            turn.add(step_messages(step));
+        }
+    }
+
+    /// The newest turns that fit the window, the run's own always among them.
+    #[must_use]
+    pub fn fit(&self) -> Fitted<'_> {
+        let own = self.turns.len().saturating_sub(1);
+        let mut tokens = self.fixed_tokens + self.turns.last().map_or(0, |turn| turn.tokens);
+        let mut first = own;
+        for (index, turn) in self.turns.iter().enumerate().take(own).rev() {
+            if tokens + turn.tokens > self.budget {
+                break;
+            }
+            tokens += turn.tokens;
+            first = index;
+        }
+        let turns = self.turns.iter().skip(first).flat_map(|turn| &turn.messages);
+        let messages = self.system.iter().chain(turns).collect();
+        Fitted { messages, omitted_turns: u32::try_from(first).unwrap_or(u32::MAX), tokens }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use runmesh_domain::Timestamp;
+    use runmesh_domain::id::{MessageId, RunId, ThreadId};
+    use runmesh_domain::message::Part;
+
+    fn message(turn_number: u64, role: Role, parts: Vec<Part>) -> Message {
+        Message {
+            id: MessageId::derived(&[b"m"]),
+            thread: ThreadId::derived(&[b"t"]),
+            run: RunId::derived(&[b"r"]),
+            turn_number,
+            role,
+            parts,
+            unfinished: false,
+            created_at: Timestamp::from_micros(0),
+        }
+    }
+
+    fn spec(context_window_tokens: u64) -> AgentSpec {
+        let mut spec = AgentSpec { instructions: "be brief".into(), ..AgentSpec::default() };
+        spec.limits.context_window_tokens = context_window_tokens;
+        spec
+    }
+
+    /// Each turn: a question, and an answer with a tool call and its result; about 1,000 tokens.
+    fn turn(number: u64) -> [Message; 2] {
+        let call = Part::ToolCall { call_id: "c".into(), name: "t".into(), arguments: "{}".into() };
+        let result = Part::ToolResult { call_id: "c".into(), name: "t".into(), content: "r".repeat(2_000), is_error: false };
+        let parts = vec![call, result, Part::text("a".repeat(1_900))];
+        [message(number, Role::User, vec![Part::text(format!("question {number}"))]), message(number, Role::Assistant, parts)]
+    }
+
+    fn conversation(turns: u64) -> Vec<Message> {
+        let mut messages: Vec<_> = (1..=turns).flat_map(turn).collect();
+        messages.push(message(turns + 1, Role::User, vec![Part::text("now")]));
+        messages
+    }
+
+    #[test]
+    fn everything_is_sent_when_it_fits() {
+        let history = History::new(&spec(100_000), &[], &conversation(5));
+        let fitted = history.fit();
+        assert_eq!(fitted.omitted_turns, 0);
+        assert_eq!(fitted.messages.len(), 1 + 5 * 4 + 1);
+        assert!((5_000..6_000).contains(&fitted.tokens), "{}", fitted.tokens);
+    }
+
+    #[test]
+    fn the_oldest_turns_are_left_out_whole() {
+        let history = History::new(&spec(4_000), &[], &conversation(5));
+        let fitted = history.fit();
+        assert_eq!(fitted.omitted_turns, 3);
+        assert!(matches!(fitted.messages[0], ChatMessage::System { .. }));
+        assert_eq!(fitted.messages[1], &ChatMessage::User { content: "question 4".into() });
+        assert!(fitted.tokens <= 3_000);
+        let calls =
+            fitted.messages.iter().filter(|m| matches!(m, ChatMessage::Assistant { tool_calls, .. } if !tool_calls.is_empty()));
+        let results = fitted.messages.iter().filter(|m| matches!(m, ChatMessage::Tool { .. }));
+        assert_eq!(calls.count(), results.count());
+    }
+
+    #[test]
+    fn the_own_turn_is_never_cut() {
+        let long = message(7, Role::User, vec![Part::text("x".repeat(50_000))]);
+        let history = History::new(&spec(1_000), &[], &[turn(6).to_vec(), vec![long]].concat());
+        let fitted = history.fit();
+        assert_eq!(fitted.omitted_turns, 1);
+        assert_eq!(fitted.messages.len(), 2);
+    }
+}

@@ -1,0 +1,178 @@
+//! Parts of stored messages and journaled steps, as messages of the prompt.
+//!
+//! A provider refuses a prompt in which a tool call has no result right after it or a result has no call: what comes out
+//! of here is well formed whatever went in. Reasoning is not sent back.
+
+use crate::model::{ChatCall, ChatMessage};
+use runmesh_domain::journal::{CALL_CLOSED, CALL_UNKNOWN, Call, CallState, Step};
+use runmesh_domain::message::Part;
+
+/// One model call's words and calls, with the results that follow it.
+#[derive(Default)]
+struct Round {
+    text: String,
+    calls: Vec<ChatCall>,
+    results: Vec<(String, String)>,
+}
+
+impl Round {
+    fn result_of(&mut self, id: &str) -> Option<String> {
+        let place = self.results.iter().position(|(of, _)| of == id)?;
+        Some(self.results.swap_remove(place).1)
+    }
+
+    fn flush(&mut self, out: &mut Vec<ChatMessage>) {
+        let mut round = std::mem::take(self);
+        if round.text.is_empty() && round.calls.is_empty() {
+            return;
+        }
+        let results: Vec<_> = round.calls.iter().map(|call| call.id.clone()).collect();
+        let results = results.into_iter().map(|id| {
+            let content = round.result_of(&id).unwrap_or_else(|| CALL_CLOSED.to_owned());
+            ChatMessage::Tool { tool_call_id: id, content }
+        });
+        let results: Vec<_> = results.collect();
+        let content = (!round.text.is_empty()).then_some(round.text);
+        out.push(ChatMessage::Assistant { content, tool_calls: round.calls });
+        out.extend(results);
+    }
+}
+
+/// The messages of an assistant's message: its parts are those of all steps of a run, results after the calls they
+/// belong to.
+#[must_use]
+pub fn messages_of_parts(parts: &[Part]) -> Vec<ChatMessage> {
+    let mut out = Vec::new();
+    let mut round = Round::default();
+    for part in parts {
+        match part {
+            Part::Reasoning { .. } => {}
+            Part::ToolResult { call_id, content, .. } => round.results.push((call_id.clone(), content.clone())),
+            Part::Text { text } => {
+                flush_if_answered(&mut round, &mut out);
+                round.text.push_str(text);
+            }
+            Part::ToolCall { call_id, name, arguments } => {
+                flush_if_answered(&mut round, &mut out);
+                round.calls.push(ChatCall::new(call_id.clone(), name.clone(), well_formed(arguments)));
+            }
+        }
+    }
+    round.flush(&mut out);
+    out
+}
+
+/// Words or calls after results belong to the next model call.
+fn flush_if_answered(round: &mut Round, out: &mut Vec<ChatMessage>) {
+    if !round.results.is_empty() {
+        round.flush(out);
+    }
+}
+
+/// The messages of a journaled step with the results of its calls.
+#[must_use]
+pub fn step_messages(step: &Step) -> Vec<ChatMessage> {
+    let results = step.calls.iter().map(|call| Part::ToolResult {
+        call_id: call.call_id.clone(),
+        name: call.name.clone(),
+        content: outcome(call).to_owned(),
+        is_error: call.state != CallState::Done,
+    });
+    let parts: Vec<_> = step.result.parts.iter().cloned().chain(results).collect();
+    messages_of_parts(&parts)
+}
+
+fn outcome(call: &Call) -> &str {
+    match call.state {
+        CallState::Done | CallState::Failed => &call.content,
+        CallState::Reserved => CALL_CLOSED,
+        CallState::Dispatched | CallState::Unknown => CALL_UNKNOWN,
+    }
+}
+
+/// Arguments that are a JSON object, as providers insist on: what a model wrote wrongly is shown to it inside one.
+fn well_formed(arguments: &str) -> String {
+    if arguments.trim().is_empty() {
+        return "{}".to_owned();
+    }
+    match serde_json::from_str::<serde_json::Value>(arguments) {
+        Ok(serde_json::Value::Object(_)) => arguments.to_owned(),
+        Ok(_) | Err(_) => serde_json::json!({ "malformed_arguments": arguments }).to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(id: &str) -> Part {
+        Part::ToolCall { call_id: id.into(), name: "t".into(), arguments: "{}".into() }
+    }
+
+    fn result(id: &str, content: &str) -> Part {
+        Part::ToolResult { call_id: id.into(), name: "t".into(), content: content.into(), is_error: false }
+    }
+
+    fn asked(text: Option<&str>, ids: &[&str]) -> ChatMessage {
+        let tool_calls = ids.iter().map(|id| ChatCall::new((*id).into(), "t".into(), "{}".into())).collect();
+        ChatMessage::Assistant { content: text.map(str::to_owned), tool_calls }
+    }
+
+    fn told(id: &str, content: &str) -> ChatMessage {
+        ChatMessage::Tool { tool_call_id: id.into(), content: content.into() }
+    }
+
+    #[test]
+    fn steps_come_apart_again() {
+        let reasoning = Part::Reasoning { text: "hm".into() };
+        let parts = [
+            Part::text("a"),
+            call("1"),
+            call("2"),
+            result("1", "x"),
+            result("2", "y"),
+            reasoning,
+            call("1"),
+            result("1", "z"),
+            Part::text("end"),
+        ];
+        let wanted = [
+            asked(Some("a"), &["1", "2"]),
+            told("1", "x"),
+            told("2", "y"),
+            asked(None, &["1"]),
+            told("1", "z"),
+            asked(Some("end"), &[]),
+        ];
+        assert_eq!(messages_of_parts(&parts), wanted);
+    }
+
+    #[test]
+    fn what_comes_out_is_well_formed() {
+        let orphan = [result("9", "nobody asked"), Part::text("a")];
+        assert_eq!(messages_of_parts(&orphan), [asked(Some("a"), &[])]);
+        assert_eq!(messages_of_parts(&[call("1")]), [asked(None, &["1"]), told("1", CALL_CLOSED)]);
+        assert_eq!(messages_of_parts(&[Part::Reasoning { text: "r".into() }]), []);
+        assert_eq!(well_formed(" "), "{}");
+        assert_eq!(well_formed("{oops"), r#"{"malformed_arguments":"{oops"}"#);
+    }
+
+    #[test]
+    fn a_step_has_the_results_of_its_calls() {
+        let result = runmesh_domain::journal::ModelStep { parts: vec![call("1")], ..Default::default() };
+        let done = Call {
+            call_index: 0,
+            call_id: "1".into(),
+            name: "t".into(),
+            arguments: "{}".into(),
+            state: CallState::Done,
+            verdict: runmesh_domain::policy::Verdict::Allow,
+            idempotent: true,
+            idempotency_key: "k".into(),
+            content: "x".into(),
+        };
+        let created_at = runmesh_domain::Timestamp::from_micros(0);
+        let step = Step { step_index: 1, fence: 1, result, calls: vec![done], created_at };
+        assert_eq!(step_messages(&step), [asked(None, &["1"]), told("1", "x")]);
+    }
+}

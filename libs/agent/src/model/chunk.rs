@@ -1,0 +1,205 @@
+//! One frame of a provider's stream, and the pieces in it. Reads what real servers send rather than what the
+//! specification says: absent and null fields, empty choices, missing indexes, arguments that are objects.
+//!
+//! Never fails on a field that it does not know.
+
+use super::error::error_message;
+use runmesh_domain::journal::Usage;
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::VecDeque;
+
+/// A piece of a model's answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ModelChunk {
+    /// More text; never empty.
+    Text(String),
+    /// More reasoning; never empty.
+    Reasoning(String),
+    /// More of a tool call.
+    ToolCall(ToolCallPiece),
+    /// Tokens; a later one takes the place of an earlier.
+    Usage(Usage),
+    /// Why the model stopped: `stop`, `tool_calls`, `length`, `content_filter`, ….
+    Finish(String),
+}
+
+/// More of a tool call. What is absent is left to the reader's wit.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ToolCallPiece {
+    /// The call's place among the calls of the answer.
+    pub index: Option<u32>,
+    /// The provider's id.
+    pub id: Option<String>,
+    /// The tool.
+    pub name: Option<String>,
+    /// More of the arguments.
+    pub arguments: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Frame {
+    choices: Option<Vec<Choice>>,
+    usage: Option<UsageFrame>,
+    error: Option<Value>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Choice {
+    delta: Option<Delta>,
+    finish_reason: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Delta {
+    content: Option<String>,
+    reasoning_content: Option<String>,
+    reasoning: Option<String>,
+    tool_calls: Option<Vec<CallFrame>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct CallFrame {
+    index: Option<u32>,
+    id: Option<String>,
+    function: Option<FunctionFrame>,
+}
+
+#[derive(Debug, Deserialize)]
+struct FunctionFrame {
+    name: Option<String>,
+    arguments: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct UsageFrame {
+    prompt_tokens: Option<f64>,
+    completion_tokens: Option<f64>,
+}
+
+/// Adds the pieces of one frame to `out`.
+///
+/// # Errors
+/// In words: the frame is not JSON, or it is the provider's error.
+pub(crate) fn read(data: &str, out: &mut VecDeque<ModelChunk>) -> Result<(), String> {
+    let frame = match serde_json::from_str(data) {
+        Ok(frame) => frame,
+        Err(_) => read_oddly(data)?,
+    };
+    let Frame { choices, usage, error } = frame;
+    if let Some(error) = error {
+        return Err(error_message(&error).unwrap_or_else(|| error.to_string()));
+    }
+    // Only one choice was asked for; other indexes would be another answer.
+    for choice in choices.into_iter().flatten().take(1) {
+        read_choice(choice, out);
+    }
+    out.extend(usage.map(|usage| ModelChunk::Usage(usage.counted())));
+    Ok(())
+}
+
+/// A frame whose fields have other types than they should.
+fn read_oddly(data: &str) -> Result<Frame, String> {
+    let mut value: Value = serde_json::from_str(data).map_err(|error| format!("a frame is not JSON: {error}"))?;
+    straighten(&mut value);
+    serde_json::from_value(value).map_err(|error| format!("a frame is not a chat completion: {error}"))
+}
+
+/// Lists of text parts become text, arguments that are objects become text, empty strings in place of numbers go.
+fn straighten(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                match name.as_str() {
+                    "content" | "reasoning" | "reasoning_content" if field.is_array() => *field = Value::String(joined(field)),
+                    "arguments" if field.is_object() || field.is_array() => *field = Value::String(field.to_string()),
+                    "id" if field.is_number() => *field = Value::String(field.to_string()),
+                    "index" | "prompt_tokens" | "completion_tokens" if !field.is_number() => *field = Value::Null,
+                    "reasoning" | "usage" | "delta" | "function" if field.is_string() && name != "reasoning" => {
+                        *field = Value::Null
+                    }
+                    _ => straighten(field),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(straighten),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+fn joined(parts: &Value) -> String {
+    let texts = parts.as_array().into_iter().flatten();
+    texts.filter_map(|part| part.get("text").unwrap_or(part).as_str()).collect()
+}
+
+fn read_choice(choice: Choice, out: &mut VecDeque<ModelChunk>) {
+    if let Some(delta) = choice.delta {
+        let Delta { content, reasoning_content, reasoning, tool_calls } = delta;
+        // Some servers send both names with the same words.
+        out.extend(said(reasoning_content.or(reasoning)).map(ModelChunk::Reasoning));
+        out.extend(said(content).map(ModelChunk::Text));
+        out.extend(tool_calls.into_iter().flatten().map(|call| ModelChunk::ToolCall(call.piece())));
+    }
+    out.extend(said(choice.finish_reason).map(ModelChunk::Finish));
+}
+
+/// Text that is there, without NUL: neither Postgres nor a client could take it.
+fn said(text: Option<String>) -> Option<String> {
+    let text = text.filter(|text| !text.is_empty())?;
+    if text.as_bytes().contains(&0) { Some(text.replace('\0', "\u{fffd}")) } else { Some(text) }
+}
+
+impl CallFrame {
+    fn piece(self) -> ToolCallPiece {
+        let (name, arguments) = self.function.map_or((None, None), |function| (function.name, function.arguments));
+        ToolCallPiece { index: self.index, id: said(self.id), name: said(name), arguments: said(arguments).unwrap_or_default() }
+    }
+}
+
+impl UsageFrame {
+    /// Casts saturate: negative and absurd counts become bounds.
+    fn counted(&self) -> Usage {
+        let tokens = |count: Option<f64>| count.unwrap_or(0.0) as u64;
+        Usage { input_tokens: tokens(self.prompt_tokens), output_tokens: tokens(self.completion_tokens) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chunks(data: &str) -> Vec<ModelChunk> {
+        let mut out = VecDeque::new();
+        assert_eq!(read(data, &mut out), Ok(()), "{data}");
+        out.into()
+    }
+
+    #[test]
+    fn reads_what_servers_send() {
+        assert_eq!(chunks(r#"{"choices":[{"delta":{"content":"a"}}]}"#), [ModelChunk::Text("a".into())]);
+        assert_eq!(chunks(r#"{"choices":[{"index":0,"delta":{"content":null},"finish_reason":""}]}"#), []);
+        assert_eq!(chunks(r#"{"choices":null}"#), []);
+        assert_eq!(chunks(r#"{"choices":[],"usage":null}"#), []);
+        assert_eq!(chunks(r#"{"choices":[{"delta":{"reasoning":"r"}}]}"#), [ModelChunk::Reasoning("r".into())]);
+        assert_eq!(chunks(r#"{"choices":[{"delta":{"content":"a\u0000b"}}]}"#), [ModelChunk::Text("a\u{fffd}b".into())]);
+        let usage = Usage { input_tokens: 3, output_tokens: 4 };
+        assert_eq!(chunks(r#"{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4}}"#), [ModelChunk::Usage(usage)]);
+        assert_eq!(chunks(r#"{"choices":[{"finish_reason":"stop"}]}"#), [ModelChunk::Finish("stop".into())]);
+    }
+
+    #[test]
+    fn straightens_fields_of_other_types() {
+        let piece = ToolCallPiece { name: Some("t".into()), arguments: r#"{"a":1}"#.into(), ..ToolCallPiece::default() };
+        let odd = r#"{"choices":[{"delta":{"tool_calls":[{"index":"","function":{"name":"t","arguments":{"a":1}}}]}}]}"#;
+        assert_eq!(chunks(odd), [ModelChunk::ToolCall(piece)]);
+        let parts = r#"{"choices":[{"delta":{"content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}}]}"#;
+        assert_eq!(chunks(parts), [ModelChunk::Text("ab".into())]);
+    }
+
+    #[test]
+    fn errors_come_in_words() {
+        let mut out = VecDeque::new();
+        assert_eq!(read(r#"{"error":{"message":"overloaded"}}"#, &mut out), Err("overloaded".into()));
+        assert!(read("<html>", &mut out).is_err());
+    }
+}

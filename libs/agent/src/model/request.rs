@@ -1,0 +1,176 @@
+//! The body of a chat-completions request. Built from the domain by [`crate::history`]; this file only says its shape.
+
+use runmesh_domain::agent::{AgentSpec, ModelParameters, Tool, ToolKind};
+use serde::Serialize;
+
+/// One message of the prompt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "role", rename_all = "lowercase")]
+pub enum ChatMessage {
+    /// The instructions.
+    System {
+        /// Text.
+        content: String,
+    },
+    /// A person.
+    User {
+        /// Text.
+        content: String,
+    },
+    /// The model.
+    Assistant {
+        /// Text; absent when it only called tools.
+        content: Option<String>,
+        /// What it asked for.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        tool_calls: Vec<ChatCall>,
+    },
+    /// What a tool gave.
+    Tool {
+        /// The id of its call.
+        tool_call_id: String,
+        /// The result or the error.
+        content: String,
+    },
+}
+
+/// A tool call as the provider wants it back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ChatCall {
+    /// The provider's id.
+    pub id: String,
+    /// Always `function`.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// What is called.
+    pub function: ChatFunction,
+}
+
+/// What is called, and with what.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ChatFunction {
+    /// The tool.
+    pub name: String,
+    /// A JSON object as text.
+    pub arguments: String,
+}
+
+impl ChatCall {
+    /// A call of `name`.
+    #[must_use]
+    pub const fn new(id: String, name: String, arguments: String) -> Self {
+        Self { id, kind: "function", function: ChatFunction { name, arguments } }
+    }
+}
+
+/// A tool as the model is told of it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ChatTool {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    function: FunctionTool,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct FunctionTool {
+    name: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    description: String,
+    parameters: serde_json::Value,
+}
+
+impl ChatTool {
+    /// The tools of an agent.
+    #[must_use]
+    pub fn of_spec(spec: &AgentSpec) -> Vec<Self> {
+        spec.tools.iter().map(Self::of_tool).collect()
+    }
+
+    fn of_tool(tool: &Tool) -> Self {
+        let parameters = match &tool.kind {
+            ToolKind::Builtin => empty_schema(),
+            // A schema that is no JSON was refused when the agent was stored.
+            ToolKind::Http { schema, .. } => serde_json::from_str(schema).unwrap_or_else(|_| empty_schema()),
+        };
+        let function = FunctionTool { name: tool.name.clone(), description: tool.description.clone(), parameters };
+        Self { kind: "function", function }
+    }
+}
+
+fn empty_schema() -> serde_json::Value {
+    serde_json::json!({ "type": "object", "properties": {} })
+}
+
+/// The body of one model call.
+#[derive(Debug, Serialize)]
+pub struct ChatRequest<'a> {
+    model: &'a str,
+    messages: Vec<&'a ChatMessage>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    tools: &'a [ChatTool],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    temperature: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    top_p: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_tokens: Option<u64>,
+    stream: bool,
+    stream_options: StreamOptions,
+}
+
+#[derive(Debug, Serialize)]
+struct StreamOptions {
+    include_usage: bool,
+}
+
+impl<'a> ChatRequest<'a> {
+    /// A streaming call that asks for its usage.
+    #[must_use]
+    pub const fn new(
+        model: &'a str,
+        parameters: &ModelParameters,
+        messages: Vec<&'a ChatMessage>,
+        tools: &'a [ChatTool],
+    ) -> Self {
+        Self {
+            model,
+            messages,
+            tools,
+            temperature: parameters.temperature,
+            top_p: parameters.top_p,
+            max_tokens: parameters.max_output_tokens,
+            stream: true,
+            stream_options: StreamOptions { include_usage: true },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn says_no_more_than_is_set() {
+        let message = ChatMessage::User { content: "hi".into() };
+        let request = ChatRequest::new("m", &ModelParameters::default(), vec![&message], &[]);
+        let wanted = json!({
+            "model": "m", "messages": [{ "role": "user", "content": "hi" }],
+            "stream": true, "stream_options": { "include_usage": true },
+        });
+        assert_eq!(serde_json::to_value(&request).ok(), Some(wanted));
+    }
+
+    #[test]
+    fn calls_and_results_have_the_providers_shape() {
+        let call = ChatCall::new("c".into(), "t".into(), "{}".into());
+        let asked = ChatMessage::Assistant { content: None, tool_calls: vec![call] };
+        let wanted = json!({
+            "role": "assistant", "content": null,
+            "tool_calls": [{ "id": "c", "type": "function", "function": { "name": "t", "arguments": "{}" } }],
+        });
+        assert_eq!(serde_json::to_value(&asked).ok(), Some(wanted));
+        let result = ChatMessage::Tool { tool_call_id: "c".into(), content: "r".into() };
+        assert_eq!(serde_json::to_value(&result).ok(), Some(json!({ "role": "tool", "tool_call_id": "c", "content": "r" })));
+    }
+}

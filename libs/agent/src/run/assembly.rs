@@ -1,0 +1,181 @@
+//! Pieces of a model's answer put together into a step, and what each piece shows to followers. Pure.
+//!
+//! Providers omit indexes and ids or repeat them; which call a piece belongs to is decided here and nowhere else.
+
+use crate::model::{ModelChunk, ToolCallPiece};
+use runmesh_domain::event::Event;
+use runmesh_domain::journal::{ModelStep, Usage};
+use runmesh_domain::limits::{CALLS_PER_STEP_MAX, MESSAGE_TEXT_BYTES_MAX, NAME_BYTES_MAX};
+use runmesh_domain::message::Part;
+use std::collections::HashSet;
+
+/// Bytes of a provider's call id that are kept; a longer one is replaced.
+const CALL_ID_BYTES_MAX: usize = 128;
+
+/// A step under construction.
+#[derive(Debug)]
+pub(super) struct Assembly {
+    step_index: u32,
+    parts: Vec<Part>,
+    calls: Vec<Slot>,
+    usage: Usage,
+    finish_reason: Option<String>,
+    bytes: usize,
+}
+
+/// A call under construction.
+#[derive(Debug)]
+struct Slot {
+    /// The provider's index.
+    index: Option<u32>,
+    /// Its place among the parts.
+    part: usize,
+    /// True once followers know of it.
+    shown: bool,
+}
+
+impl Assembly {
+    pub(super) const fn new(step_index: u32) -> Self {
+        Self { step_index, parts: Vec::new(), calls: Vec::new(), usage: NOTHING, finish_reason: None, bytes: 0 }
+    }
+
+    /// True once the model said anything that followers saw.
+    pub(super) const fn has_spoken(&self) -> bool {
+        !self.parts.is_empty()
+    }
+
+    /// True when the answer passes what a message may hold.
+    pub(super) const fn is_too_long(&self) -> bool {
+        self.bytes > MESSAGE_TEXT_BYTES_MAX
+    }
+
+    /// Adds a piece; returns what it shows.
+    pub(super) fn take(&mut self, chunk: ModelChunk) -> [Option<Event>; 2] {
+        let step_index = self.step_index;
+        match chunk {
+            ModelChunk::Text(text) => {
+                self.bytes += text.len();
+                match self.parts.last_mut() {
+                    Some(Part::Text { text: said }) => said.push_str(&text),
+                    _ => self.parts.push(Part::Text { text: text.clone() }),
+                }
+                [Some(Event::TextDelta { step_index, text }), None]
+            }
+            ModelChunk::Reasoning(text) => {
+                self.bytes += text.len();
+                match self.parts.last_mut() {
+                    Some(Part::Reasoning { text: thought }) => thought.push_str(&text),
+                    _ => self.parts.push(Part::Reasoning { text: text.clone() }),
+                }
+                [Some(Event::ReasoningDelta { step_index, text }), None]
+            }
+            ModelChunk::ToolCall(piece) => self.take_call(piece),
+            ModelChunk::Usage(usage) => {
+                self.usage = usage;
+                [None, None]
+            }
+            ModelChunk::Finish(reason) => {
+                self.finish_reason = Some(reason);
+                [None, None]
+            }
+        }
+    }
+
+    fn take_call(&mut self, piece: ToolCallPiece) -> [Option<Event>; 2] {
+        let Some(place) = self.place_of(&piece) else { return [None, None] };
+        self.bytes += piece.arguments.len();
+        let Some(slot) = self.calls.get_mut(place) else { return [None, None] };
+        let Some(Part::ToolCall { call_id, name, arguments }) = self.parts.get_mut(slot.part) else { return [None, None] };
+        if let Some(id) = piece.id.filter(|_| call_id.is_empty()) {
+            *call_id = id;
+        }
+        if let Some(said) = piece.name.filter(|_| name.is_empty()) {
+            *name = said;
+            name.truncate(name.floor_char_boundary(NAME_BYTES_MAX));
+        }
+        arguments.push_str(&piece.arguments);
+        if name.is_empty() {
+            return [None, None];
+        }
+        let (step_index, call_index) = (self.step_index, u32::try_from(place).unwrap_or(u32::MAX));
+        let started = (!slot.shown).then(|| Event::ToolCallStarted { step_index, call_index, name: name.clone() });
+        // Arguments that came before the name are shown with it.
+        let arguments = if slot.shown { piece.arguments } else { arguments.clone() };
+        slot.shown = true;
+        let delta = (!arguments.is_empty()).then_some(Event::ToolCallArgumentsDelta { step_index, call_index, arguments });
+        [started, delta]
+    }
+
+    /// The call that a piece belongs to, a new one if need be; nothing beyond the bound of calls.
+    fn place_of(&mut self, piece: &ToolCallPiece) -> Option<usize> {
+        let candidate = match piece.index {
+            Some(index) => self.calls.iter().rposition(|slot| slot.index == Some(index)),
+            None => self.place_without_index(piece),
+        };
+        if let Some(place) = candidate.filter(|place| !self.is_another_call(*place, piece)) {
+            return Some(place);
+        }
+        if self.calls.len() >= CALLS_PER_STEP_MAX {
+            return None;
+        }
+        let part = self.parts.len();
+        self.parts.push(Part::ToolCall { call_id: String::new(), name: String::new(), arguments: String::new() });
+        self.calls.push(Slot { index: piece.index, part, shown: false });
+        Some(self.calls.len() - 1)
+    }
+
+    /// Without an index: the call of that id, else the last one.
+    fn place_without_index(&self, piece: &ToolCallPiece) -> Option<usize> {
+        let of_id = piece.id.as_deref().and_then(|id| self.calls.iter().rposition(|slot| self.call_of(slot).0 == id));
+        of_id.or_else(|| self.calls.len().checked_sub(1))
+    }
+
+    /// True when a piece begins a call of its own although it names another's place: some servers give every call the
+    /// index 0, or none. A name that comes again together with the same id, or while the arguments are still open, is a
+    /// repetition.
+    fn is_another_call(&self, place: usize, piece: &ToolCallPiece) -> bool {
+        let Some(slot) = self.calls.get(place) else { return false };
+        let (known_id, known_name, arguments) = self.call_of(slot);
+        match (&piece.id, &piece.name) {
+            (Some(id), _) if !known_id.is_empty() && id != known_id => piece.name.is_some(),
+            (None, Some(_)) if !known_name.is_empty() => serde_json::from_str::<serde_json::Value>(arguments).is_ok(),
+            _ => false,
+        }
+    }
+
+    fn call_of(&self, slot: &Slot) -> (&str, &str, &str) {
+        match self.parts.get(slot.part) {
+            Some(Part::ToolCall { call_id, name, arguments }) => (call_id, name, arguments),
+            _ => ("", "", ""),
+        }
+    }
+
+    /// The step as far as it came. Call ids that are absent, too long, or used before in the run (`used`) are replaced.
+    pub(super) fn finish(mut self, model: &str, used: &HashSet<String>) -> ModelStep {
+        let mut seen: HashSet<String> = HashSet::new();
+        for (place, slot) in self.calls.iter().enumerate() {
+            let Some(Part::ToolCall { call_id, arguments, .. }) = self.parts.get_mut(slot.part) else { continue };
+            if call_id.is_empty() || call_id.len() > CALL_ID_BYTES_MAX || used.contains(call_id) || seen.contains(call_id) {
+                *call_id = format!("call_{}_{place}", self.step_index);
+            }
+            seen.insert(call_id.clone());
+            if arguments.trim().is_empty() {
+                "{}".clone_into(arguments);
+            }
+        }
+        let default = if self.calls.is_empty() { "stop" } else { "tool_calls" };
+        let finish_reason = self.finish_reason.unwrap_or_else(|| default.to_owned());
+        ModelStep { parts: self.parts, model: model.to_owned(), finish_reason, usage: self.usage }
+    }
+
+    /// Ends the answer with a reason that the provider did not give.
+    pub(super) fn end_with(&mut self, reason: &str) {
+        self.finish_reason = Some(reason.to_owned());
+    }
+}
+
+const NOTHING: Usage = Usage { input_tokens: 0, output_tokens: 0 };
+
+#[cfg(test)]
+#[path = "assembly_tests.rs"]
+mod tests;

@@ -1,0 +1,136 @@
+//! The tools a worker runs: those that runmesh has itself, and those behind a URL.
+//!
+//! A call here never fails: what goes wrong is content for the model. Whether a call may run was decided before, from the
+//! frozen policy; nothing here asks again, and nothing here repeats a call.
+
+mod addresses;
+mod clock;
+mod http_call;
+mod schema;
+
+use crate::model::CONNECT_TIMEOUT;
+use runmesh_domain::agent::{AgentSpec, ToolKind};
+use runmesh_domain::{canonical, limits};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What the tools of a worker may do.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ToolsConfig {
+    /// True when tools may call addresses that are not of the public Internet: loopback, private and link-local ones.
+    /// Right where whoever defines agents also runs the network: in development, or in a mesh of one's own.
+    pub private_addresses: bool,
+}
+
+/// A call that may run.
+#[derive(Debug, Clone)]
+pub struct ToolCall {
+    /// The tool.
+    pub name: String,
+    /// The arguments as the model wrote them.
+    pub arguments: String,
+    /// The key that every try of this call carries.
+    pub idempotency_key: String,
+}
+
+/// What a call gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToolOutcome {
+    /// The result or the error, for the model; at most [`limits::TOOL_RESULT_BYTES_MAX`], without NUL.
+    pub content: String,
+    /// True when the content is an error.
+    pub is_error: bool,
+}
+
+impl ToolOutcome {
+    pub(crate) fn result(content: impl Into<String>) -> Self {
+        Self { content: content.into(), is_error: false }
+    }
+
+    pub(crate) fn error(content: impl Into<String>) -> Self {
+        Self { content: content.into(), is_error: true }
+    }
+}
+
+/// Everything that tools need to run; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Toolbox {
+    client: reqwest::Client,
+    config: ToolsConfig,
+}
+
+impl Toolbox {
+    /// Builds the HTTP client of the tools, once. No proxy is taken from the environment and no redirect is followed.
+    ///
+    /// # Errors
+    /// When the client cannot be built: mostly because no TLS provider is installed.
+    pub fn new(config: ToolsConfig) -> Result<Self, reqwest::Error> {
+        let builder = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .retry(reqwest::retry::never());
+        let builder = if config.private_addresses { builder } else { builder.dns_resolver(Arc::new(addresses::PublicOnly)) };
+        Ok(Self { client: builder.build()?, config })
+    }
+
+    /// Runs a call to its end or its deadline.
+    pub async fn call(&self, spec: &AgentSpec, call: &ToolCall) -> ToolOutcome {
+        let Some(tool) = spec.tool(&call.name) else {
+            return ToolOutcome::error("there is no tool of this name");
+        };
+        let arguments = match canonical::arguments(&call.arguments) {
+            Ok(arguments) => arguments,
+            Err(problem) => return ToolOutcome::error(problem),
+        };
+        let outcome = match &tool.kind {
+            ToolKind::Builtin => self.builtin(spec, &call.name),
+            ToolKind::Http { url, schema, .. } => {
+                let timeout = Duration::from_millis(spec.limits.tool_timeout_ms);
+                let target = http_call::Target { url, schema, key: &call.idempotency_key, timeout };
+                http_call::run(&self.client, self.config, &target, arguments).await
+            }
+        };
+        bounded(outcome)
+    }
+
+    fn builtin(&self, spec: &AgentSpec, name: &str) -> ToolOutcome {
+        match name {
+            "current_time" => ToolOutcome::result(clock::tell(time::OffsetDateTime::now_utc(), &spec.time_zone)),
+            _ => ToolOutcome::error("this worker has no such tool"),
+        }
+    }
+}
+
+fn bounded(outcome: ToolOutcome) -> ToolOutcome {
+    let ToolOutcome { mut content, is_error } = outcome;
+    if content.as_bytes().contains(&0) {
+        content = content.replace('\0', "\u{fffd}");
+    }
+    ToolOutcome { content: cut(content, limits::TOOL_RESULT_BYTES_MAX), is_error }
+}
+
+/// At most `max` bytes, with a mark where something was cut off.
+pub(crate) fn cut(mut text: String, max: usize) -> String {
+    const MARK: &str = "\n[cut here: too long]";
+    if text.len() > max {
+        text.truncate(text.floor_char_boundary(max.saturating_sub(MARK.len())));
+        text.push_str(MARK);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cuts_at_characters_and_says_so() {
+        assert_eq!(cut("abc".into(), 3), "abc");
+        let long = cut("ä".repeat(100), 41);
+        assert!(long.len() <= 41);
+        assert!(long.starts_with('ä') && long.ends_with("too long]"));
+        let outcome = bounded(ToolOutcome::result("a\0b"));
+        assert_eq!(outcome.content, "a\u{fffd}b");
+    }
+}

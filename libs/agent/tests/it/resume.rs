@@ -1,0 +1,115 @@
+//! Attempts that go on from a journal.
+
+use crate::harness::{Assignment, Bench, http_tool, run_id};
+use runmesh_domain::Timestamp;
+use runmesh_domain::event::Event;
+use runmesh_domain::journal::{Call, CallState, ModelStep, Step, call_key};
+use runmesh_domain::message::Part;
+use runmesh_domain::policy::Verdict;
+use runmesh_wire::IntoWire as _;
+use runmesh_wire::convert::journal::Context;
+use runmesh_wire::pb::worker::finish_request::Outcome;
+use runmesh_wire::pb::worker::journal_entry::Entry;
+
+fn step(calls: &[CallState]) -> Step {
+    let asked = |index: usize| Part::ToolCall {
+        call_id: format!("c{index}"),
+        name: "echo".into(),
+        arguments: format!(r#"{{"n":{index}}}"#),
+    };
+    let call = |(index, state): (usize, &CallState)| {
+        let call_index = u32::try_from(index).unwrap();
+        Call {
+            call_index,
+            call_id: format!("c{index}"),
+            name: "echo".into(),
+            arguments: format!(r#"{{"n":{index}}}"#),
+            state: *state,
+            verdict: Verdict::Allow,
+            idempotent: false,
+            idempotency_key: call_key(run_id(), 1, call_index),
+            content: if state.is_over() { "known result".into() } else { String::new() },
+        }
+    };
+    let result =
+        ModelStep { parts: (0..calls.len()).map(asked).collect(), finish_reason: "tool_calls".into(), ..ModelStep::default() };
+    Step {
+        step_index: 1,
+        fence: 1,
+        result,
+        calls: calls.iter().enumerate().map(call).collect(),
+        created_at: Timestamp::from_micros(0),
+    }
+}
+
+async fn resumed(calls: &[CallState], idempotent: bool, prepare: impl FnOnce(&Bench)) -> Bench {
+    let mut bench = Bench::new().await;
+    let mut assignment = Assignment::of("hello").tool(http_tool("echo", bench.tool_url("echo"), idempotent));
+    assignment.steps = vec![step(calls)];
+    bench.assign(assignment);
+    prepare(&bench);
+    bench.start();
+    bench
+}
+
+#[tokio::test]
+async fn what_is_done_is_not_done_again() {
+    let bench = resumed(&[CallState::Done, CallState::Reserved], false, |_| {}).await;
+    assert_eq!(bench.mesh.finished().await.outcome(), Outcome::Completed);
+    assert_eq!(bench.model.effects(&call_key(run_id(), 1, 0)), 0);
+    assert_eq!(bench.model.effects(&call_key(run_id(), 1, 1)), 1);
+    assert_eq!(bench.model.calls(), 1);
+    let prompt = bench.model.received()[0].body().to_string();
+    assert!(prompt.contains("known result"), "{prompt}");
+}
+
+#[tokio::test]
+async fn a_call_in_flight_that_may_be_repeated_is_repeated_under_its_key() {
+    let bench = resumed(&[CallState::Dispatched], true, |_| {}).await;
+    assert_eq!(bench.mesh.finished().await.outcome(), Outcome::Completed);
+    assert_eq!(bench.model.effects(&call_key(run_id(), 1, 0)), 1);
+    let state = bench.mesh.state();
+    assert!(matches!(state.recorded[0][..], [Entry::CallDispatched(_)]), "dispatched anew under this attempt");
+}
+
+#[tokio::test]
+async fn a_call_in_flight_that_may_not_be_repeated_is_not_made() {
+    let bench = resumed(&[CallState::Dispatched, CallState::Reserved], false, |_| {}).await;
+    let finish = bench.mesh.finished().await;
+    assert_eq!((finish.outcome(), finish.reason.as_str()), (Outcome::Failed, "OUTCOME_UNKNOWN"));
+    assert!(finish.detail.contains("echo"), "{}", finish.detail);
+    assert_eq!(bench.model.effects_total(), 0);
+}
+
+#[tokio::test]
+async fn what_a_lost_attempt_left_open_in_the_log_is_settled_first() {
+    let bench = resumed(&[CallState::Done, CallState::Done], false, |bench| {
+        let mut state = bench.mesh.state();
+        state.open_steps = vec![2];
+        state.open_calls = vec![(1, 1)];
+    })
+    .await;
+    assert_eq!(bench.mesh.finished().await.outcome(), Outcome::Completed);
+    let state = bench.mesh.state();
+    assert_eq!(state.log[0], Event::StepRetracted { step_index: 2, reason: "attempt lost".into() });
+    let result = Event::ToolCallFinished { step_index: 1, call_index: 1, content: "known result".into(), is_error: false };
+    assert_eq!(state.log[1], result);
+    assert!(matches!(state.log[2], Event::StepStarted { step_index: 2, .. }));
+}
+
+#[tokio::test]
+async fn a_context_of_several_pages_is_read_whole() {
+    let mut bench = Bench::new().await;
+    bench.assign(Assignment::of("hello").tool(http_tool("echo", bench.tool_url("echo"), true)));
+    let later = Context { steps: vec![step(&[CallState::Done])], ..Context::default() };
+    {
+        let mut state = bench.mesh.state();
+        state.assignments[0].context.as_mut().unwrap().next_page_token = "2".into();
+        state.pages.insert("2".into(), Context { next_page_token: "3".into(), ..Context::default() }.into_wire());
+        state.pages.insert("3".into(), later.into_wire());
+    }
+    bench.start();
+    assert_eq!(bench.mesh.finished().await.outcome(), Outcome::Completed);
+    let prompt = bench.model.received()[0].body().to_string();
+    assert!(prompt.contains("hello") && prompt.contains("known result"), "{prompt}");
+}

@@ -1,0 +1,56 @@
+//! The answers of JetStream's API that this crate reads itself.
+
+use crate::connection::Connection;
+use crate::fault::{internal, unavailable};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use runmesh_domain::Result;
+use serde::Deserialize;
+
+/// "No message found".
+const NO_MESSAGE: u64 = 10_037;
+
+/// An error of the API.
+#[derive(Debug, Deserialize)]
+pub struct ApiError {
+    /// Much as in HTTP.
+    #[serde(default)]
+    pub code: u64,
+    /// What exactly.
+    #[serde(default)]
+    pub err_code: u64,
+    /// In words.
+    #[serde(default)]
+    pub description: String,
+}
+
+#[derive(Deserialize)]
+struct GetAnswer {
+    error: Option<ApiError>,
+    message: Option<Stored>,
+}
+
+#[derive(Deserialize)]
+struct Stored {
+    seq: u64,
+    #[serde(default)]
+    data: String,
+}
+
+/// The last message of `subject` as the stream's leader has it: its sequence and its payload.
+pub async fn last_of(connection: &Connection, stream: &str, subject: &str) -> Result<Option<(u64, Vec<u8>)>> {
+    let question = format!(r#"{{"last_by_subj":"{subject}"}}"#);
+    let api = format!("$JS.API.STREAM.MSG.GET.{stream}");
+    let answer = connection.request(api, None, Bytes::from(question)).await?;
+    let answer: GetAnswer = serde_json::from_slice(&answer.payload).map_err(|error| internal(format!("answer of {stream}: {error}")))?;
+    match (answer.error, answer.message) {
+        (Some(error), _) if error.err_code == NO_MESSAGE => Ok(None),
+        (Some(error), _) => Err(unavailable(format!("{stream}: {} ({})", error.description, error.err_code))),
+        (None, Some(stored)) => {
+            let payload = STANDARD.decode(stored.data).map_err(|error| internal(format!("payload of {stream}: {error}")))?;
+            Ok(Some((stored.seq, payload)))
+        }
+        (None, None) => Err(internal(format!("{stream} answered neither a message nor an error"))),
+    }
+}

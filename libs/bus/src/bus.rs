@@ -1,0 +1,129 @@
+//! The bus as one value: two connections and what is done over them.
+
+use crate::config::BusConfig;
+use crate::connection::Connection;
+use crate::ensure;
+use crate::fault::{internal, unavailable};
+use crate::feed::Feed;
+use crate::limits;
+use crate::log::Log;
+use bytes::Bytes;
+use runmesh_domain::Result;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Everything that goes over NATS. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Bus {
+    config: Arc<BusConfig>,
+    requests: Connection,
+    replays: Connection,
+    log: Log,
+    feed: Feed,
+}
+
+impl Bus {
+    /// Connects and checks that the server can do what is needed. Replays have a connection of their own, so that a large
+    /// one never delays an ack.
+    ///
+    /// # Errors
+    /// `Unavailable` when no server answers; `Internal` when it is too old or has no JetStream. Both are fatal at start.
+    pub async fn connect(config: BusConfig) -> Result<Self> {
+        let requests = Connection::open(&config, "requests", limits::SUBSCRIPTION).await?;
+        check_server(&requests)?;
+        let replays = Connection::open(&config, "replays", limits::REPLAY_SUBSCRIPTION).await?;
+        let log = Log::new(requests.clone(), replays.clone());
+        let feed = Feed::new(requests.clone());
+        Ok(Self { config: Arc::new(config), requests, replays, log, feed })
+    }
+
+    /// Creates or updates every stream, and reads back what the server made of it.
+    ///
+    /// # Errors
+    /// Fatal at start: `Unavailable` when the server does not answer or refuses, `Internal` when it drops a setting.
+    pub async fn ensure(&self) -> Result<()> {
+        ensure::streams(self.requests.client(), &self.config).await
+    }
+
+    /// The run log.
+    #[must_use]
+    pub const fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// The transition feed.
+    #[must_use]
+    pub const fn feed(&self) -> &Feed {
+        &self.feed
+    }
+
+    /// Whether both connections stand, as far as anybody knows.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.requests.is_up() && self.replays.is_up()
+    }
+
+    /// Counts the times that the connection of requests and subscriptions was made. When it changes, live subscriptions
+    /// may have missed something.
+    #[must_use]
+    pub fn reconnects(&self) -> watch::Receiver<u64> {
+        self.requests.made()
+    }
+
+    pub(crate) const fn requests(&self) -> &Connection {
+        &self.requests
+    }
+
+    /// Asks JetStream whether it is there.
+    ///
+    /// # Errors
+    /// `Unavailable` when it does not answer.
+    pub async fn ping(&self) -> Result<()> {
+        self.requests.request("$JS.API.INFO".to_owned(), None, Bytes::new()).await?;
+        Ok(())
+    }
+
+    /// Ends both connections after what was handed to them has been sent; waits for that at most one request time.
+    pub async fn close(&self) {
+        for connection in [&self.requests, &self.replays] {
+            let closed = async {
+                let _sent = connection.client().flush().await;
+                connection.client().drain().await
+            };
+            if tokio::time::timeout(limits::REQUEST, closed).await.is_err() {
+                tracing::debug!("a connection to NATS was not closed in time");
+            }
+        }
+    }
+}
+
+fn check_server(connection: &Connection) -> Result<()> {
+    let info = connection.client().server_info();
+    let (major, minor) = limits::SERVER_VERSION_MIN;
+    if version(&info.version).ok_or_else(|| unavailable(format!("nats-server says its version is {:?}", info.version)))? < (major, minor) {
+        let problem = format!("nats-server {} is too old: runmesh needs {major}.{minor} or newer", info.version);
+        return Err(internal(problem));
+    }
+    if !info.jetstream {
+        return Err(internal("this nats-server runs without JetStream: start it with --jetstream"));
+    }
+    Ok(())
+}
+
+fn version(text: &str) -> Option<(u32, u32)> {
+    let mut numbers = text.trim_start_matches('v').split(['.', '-']);
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::version;
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        assert_eq!(version("2.15.1"), Some((2, 15)));
+        assert!(version("2.9.25") < Some(crate::limits::SERVER_VERSION_MIN));
+        assert!(version("v2.11.0-preview.1") >= Some(crate::limits::SERVER_VERSION_MIN));
+        assert_eq!(version("x"), None);
+    }
+}

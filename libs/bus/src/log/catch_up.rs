@@ -1,0 +1,191 @@
+//! Bringing a log up to its run. Anybody may try, any number at once, for ever: the tail decides, and only one publish
+//! onto it succeeds.
+
+use super::{Batch, Log, fit};
+use crate::fault::unavailable;
+use crate::key::RunKey;
+use crate::limits;
+use crate::publish::PublishOutcome;
+use runmesh_domain::Result;
+use runmesh_domain::event::Event;
+use runmesh_domain::limits::BATCH_BYTES_MAX;
+use runmesh_domain::log::{self, CatchUp, Hole, Position, Tail};
+use runmesh_domain::transition::Transition;
+use tokio::time::{sleep, timeout};
+
+/// What came of bringing a log up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CaughtUp {
+    /// The log holds every given transition, or needs none of them.
+    Yes(Tail),
+    /// The log lacks an earlier transition: read the rows from this version on and try again.
+    Hole {
+        /// The version that should come next.
+        wanted: u64,
+    },
+}
+
+/// Why viewers see LogRestarted.
+const RESTARTED: &str = "the log lost events; the run goes on from its journal";
+
+impl Log {
+    /// Brings the log up to `transitions`: the run's last ones in version order, each with whether it was marked as
+    /// logged. `position` is the run row's, read no later than the transitions. For a run that begins here the empty log is
+    /// not read first: the server checks that belief.
+    ///
+    /// # Errors
+    /// `Unavailable` when NATS is away, when the log stays contended, or when it lacks an earlier transition than the ones
+    /// given; the transitions stay unmarked and somebody tries again.
+    pub async fn catch_up(&self, key: impl Into<RunKey>, position: Position, transitions: &[(Transition, bool)]) -> Result<Tail> {
+        let is_new = position.seq == 0 && transitions.first().is_some_and(|(first, _)| first.version == 1);
+        match self.try_catch_up(key.into(), position, transitions, is_new.then(Tail::default)).await? {
+            CaughtUp::Yes(tail) => Ok(tail),
+            CaughtUp::Hole { wanted } => Err(unavailable(format!("the log waits for transition {wanted}"))),
+        }
+    }
+
+    /// As [`Log::catch_up`], but tells a hole apart, and begins with a tail that the caller believes in: that saves a read,
+    /// and guards nothing.
+    ///
+    /// # Errors
+    /// `Unavailable` when NATS is away or the log stays contended.
+    pub async fn try_catch_up(
+        &self,
+        key: RunKey,
+        position: Position,
+        transitions: &[(Transition, bool)],
+        known: Option<Tail>,
+    ) -> Result<CaughtUp> {
+        let tries = self.catch_up_by_tries(key, position, transitions, known);
+        timeout(limits::CATCH_UP, tries).await.map_err(|_| unavailable("bringing a log up took too long"))?
+    }
+
+    async fn catch_up_by_tries(
+        &self,
+        key: RunKey,
+        position: Position,
+        transitions: &[(Transition, bool)],
+        mut known: Option<Tail>,
+    ) -> Result<CaughtUp> {
+        for _ in 0..limits::CATCH_UP_TRIES {
+            let (tail, is_read) = match known.take() {
+                Some(tail) => (tail, false),
+                None => (self.tail(key).await?, true),
+            };
+            let plan = match log::catch_up(&tail, position, transitions) {
+                Ok(plan) => plan,
+                Err(Hole { wanted }) if is_read => return Ok(CaughtUp::Hole { wanted }),
+                Err(Hole { .. }) => continue,
+            };
+            let Some(plan) = plan else {
+                // "Nothing to do" is said of the log itself, never of a belief.
+                if is_read {
+                    return Ok(CaughtUp::Yes(tail));
+                }
+                continue;
+            };
+            match self.append(key, &tail, &plan).await? {
+                Appended::All(tail) => return Ok(CaughtUp::Yes(tail)),
+                Appended::Part(tail) => known = Some(tail),
+                Appended::Not => sleep(limits::CATCH_UP_PAUSE).await,
+            }
+        }
+        Err(unavailable("the log stays contended"))
+    }
+
+    async fn append(&self, key: RunKey, tail: &Tail, plan: &CatchUp<'_>) -> Result<Appended> {
+        let (batch, is_all) = batch_of(key, tail, plan);
+        let id = message_id(&batch, plan.restart);
+        match self.publish_as(key, &batch, tail.stream_seq, Some(&id)).await? {
+            PublishOutcome::Stored { stream_seq } => {
+                let tail = Tail { stream_seq, ..batch.tail };
+                Ok(if is_all { Appended::All(tail) } else { Appended::Part(tail) })
+            }
+            PublishOutcome::Conflict | PublishOutcome::Unknown => Ok(Appended::Not),
+        }
+    }
+}
+
+enum Appended {
+    All(Tail),
+    Part(Tail),
+    Not,
+}
+
+/// The batch of a plan, or of as many of its transitions as a batch may hold; and whether that is all of it.
+fn batch_of(key: RunKey, tail: &Tail, plan: &CatchUp<'_>) -> (Batch, bool) {
+    let mut events = Vec::new();
+    if plan.restart {
+        events.push(fit::encode(Event::LogRestarted { reason: RESTARTED.to_owned() }));
+    }
+    let mut size: usize = events.iter().map(Vec::len).sum();
+    for (index, transition) in plan.shown.iter().enumerate() {
+        let Some(event) = fit::of(transition) else { continue };
+        if size + event.len() > BATCH_BYTES_MAX && index > 0 {
+            return (Batch::after(key.run, header_before(tail, transition, plan), events), false);
+        }
+        size += event.len();
+        events.push(event);
+    }
+    (Batch::after(key.run, plan.header, events), true)
+}
+
+/// The header of a log that holds the plan's transitions before `next` only.
+fn header_before(tail: &Tail, next: &Transition, plan: &CatchUp<'_>) -> Tail {
+    let held = plan.shown.iter().take_while(|transition| transition.version < next.version).last();
+    let Some(last) = held else { return *tail };
+    let open = matches!(last.record, runmesh_domain::transition::Record::AttemptStarted);
+    let number = if last.fence == tail.fence { tail.number } else { 0 };
+    let (seq, chain) = (plan.header.seq, plan.header.chain);
+    Tail { stream_seq: 0, fence: last.fence, number, version: last.version, open, finished: false, seq, chain }
+}
+
+/// The same for everybody who appends the same, so that the server may save a message. A restart of the log repeats
+/// versions that it may remember, and says where it goes on from.
+fn message_id(batch: &Batch, is_restart: bool) -> String {
+    let (run, version) = (batch.run, batch.tail.version);
+    if is_restart { format!("{run}-v{version}-r{}", batch.first_seq) } else { format!("{run}-v{version}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use runmesh_domain::Timestamp;
+    use runmesh_domain::id::{ActionId, OrgId, RunId, ThreadId};
+    use runmesh_domain::run::StateName;
+    use runmesh_domain::transition::{Cause, Record};
+    use uuid::Uuid;
+
+    fn key() -> RunKey {
+        let id = Uuid::from_u128(1);
+        RunKey { org: OrgId::from_uuid(id), thread: ThreadId::from_uuid(id), run: RunId::from_uuid(id) }
+    }
+
+    fn asked(version: u64) -> (Transition, bool) {
+        let action = ActionId::from_uuid(Uuid::from_u128(1));
+        let transition = Transition {
+            run: key().run,
+            version,
+            from: None,
+            to: StateName::Waiting,
+            cause: Cause::OutcomeUnknown,
+            fence: version,
+            session: None,
+            at: Timestamp::from_micros(0),
+            record: Record::ApprovalRequested { action, summary: "x".repeat(1 << 20) },
+        };
+        (transition, false)
+    }
+
+    #[test]
+    fn what_is_too_much_for_a_batch_goes_in_several() {
+        let rows: Vec<_> = (1..=20).map(asked).collect();
+        let plan = log::catch_up(&Tail::default(), Position::default(), &rows).ok().flatten();
+        let Some(plan) = plan else { panic!("nothing to do") };
+        let (batch, is_all) = batch_of(key(), &Tail::default(), &plan);
+        assert!(!is_all);
+        let held = batch.events.len() as u64;
+        assert_eq!((batch.tail.version, batch.tail.fence, batch.tail.seq), (held, held, held));
+        assert!(batch.encode().len() <= BATCH_BYTES_MAX + 1_024);
+    }
+}

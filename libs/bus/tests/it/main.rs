@@ -1,0 +1,10 @@
+//! The bus on a real NATS server.
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+mod catch_up;
+mod feed;
+mod log;
+mod replay;
+mod restart;
+mod support;
+mod wake;

@@ -1,0 +1,155 @@
+//! Pending actions: questions to people that runs wait for. One always ends (A2): decided, expired, or withdrawn with its run.
+
+use crate::columns::{At, int};
+use crate::error::sql;
+use crate::page::{Page, PageRequest};
+use crate::runs::{self, Committed, TransitionExtra};
+use crate::tx::Tx;
+use runmesh_domain::canonical::Sha256Digest;
+use runmesh_domain::id::{ActionId, OrgId, RunId, ThreadId};
+use runmesh_domain::limits::APPROVAL_WINDOW;
+use runmesh_domain::run::{Command, Run};
+use runmesh_domain::{Result, Timestamp};
+use serde::{Deserialize, Serialize};
+use sqlx::types::Json;
+use uuid::Uuid;
+
+/// A question that is open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PendingAction {
+    /// Its id.
+    pub id: ActionId,
+    /// The run that waits.
+    pub run: RunId,
+    /// Its thread.
+    pub thread: ThreadId,
+    /// `recovery`.
+    pub kind: String,
+    /// The question in words.
+    pub summary: String,
+    /// The calls concerned.
+    pub calls: Vec<ActionCall>,
+    /// When it was asked.
+    pub created_at: Timestamp,
+    /// When the run is aborted unless somebody decides.
+    pub expires_at: Timestamp,
+}
+
+/// A call that a question is about. Stored as JSON: names are durable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActionCall {
+    /// The step.
+    pub step_index: u32,
+    /// The call, from 0.
+    pub call_index: u32,
+    /// The tool.
+    pub name: String,
+    /// The arguments, canonical JSON.
+    pub arguments: String,
+    /// SHA-256 of the arguments, lowercase hex.
+    pub arguments_digest: String,
+}
+
+/// A question to store.
+pub(crate) struct NewAction<'a> {
+    pub(crate) id: ActionId,
+    pub(crate) run: &'a Run,
+    pub(crate) summary: &'a str,
+    pub(crate) calls: &'a [(u32, u32)],
+    pub(crate) now: Timestamp,
+}
+
+const CALLS: &str = "
+    UPDATE calls c SET state = 'unknown' FROM unnest($2::int4[], $3::int4[]) AS a(step_index, call_index)
+    WHERE c.run_id = $1 AND c.step_index = a.step_index AND c.call_index = a.call_index
+    RETURNING c.step_index, c.call_index, c.name, c.arguments";
+const ASK: &str = "
+    INSERT INTO pending_actions (id, org_id, run_id, thread_id, kind, summary, calls, state, created_at, expires_at)
+    VALUES ($1, $2, $3, $4, 'recovery', $5, $6, 'pending', $7, $8)";
+const LIST: &str = "
+    SELECT id, run_id, thread_id, kind, summary, calls, created_at, expires_at FROM pending_actions
+    WHERE org_id = $1 AND state = 'pending' AND (created_at, id) > ($2, $3) ORDER BY created_at, id LIMIT $4";
+const DUE: &str = "
+    SELECT id, run_id FROM pending_actions WHERE state = 'pending' AND expires_at <= clock_timestamp()
+    ORDER BY expires_at LIMIT $1";
+
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: Uuid,
+    run_id: Uuid,
+    thread_id: Uuid,
+    kind: String,
+    summary: String,
+    calls: Json<Vec<ActionCall>>,
+    created_at: At,
+    expires_at: At,
+}
+
+/// Stores the question of a run that was just paused, and marks its calls as of unknown outcome.
+pub(crate) async fn ask(tx: &mut Tx, new: NewAction<'_>) -> Result<()> {
+    let NewAction { id, run, summary, calls, now } = new;
+    let query = sqlx::query_as(CALLS)
+        .bind(run.id.uuid())
+        .bind(calls.iter().map(|(step, _)| int(*step)).collect::<Vec<_>>())
+        .bind(calls.iter().map(|(_, call)| int(*call)).collect::<Vec<_>>());
+    let rows: Vec<(i32, i32, String, String)> = query.fetch_all(tx.connection()).await.map_err(sql)?;
+    let mut calls: Vec<ActionCall> = rows
+        .into_iter()
+        .map(|(step_index, call_index, name, arguments)| ActionCall {
+            step_index: step_index.cast_unsigned(),
+            call_index: call_index.cast_unsigned(),
+            name,
+            arguments_digest: Sha256Digest::of(arguments.as_bytes()).hex(),
+            arguments,
+        })
+        .collect();
+    calls.sort_by_key(|call| (call.step_index, call.call_index));
+    let query = sqlx::query(ASK)
+        .bind(id.uuid())
+        .bind(run.org.uuid())
+        .bind(run.id.uuid())
+        .bind(run.thread.uuid())
+        .bind(summary.to_owned())
+        .bind(Json(calls))
+        .bind(At(now))
+        .bind(At(now.later(APPROVAL_WINDOW)));
+    query.execute(tx.connection()).await.map_err(sql)?;
+    Ok(())
+}
+
+/// The org's open questions, oldest first.
+///
+/// # Errors
+/// A bad `page_token`.
+pub async fn list_pending(tx: &mut Tx, org: OrgId, page: &PageRequest) -> Result<Page<PendingAction>> {
+    let (at, id): (i64, Uuid) = page.after()?.unwrap_or((0, Uuid::nil()));
+    let query = sqlx::query_as(LIST).bind(org.uuid()).bind(At(Timestamp::from_micros(at))).bind(id).bind(page.fetch());
+    let rows: Vec<Row> = query.fetch_all(tx.connection()).await.map_err(sql)?;
+    let actions = rows.into_iter().map(|row| PendingAction {
+        id: ActionId::from_uuid(row.id),
+        run: RunId::from_uuid(row.run_id),
+        thread: ThreadId::from_uuid(row.thread_id),
+        kind: row.kind,
+        summary: row.summary,
+        calls: row.calls.0,
+        created_at: row.created_at.0,
+        expires_at: row.expires_at.0,
+    });
+    Ok(page.cut(actions.collect(), |action| (action.created_at.as_micros(), action.id.uuid())))
+}
+
+/// Ends the runs whose questions nobody decided in time. Scope System; any number of replicas may try.
+///
+/// # Errors
+/// [`runmesh_domain::Fault`] only.
+pub async fn expire_due(tx: &mut Tx, limit: u32) -> Result<Vec<Committed>> {
+    let query = sqlx::query_as(DUE).bind(i64::from(limit));
+    let due: Vec<(Uuid, Uuid)> = query.fetch_all(tx.connection()).await.map_err(sql)?;
+    let mut committed = Vec::new();
+    for (action, run) in due {
+        let Some(locked) = runs::lock_unless_busy(tx, RunId::from_uuid(run)).await? else { continue };
+        let changes = locked.row.run.decide(&Command::Expire { action: ActionId::from_uuid(action) })?;
+        committed.extend(runs::transition(tx, locked, &changes, TransitionExtra::default()).await?.1);
+    }
+    Ok(committed)
+}

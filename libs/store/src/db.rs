@@ -1,0 +1,175 @@
+//! The handle on the database: its pools, and looks at the server that need no scope.
+
+use crate::error;
+use crate::pool::Pool;
+use runmesh_domain::{Fault, Result, Timestamp};
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use std::str::FromStr as _;
+use std::sync::Arc;
+use tokio_util::task::TaskTracker;
+
+use crate::columns::At;
+
+/// The oldest server that has everything the schema needs.
+const OLDEST_SERVER: i32 = 150_000;
+
+/// What a process may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Role {
+    /// Read and write.
+    #[default]
+    Service,
+    /// Read only.
+    Reader,
+}
+
+/// How to reach the database.
+#[derive(Clone)]
+pub struct StoreConfig {
+    /// `postgres://…`; may hold a password, so it does not print.
+    pub url: String,
+    /// What this process may do.
+    pub role: Role,
+    /// Connections at most; 16 by default.
+    pub connections: u32,
+    /// Connections kept apart for heartbeats, so that a full pool never costs a lease; 2 by default.
+    pub heartbeat_connections: u32,
+    /// What the server's list of sessions calls this process.
+    pub name: String,
+}
+
+impl StoreConfig {
+    /// The defaults for a URL.
+    #[must_use]
+    pub fn new(url: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { url: url.into(), role: Role::Service, connections: 16, heartbeat_connections: 2, name: name.into() }
+    }
+}
+
+impl std::fmt::Debug for StoreConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StoreConfig").field("role", &self.role).field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// The database. Cheap to clone; all clones share their connections.
+#[derive(Clone)]
+pub struct Db {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) beats: Arc<Pool>,
+    pub(crate) role: Role,
+    /// Transactions under way, also those whose caller has gone.
+    pub(crate) transactions: TaskTracker,
+}
+
+impl std::fmt::Debug for Db {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Db").field("role", &self.inner.role).finish_non_exhaustive()
+    }
+}
+
+impl Db {
+    /// Connects, and checks that the server is new enough.
+    ///
+    /// # Errors
+    /// [`Fault::Unavailable`] when the server cannot be reached; [`Fault::Internal`] for a bad URL or an old server.
+    pub async fn connect(config: &StoreConfig) -> Result<Self> {
+        let options = options(&config.url)?.application_name(&config.name).options([
+            ("statement_timeout", "5s"),
+            ("lock_timeout", "2s"),
+            ("idle_in_transaction_session_timeout", "5s"),
+            // Many short statements: compiling them costs more than it saves.
+            ("jit", "off"),
+        ]);
+        let inner = Inner {
+            pool: Pool::new(options.clone(), config.connections),
+            beats: Pool::new(options, config.heartbeat_connections),
+            role: config.role,
+            transactions: TaskTracker::new(),
+        };
+        let db = Self { inner: Arc::new(inner) };
+        let mut checkout = db.inner.pool.checkout().await?;
+        check_server(checkout.connection()).await?;
+        checkout.give_back();
+        Ok(db)
+    }
+
+    /// One round trip.
+    ///
+    /// # Errors
+    /// [`Fault::Unavailable`].
+    pub async fn ping(&self) -> Result<()> {
+        self.now().await.map(|_| ())
+    }
+
+    /// The database's clock.
+    ///
+    /// # Errors
+    /// [`Fault::Unavailable`].
+    pub async fn now(&self) -> Result<Timestamp> {
+        let At(now) = self.look("SELECT clock_timestamp()").await?;
+        Ok(now)
+    }
+
+    /// The newest migration that was applied; 0 before the first.
+    ///
+    /// # Errors
+    /// [`Fault::Unavailable`], or [`Fault::Internal`] when the database was never migrated.
+    pub async fn migration_version(&self) -> Result<i64> {
+        self.look("SELECT coalesce(max(version), 0) FROM _sqlx_migrations WHERE success").await
+    }
+
+    /// The server's version, `15.18 (Debian …)`.
+    ///
+    /// # Errors
+    /// [`Fault::Unavailable`].
+    pub async fn server_version(&self) -> Result<String> {
+        self.look("SELECT current_setting('server_version')").await
+    }
+
+    /// Waits for the transactions under way, then closes every connection. Later calls answer [`Fault::Unavailable`].
+    pub async fn close(&self) {
+        self.inner.transactions.close();
+        self.inner.transactions.wait().await;
+        self.inner.pool.close().await;
+        self.inner.beats.close().await;
+    }
+
+    async fn look<T>(&self, query: &'static str) -> Result<T>
+    where
+        T: for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres> + Send + Unpin,
+    {
+        let mut checkout = self.inner.pool.checkout().await?;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match sqlx::query_scalar(query).fetch_one(checkout.connection()).await {
+                Ok(value) => {
+                    checkout.give_back();
+                    return Ok(value);
+                }
+                Err(problem) if tries == 1 && error::is_connection(&problem) => checkout.renew().await?,
+                Err(problem) => return Err(error::sql(problem)),
+            }
+        }
+    }
+}
+
+pub(crate) fn options(url: &str) -> Result<PgConnectOptions> {
+    // The parser's words could quote the password.
+    let options = PgConnectOptions::from_str(url).map_err(|_| Fault::internal("the postgres url cannot be read"))?;
+    Ok(options.statement_cache_capacity(256))
+}
+
+pub(crate) async fn check_server(connection: &mut PgConnection) -> Result<()> {
+    let query = "SELECT current_setting('server_version_num')::int, current_setting('server_version')";
+    let (number, name): (i32, String) = sqlx::query_as(query).fetch_one(connection).await.map_err(error::sql)?;
+    if number < OLDEST_SERVER {
+        return Err(Fault::internal(format!("postgres {name} is too old: runmesh needs 15 or newer")).into());
+    }
+    Ok(())
+}

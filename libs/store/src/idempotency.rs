@@ -1,0 +1,80 @@
+//! Idempotency keys: one intent, one answer (R5).
+//!
+//! Two calls with the same key at the same time both do their work; the second to store its answer meets the first one's
+//! row, its transaction is rolled back and run again, and then finds that answer. So a key costs one read and one insert and
+//! no lock.
+
+use crate::error::sql;
+use crate::tx::Tx;
+use runmesh_domain::id::{OrgId, UserId};
+use runmesh_domain::limits::IDEMPOTENCY_KEPT;
+use runmesh_domain::{Refusal, Result};
+
+/// What names an intent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    /// The caller's org.
+    pub org: OrgId,
+    /// The caller.
+    pub user: UserId,
+    /// The method that was called.
+    pub method: &'static str,
+    /// The key that the caller chose.
+    pub key: String,
+    /// SHA-256 of the request without the key.
+    pub digest: [u8; 32],
+}
+
+/// The answer that an earlier call with this key got.
+///
+/// # Errors
+/// [`Refusal::IdempotencyKeyReused`] when that call had another body.
+pub async fn find(tx: &mut Tx, key: &Key) -> Result<Option<Vec<u8>>> {
+    let query = "SELECT digest, response FROM idempotency_keys
+                 WHERE org_id = $1 AND user_id = $2 AND method = $3 AND key = $4";
+    let query = sqlx::query_as(query).bind(key.org.uuid()).bind(key.user.uuid()).bind(key.method).bind(key.key.clone());
+    let row: Option<(Vec<u8>, Vec<u8>)> = query.fetch_optional(tx.connection()).await.map_err(sql)?;
+    match row {
+        None => Ok(None),
+        Some((digest, response)) if digest == key.digest => Ok(Some(response)),
+        Some(_) => Err(Refusal::IdempotencyKeyReused.into()),
+    }
+}
+
+/// Stores the answer, in the transaction that did what it says. Call [`find`] first in the same transaction.
+///
+/// # Errors
+/// [`runmesh_domain::Fault`] only. When the same key was stored in the same moment, the wrapper runs the transaction again.
+pub async fn remember(tx: &mut Tx, key: &Key, response: &[u8]) -> Result<()> {
+    let query = "INSERT INTO idempotency_keys (org_id, user_id, method, key, digest, response, created_at)
+                 VALUES ($1, $2, $3, $4, $5, $6, clock_timestamp())";
+    let query = sqlx::query(query)
+        .bind(key.org.uuid())
+        .bind(key.user.uuid())
+        .bind(key.method)
+        .bind(key.key.clone())
+        .bind(key.digest.to_vec())
+        .bind(response.to_vec());
+    query.execute(tx.connection()).await.map_err(sql)?;
+    Ok(())
+}
+
+/// Forgets keys that are older than a week, but for those of people who still have a run open from that time. Scope System.
+/// Answers how many went.
+///
+/// # Errors
+/// [`runmesh_domain::Fault`] only.
+pub async fn purge(tx: &mut Tx, limit: u32) -> Result<u64> {
+    let query = "WITH before AS (SELECT clock_timestamp() - $1 * interval '1 second' AS at)
+                 DELETE FROM idempotency_keys k WHERE (k.org_id, k.user_id, k.method, k.key) IN (
+                   SELECT o.org_id, o.user_id, o.method, o.key FROM idempotency_keys o, before
+                   WHERE o.created_at < before.at AND NOT EXISTS (
+                     SELECT 1 FROM runs r WHERE r.org_id = o.org_id AND r.user_id = o.user_id
+                       AND r.state IN ('queued', 'ready', 'running', 'waiting')
+                       AND r.created_at < o.created_at + interval '1 minute')
+                   LIMIT $2 FOR UPDATE OF o SKIP LOCKED)";
+    let seconds = IDEMPOTENCY_KEPT.as_secs_f64();
+    let query = sqlx::query(query).bind(seconds).bind(i64::from(limit));
+    let done = query.execute(tx.connection()).await.map_err(sql)?;
+    Ok(done.rows_affected())
+}

@@ -1,0 +1,192 @@
+//! Transitions on their way to the run log and to the feed. Rows are found by "not yet marked", never by a watermark: a
+//! transaction that commits late is not passed over.
+
+use crate::columns::{At, bad_row, big, count};
+use crate::error::sql;
+use crate::runs::Committed;
+use crate::tx::Tx;
+use runmesh_domain::chain::Chain;
+use runmesh_domain::id::{AgentId, OrgId, RunId, SessionId, ThreadId, UserId};
+use runmesh_domain::log::Position;
+use runmesh_domain::run::{RunIds, StateName};
+use runmesh_domain::transition::{Cause, Stored, Transition};
+use runmesh_domain::{Fault, Result};
+use sqlx::types::Json;
+use uuid::Uuid;
+
+/// The columns of [`Row`], of tables called `t` and `r`.
+macro_rules! transition_columns {
+    () => {
+        "t.run_id, t.version, t.from_state, t.to_state, t.cause, t.fence, t.session_id, t.at, t.record, t.logged, \
+         r.org_id, r.thread_id, r.user_id, r.agent_id, r.agent_version, r.log_seq, r.log_chain"
+    };
+}
+pub(crate) use transition_columns;
+
+/// What [`transition_columns`] reads.
+#[derive(sqlx::FromRow)]
+pub(crate) struct Row {
+    run_id: Uuid,
+    version: i64,
+    from_state: Option<String>,
+    to_state: String,
+    cause: String,
+    fence: i64,
+    session_id: Option<Uuid>,
+    at: At,
+    record: Json<Stored>,
+    logged: bool,
+    org_id: Uuid,
+    thread_id: Uuid,
+    user_id: Uuid,
+    agent_id: Uuid,
+    agent_version: i64,
+    log_seq: i64,
+    log_chain: i64,
+}
+
+impl Row {
+    /// The transition, and whether it is marked as logged.
+    pub(crate) fn read(self) -> Result<(Committed, bool), Fault> {
+        let run = RunId::from_uuid(self.run_id);
+        let id = format!("{run}/{}", self.version);
+        let state = |column, name: &str| StateName::from_name(name).ok_or_else(|| bad_row("run_transitions", column, &id, name));
+        let cause = Cause::from_name(&self.cause).ok_or_else(|| bad_row("run_transitions", "cause", &id, &self.cause))?;
+        let transition = Transition {
+            run,
+            version: count(self.version),
+            from: self.from_state.as_deref().map(|name| state("from_state", name)).transpose()?,
+            to: state("to_state", &self.to_state)?,
+            cause,
+            fence: count(self.fence),
+            session: self.session_id.map(SessionId::from_uuid),
+            at: self.at.0,
+            record: self.record.0.record,
+        };
+        let ids = RunIds {
+            id: run,
+            org: OrgId::from_uuid(self.org_id),
+            thread: ThreadId::from_uuid(self.thread_id),
+            user: UserId::from_uuid(self.user_id),
+            agent: AgentId::from_uuid(self.agent_id),
+            agent_version: count(self.agent_version),
+        };
+        let position = Position { seq: count(self.log_seq), chain: Chain(self.log_chain.cast_unsigned()) };
+        Ok((Committed { ids, transition, position }, self.logged))
+    }
+}
+
+const UNLOGGED: &str = "
+    SELECT r.id, r.org_id, r.thread_id, r.user_id, r.agent_id, r.agent_version, r.log_seq, r.log_chain
+    FROM runs r WHERE r.id IN (
+      SELECT run_id FROM run_transitions WHERE NOT logged AND at < clock_timestamp() - $1 * interval '1 millisecond'
+      ORDER BY at LIMIT $2)";
+
+const UNFED: &str = concat!(
+    "SELECT ",
+    transition_columns!(),
+    " FROM run_transitions t JOIN runs r ON r.id = t.run_id WHERE NOT t.fed ORDER BY t.at, t.run_id, t.version LIMIT $1"
+);
+
+/// A mark that is lost with the server is only made again, so it need not wait for the disk.
+const MARK: &str = "
+    WITH logged AS (
+      UPDATE run_transitions t SET logged = true FROM unnest($1::uuid[], $2::int8[]) AS m(run_id, version)
+      WHERE t.run_id = m.run_id AND t.version <= m.version AND NOT t.logged),
+    later AS (SELECT set_config('synchronous_commit', 'off', true))
+    SELECT * FROM later";
+const MARK_FED: &str = "
+    WITH fed AS (
+      UPDATE run_transitions t SET fed = true FROM unnest($1::uuid[], $2::int8[]) AS m(run_id, version)
+      WHERE t.run_id = m.run_id AND t.version <= m.version AND NOT t.fed),
+    later AS (SELECT set_config('synchronous_commit', 'off', true))
+    SELECT * FROM later";
+
+#[derive(sqlx::FromRow)]
+struct UnloggedRow {
+    id: Uuid,
+    org_id: Uuid,
+    thread_id: Uuid,
+    user_id: Uuid,
+    agent_id: Uuid,
+    agent_version: i64,
+    log_seq: i64,
+    log_chain: i64,
+}
+
+/// Runs with a transition that was made so long ago and is not marked as logged, with where their logs stood. Scope System.
+///
+/// # Errors
+/// [`Fault`] only.
+pub async fn unlogged(tx: &mut Tx, older_than_ms: u64, limit: u32) -> Result<Vec<(RunIds, Position)>> {
+    let query = sqlx::query_as(UNLOGGED).bind(big(older_than_ms)).bind(i64::from(limit));
+    let rows: Vec<UnloggedRow> = query.fetch_all(tx.connection()).await.map_err(sql)?;
+    let read = |row: UnloggedRow| {
+        let ids = RunIds {
+            id: RunId::from_uuid(row.id),
+            org: OrgId::from_uuid(row.org_id),
+            thread: ThreadId::from_uuid(row.thread_id),
+            user: UserId::from_uuid(row.user_id),
+            agent: AgentId::from_uuid(row.agent_id),
+            agent_version: count(row.agent_version),
+        };
+        (ids, Position { seq: count(row.log_seq), chain: Chain(row.log_chain.cast_unsigned()) })
+    };
+    Ok(rows.into_iter().map(read).collect())
+}
+
+/// A run's transitions above a version, in order, each with whether it is marked as logged. What
+/// [`crate::runs::catch_up_rows`] answers, without the ids.
+///
+/// # Errors
+/// [`Fault`] only.
+pub async fn rows_for(tx: &mut Tx, run: RunId, after_version: u64) -> Result<Vec<(Transition, bool)>> {
+    let rows = crate::runs::transitions_after(tx, run, after_version).await?;
+    Ok(rows.into_iter().map(|(committed, logged)| (committed.transition, logged)).collect())
+}
+
+/// Transitions that the feed has not got, the oldest first; those of one run in order. Scope System.
+///
+/// # Errors
+/// [`Fault`] only.
+pub async fn unfed(tx: &mut Tx, limit: u32) -> Result<Vec<(RunIds, Transition)>> {
+    let rows: Vec<Row> = sqlx::query_as(UNFED).bind(i64::from(limit)).fetch_all(tx.connection()).await.map_err(sql)?;
+    let read = |row: Row| row.read().map(|(committed, _)| (committed.ids, committed.transition)).map_err(Into::into);
+    rows.into_iter().map(read).collect()
+}
+
+/// Marks what the run log and the feed have: for each run, every transition up to a version. Scope System, in a transaction
+/// of its own: it turns waiting for the disk off.
+///
+/// # Errors
+/// [`Fault`] only.
+pub async fn mark(tx: &mut Tx, logged: &[(RunId, u64)], fed: &[(RunId, u64)]) -> Result<()> {
+    for (statement, marks) in [(MARK, logged), (MARK_FED, fed)] {
+        if marks.is_empty() {
+            continue;
+        }
+        // One order for all replicas, so that two of them marking the same runs do not lock crosswise.
+        let mut marks = marks.to_vec();
+        marks.sort_unstable();
+        let runs: Vec<Uuid> = marks.iter().map(|(run, _)| run.uuid()).collect();
+        let versions: Vec<i64> = marks.iter().map(|(_, version)| big(*version)).collect();
+        sqlx::query(statement).bind(runs).bind(versions).execute(tx.connection()).await.map_err(sql)?;
+    }
+    Ok(())
+}
+
+/// See [`mark`].
+///
+/// # Errors
+/// [`Fault`] only.
+pub async fn mark_logged(tx: &mut Tx, marks: &[(RunId, u64)]) -> Result<()> {
+    mark(tx, marks, &[]).await
+}
+
+/// See [`mark`].
+///
+/// # Errors
+/// [`Fault`] only.
+pub async fn mark_fed(tx: &mut Tx, marks: &[(RunId, u64)]) -> Result<()> {
+    mark(tx, &[], marks).await
+}

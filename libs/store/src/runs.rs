@@ -1,0 +1,43 @@
+//! Runs: accepting, claiming, ending, and looking at them.
+//!
+//! Each file is one thing that happens to a run. All of them ask `Run::decide` what to do and hand its answer to
+//! [`transition`], the only way a row of `runs` changes its state.
+
+mod cancel;
+mod claim;
+mod committed;
+mod cut;
+mod ending;
+mod finish;
+mod list;
+mod lock;
+mod moves;
+mod pick;
+mod reap;
+mod recover;
+mod release;
+mod row;
+mod send;
+mod sweep;
+mod transition;
+mod view;
+
+pub(crate) use list::read;
+pub(crate) use lock::lock_unless_busy;
+pub(crate) use row::{Row, run_columns};
+pub(crate) use view::transitions_after;
+
+pub use cancel::cancel;
+pub use claim::{ClaimFor, Claimed, claim};
+pub use committed::Committed;
+pub use cut::cut;
+pub use finish::{LastStep, finish};
+pub use list::{ListRuns, get, history, list, queue};
+pub use lock::{Locked, lock};
+pub use reap::reap;
+pub use release::release;
+pub use row::{BlockedBy, RunRow};
+pub use send::{Accepted, NewMessage, OnBusy, send};
+pub use sweep::{fail_unserved, promote_free_threads};
+pub use transition::{TransitionExtra, transition};
+pub use view::{RunState, blocked_by, catch_up_rows, state_of, states_of};

@@ -1,0 +1,92 @@
+//! The holder ends its run: the last step, the message, the terminal state and the thread's next turn in one transaction.
+
+use super::committed::Committed;
+use super::lock::{Locked, lock};
+use super::row::RunRow;
+use super::transition::{TransitionExtra, transition};
+use crate::steps;
+use crate::tx::Tx;
+use runmesh_domain::canonical::Sha256Digest;
+use runmesh_domain::journal::ModelStep;
+use runmesh_domain::log::Position;
+use runmesh_domain::principal::LeaseClaim;
+use runmesh_domain::run::{Command, Outcome, State};
+use runmesh_domain::{Refusal, Result};
+
+/// The model call that ends a run in the same breath.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastStep {
+    /// Its place in the run: one more than the last journaled, or the last journaled itself.
+    pub step_index: u32,
+    /// What it gave.
+    pub result: ModelStep,
+    /// True when it was cut off: its text is kept in the message, marked unfinished, and not in the journal.
+    pub unfinished: bool,
+}
+
+/// Ends the run as its holder says. An exact repeat of a committed call is answered as the first, with nothing committed.
+///
+/// # Errors
+/// [`Refusal::Fenced`], [`Refusal::RunFinished`], or [`Refusal::StepConflict`] when the last step does not follow the
+/// journal.
+pub async fn finish(
+    tx: &mut Tx,
+    lease: LeaseClaim,
+    outcome: Outcome,
+    last_step: Option<LastStep>,
+    position: Option<Position>,
+) -> Result<(RunRow, Vec<Committed>)> {
+    let digest = digest(&outcome, last_step.as_ref());
+    let locked = held(tx, &lease).await?;
+    if is_repeat(&locked.row, &lease, &digest) {
+        return Ok((locked.row, Vec::new()));
+    }
+    let changes = locked.row.run.decide(&Command::Finish { fence: lease.fence, outcome })?;
+    if let Some(last) = &last_step {
+        check_last_step(tx, &locked, last).await?;
+    }
+    let extra = TransitionExtra { last_step, position, holder_digest: Some(digest), ..TransitionExtra::default() };
+    transition(tx, locked, &changes, extra).await
+}
+
+/// The run that a lease names, locked. Another org's or thread's run under that id is none of the holder's.
+pub(crate) async fn held(tx: &mut Tx, lease: &LeaseClaim) -> Result<Locked> {
+    let locked = lock(tx, lease.run).await?;
+    if locked.row.run.org != lease.org || locked.row.run.thread != lease.thread {
+        return Err(Refusal::Fenced.into());
+    }
+    Ok(locked)
+}
+
+/// True when the holder said exactly this before, under this fence, and it was committed. A claim since then would have
+/// raised the fence.
+pub(crate) fn is_repeat(row: &RunRow, lease: &LeaseClaim, digest: &[u8; 32]) -> bool {
+    let left = !matches!(row.run.state, State::Running { .. });
+    left && row.run.fence == lease.fence && row.holder_digest.as_deref() == Some(digest.as_slice())
+}
+
+async fn check_last_step(tx: &mut Tx, locked: &Locked, last: &LastStep) -> Result<()> {
+    let journaled = locked.row.last_step;
+    if last.step_index == journaled + 1 {
+        return Ok(());
+    }
+    if last.step_index >= 1 && last.step_index <= journaled {
+        let same = steps::digest(tx, locked.row.run.id, last.step_index).await? == last.result.digest();
+        if same && last.step_index == journaled {
+            return Ok(());
+        }
+    }
+    let problem = format!("the last step is {}, and {journaled} are journaled", last.step_index);
+    Err(Refusal::StepConflict { problem }.into())
+}
+
+fn digest(outcome: &Outcome, last: Option<&LastStep>) -> [u8; 32] {
+    let (name, reason, detail) = match outcome {
+        Outcome::Completed => ("completed", "", ""),
+        Outcome::Failed { reason, detail } => ("failed", reason.as_str(), detail.as_str()),
+        Outcome::Canceled => ("canceled", "", ""),
+    };
+    let last = last.map(|last| (last.step_index, last.result.digest().hex(), last.unfinished));
+    let said = serde_json::json!(["finish", name, reason, detail, last]);
+    Sha256Digest::of(said.to_string().as_bytes()).0
+}

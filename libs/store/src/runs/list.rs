@@ -1,0 +1,96 @@
+//! Looking at runs, one or many.
+
+use super::row::{Row, RunRow, read_all, run_columns};
+use super::view::transitions_after;
+use crate::error::sql;
+use crate::page::{Page, PageRequest};
+use crate::threads;
+use crate::tx::Tx;
+use runmesh_domain::id::{OrgId, RunId, ThreadId};
+use runmesh_domain::run::StateName;
+use runmesh_domain::transition::Transition;
+use runmesh_domain::{Refusal, Result};
+use uuid::Uuid;
+
+/// Which runs are wanted.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ListRuns {
+    /// What part of the list.
+    pub page: PageRequest,
+    /// Only those of this thread.
+    pub thread: Option<ThreadId>,
+    /// Only those in one of these states, when any is given.
+    pub states: Vec<StateName>,
+}
+
+const GET: &str = concat!("SELECT ", run_columns!(), " FROM runs r WHERE r.id = $1");
+const LIST: &str = concat!(
+    "SELECT ",
+    run_columns!(),
+    " FROM runs r WHERE r.org_id = $1 AND r.id < $2 AND ($3::uuid IS NULL OR r.thread_id = $3)
+       AND ($4::text[] IS NULL OR r.state = ANY ($4)) ORDER BY r.id DESC LIMIT $5"
+);
+const QUEUE: &str = concat!(
+    "SELECT ",
+    run_columns!(),
+    " FROM runs r WHERE r.thread_id = $1 AND r.state IN ('queued', 'ready', 'running', 'waiting')
+     ORDER BY r.state = 'queued', r.turn_number LIMIT 1001"
+);
+
+/// One run.
+///
+/// # Errors
+/// [`Refusal::NotFound`].
+pub async fn get(tx: &mut Tx, org: OrgId, run: RunId) -> Result<RunRow> {
+    let row = read(tx, run).await?;
+    if row.run.org != org {
+        return Err(Refusal::NotFound { what: "run" }.into());
+    }
+    Ok(row)
+}
+
+/// One run, whatever org it is of.
+pub(crate) async fn read(tx: &mut Tx, run: RunId) -> Result<RunRow> {
+    let row: Option<Row> = sqlx::query_as(GET).bind(run.uuid()).fetch_optional(tx.connection()).await.map_err(sql)?;
+    Ok(row.ok_or(Refusal::NotFound { what: "run" })?.read()?)
+}
+
+/// The org's runs, newest first.
+///
+/// # Errors
+/// A bad `page_token`.
+pub async fn list(tx: &mut Tx, org: OrgId, wish: &ListRuns) -> Result<Page<RunRow>> {
+    let before: Uuid = wish.page.after()?.unwrap_or(Uuid::max());
+    let states: Vec<&str> = wish.states.iter().map(|state| state.name()).collect();
+    let query = sqlx::query_as(LIST)
+        .bind(org.uuid())
+        .bind(before)
+        .bind(wish.thread.map(ThreadId::uuid))
+        .bind((!states.is_empty()).then_some(states))
+        .bind(wish.page.fetch());
+    let rows: Vec<Row> = query.fetch_all(tx.connection()).await.map_err(sql)?;
+    Ok(wish.page.cut(read_all(rows)?, |row| row.run.id.uuid()))
+}
+
+/// The run that holds a thread, if one does, then those queued behind it in the order they will start.
+///
+/// # Errors
+/// [`Refusal::NotFound`] for a thread that is not there.
+pub async fn queue(tx: &mut Tx, org: OrgId, thread: ThreadId) -> Result<Vec<RunRow>> {
+    threads::get(tx, org, thread).await?;
+    let rows: Vec<Row> = sqlx::query_as(QUEUE).bind(thread.uuid()).fetch_all(tx.connection()).await.map_err(sql)?;
+    Ok(read_all(rows)?)
+}
+
+/// Every transition of a run, in order.
+///
+/// # Errors
+/// [`Refusal::NotFound`].
+pub async fn history(tx: &mut Tx, org: OrgId, run: RunId) -> Result<Vec<Transition>> {
+    let rows = transitions_after(tx, run, 0).await?;
+    // Every run has its first transition.
+    if !rows.first().is_some_and(|(committed, _)| committed.ids.org == org) {
+        return Err(Refusal::NotFound { what: "run" }.into());
+    }
+    Ok(rows.into_iter().map(|(committed, _)| committed.transition).collect())
+}

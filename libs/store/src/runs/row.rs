@@ -1,0 +1,153 @@
+//! A row of `runs` as a value. Reads columns, asks nothing of the database.
+
+use crate::columns::{At, bad_row, count, small};
+use runmesh_domain::chain::Chain;
+use runmesh_domain::id::{ActionId, AgentId, OrgId, RunId, SessionId, ThreadId, UserId};
+use runmesh_domain::journal::Usage;
+use runmesh_domain::log::Position;
+use runmesh_domain::run::{Run, State, StateName, ended_from_parts};
+use runmesh_domain::{Fault, Timestamp};
+use uuid::Uuid;
+
+/// A run with what is stored beside its state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunRow {
+    /// The run.
+    pub run: Run,
+    /// When its message was accepted.
+    pub created_at: Timestamp,
+    /// When its last attempt began.
+    pub claimed_at: Option<Timestamp>,
+    /// When its first attempt began.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// When its state last changed.
+    pub changed_at: Timestamp,
+    /// Tokens so far.
+    pub usage: Usage,
+    /// Where its log stood at the holder's last word.
+    pub position: Position,
+    /// The last journaled step; 0 before the first.
+    pub last_step: u32,
+    /// What keeps it from a worker, where that was looked up (see [`super::blocked_by`]); else absent.
+    pub blocked_by: Option<BlockedBy>,
+    /// What the holder's last Finish or Release said.
+    pub(crate) holder_digest: Option<Vec<u8>>,
+}
+
+/// What keeps a READY run from a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BlockedBy {
+    /// Its user has as many runs going as allowed.
+    UserLimit,
+    /// Its org has as many runs going as allowed.
+    OrgLimit,
+    /// No live worker serves its org, agent and tools.
+    NoCapableWorker,
+}
+
+/// The states of a run that is not over, as SQL.
+macro_rules! run_states_open {
+    () => {
+        "('queued', 'ready', 'running', 'waiting')"
+    };
+}
+pub(crate) use run_states_open;
+
+/// The columns of [`Row`], of a table called `r`.
+macro_rules! run_columns {
+    () => {
+        "r.id, r.org_id, r.thread_id, r.user_id, r.agent_id, r.agent_version, r.turn_number, r.state, r.version, r.fence, \
+         r.session_id, r.action_id, r.cancel_requested, r.barren_attempts, r.reason, r.detail, r.created_at, r.claimed_at, \
+         r.started_at, r.ended_at, r.changed_at, r.log_seq, r.log_chain, r.last_step, r.input_tokens, r.output_tokens, \
+         r.holder_digest"
+    };
+}
+pub(crate) use run_columns;
+
+/// What [`run_columns`] reads.
+#[derive(sqlx::FromRow)]
+pub(crate) struct Row {
+    id: Uuid,
+    org_id: Uuid,
+    thread_id: Uuid,
+    user_id: Uuid,
+    agent_id: Uuid,
+    agent_version: i64,
+    turn_number: i64,
+    state: String,
+    version: i64,
+    fence: i64,
+    session_id: Option<Uuid>,
+    action_id: Option<Uuid>,
+    cancel_requested: bool,
+    barren_attempts: i32,
+    reason: String,
+    detail: String,
+    created_at: At,
+    claimed_at: Option<At>,
+    started_at: Option<At>,
+    ended_at: Option<At>,
+    changed_at: At,
+    log_seq: i64,
+    log_chain: i64,
+    last_step: i32,
+    input_tokens: i64,
+    output_tokens: i64,
+    holder_digest: Option<Vec<u8>>,
+}
+
+impl Row {
+    pub(crate) fn read(self) -> Result<RunRow, Fault> {
+        let state = self.state()?;
+        let run = Run {
+            id: RunId::from_uuid(self.id),
+            org: OrgId::from_uuid(self.org_id),
+            thread: ThreadId::from_uuid(self.thread_id),
+            user: UserId::from_uuid(self.user_id),
+            agent: AgentId::from_uuid(self.agent_id),
+            agent_version: count(self.agent_version),
+            turn_number: count(self.turn_number),
+            state,
+            version: count(self.version),
+            fence: count(self.fence),
+            cancel_requested: self.cancel_requested,
+            barren_attempts: small(self.barren_attempts),
+        };
+        Ok(RunRow {
+            run,
+            created_at: self.created_at.0,
+            claimed_at: self.claimed_at.map(|at| at.0),
+            started_at: self.started_at.map(|at| at.0),
+            ended_at: self.ended_at.map(|at| at.0),
+            changed_at: self.changed_at.0,
+            usage: Usage { input_tokens: count(self.input_tokens), output_tokens: count(self.output_tokens) },
+            position: Position { seq: count(self.log_seq), chain: Chain(self.log_chain.cast_unsigned()) },
+            last_step: small(self.last_step),
+            blocked_by: None,
+            holder_digest: self.holder_digest,
+        })
+    }
+
+    fn state(&self) -> Result<State, Fault> {
+        let bad = |column| bad_row("runs", column, RunId::from_uuid(self.id), &self.state);
+        let name = StateName::from_name(&self.state).ok_or_else(|| bad("state"))?;
+        Ok(match name {
+            StateName::Queued => State::Queued,
+            StateName::Ready => State::Ready,
+            StateName::Running => {
+                State::Running { session: SessionId::from_uuid(self.session_id.ok_or_else(|| bad("session_id"))?) }
+            }
+            StateName::Waiting => State::Waiting { action: ActionId::from_uuid(self.action_id.ok_or_else(|| bad("action_id"))?) },
+            StateName::Completed | StateName::Failed | StateName::Canceled | StateName::Aborted | StateName::Superseded => {
+                State::Ended(ended_from_parts(name, &self.reason, &self.detail)?)
+            }
+        })
+    }
+}
+
+/// Rows as values.
+pub(crate) fn read_all(rows: Vec<Row>) -> Result<Vec<RunRow>, Fault> {
+    rows.into_iter().map(Row::read).collect()
+}

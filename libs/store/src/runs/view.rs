@@ -1,0 +1,132 @@
+//! What those who watch runs need: where a run stands, whether its log is behind, what keeps it waiting.
+
+use super::committed::Committed;
+use super::list::get;
+use super::row::{BlockedBy, RunRow};
+use crate::columns::{bad_row, big, count};
+use crate::error::sql;
+use crate::outbox::{self, transition_columns};
+use crate::tx::Tx;
+use runmesh_domain::Result;
+use runmesh_domain::id::{OrgId, RunId};
+use runmesh_domain::limits::Queues;
+use runmesh_domain::log::Position;
+use runmesh_domain::run::{RunIds, StateName};
+use runmesh_domain::transition::Transition;
+use std::collections::HashMap;
+use uuid::Uuid;
+
+/// A run as somebody who attaches to it sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunState {
+    /// The run.
+    pub row: RunRow,
+    /// Turns of its thread that come before it; 0 unless QUEUED.
+    pub queue_position: u32,
+}
+
+const AHEAD: &str = "
+    SELECT count(*) FROM runs WHERE thread_id = $1 AND turn_number < $2 AND state IN ('queued', 'ready', 'running', 'waiting')";
+const STATES: &str = "SELECT id, state, version FROM runs WHERE id = ANY ($1)";
+const AFTER: &str = concat!(
+    "SELECT ",
+    transition_columns!(),
+    " FROM run_transitions t JOIN runs r ON r.id = t.run_id WHERE t.run_id = $1 AND t.version > $2 ORDER BY t.version"
+);
+const BLOCKED: &str = "
+    SELECT (SELECT count(*) FROM runs WHERE org_id = r.org_id AND state = 'running') AS of_org,
+      (SELECT count(*) FROM runs WHERE org_id = r.org_id AND user_id = r.user_id AND state = 'running') AS of_user,
+      EXISTS (SELECT 1 FROM worker_sessions s WHERE s.lost_at IS NULL AND s.lease_ends_at > clock_timestamp()
+        AND (s.orgs IS NULL OR r.org_id = ANY (s.orgs)) AND (s.agents IS NULL OR r.agent_id = ANY (s.agents))
+        AND (r.needs = '{}' OR '*' = ANY (s.tools) OR r.needs <@ s.tools)) AS served
+    FROM runs r WHERE r.id = $1 AND r.state = 'ready'";
+
+/// Where a run stands.
+///
+/// # Errors
+/// [`runmesh_domain::Refusal::NotFound`].
+pub async fn state_of(tx: &mut Tx, org: OrgId, run: RunId) -> Result<RunState> {
+    let row = get(tx, org, run).await?;
+    if row.run.state.name() != StateName::Queued {
+        return Ok(RunState { row, queue_position: 0 });
+    }
+    let query = sqlx::query_scalar(AHEAD).bind(row.run.thread.uuid()).bind(big(row.run.turn_number));
+    let ahead: i64 = query.fetch_one(tx.connection()).await.map_err(sql)?;
+    Ok(RunState { row, queue_position: u32::try_from(ahead).unwrap_or(u32::MAX) })
+}
+
+/// State and version of many runs in one statement, in no order; those that are not there are left out.
+///
+/// # Errors
+/// [`runmesh_domain::Fault`] only.
+pub async fn states_of(tx: &mut Tx, runs: &[RunId]) -> Result<Vec<(RunId, StateName, u64)>> {
+    let ids: Vec<Uuid> = runs.iter().map(|run| run.uuid()).collect();
+    let rows: Vec<(Uuid, String, i64)> = sqlx::query_as(STATES).bind(ids).fetch_all(tx.connection()).await.map_err(sql)?;
+    let read = |(id, state, version): (Uuid, String, i64)| {
+        let run = RunId::from_uuid(id);
+        let state = StateName::from_name(&state).ok_or_else(|| bad_row("runs", "state", run, &state))?;
+        Ok((run, state, count(version)))
+    };
+    rows.into_iter().map(read).collect()
+}
+
+/// What brings a run's log up: where it stood, who it is about, and its transitions above a version with whether each is
+/// marked as logged. The position is of the same moment as the transitions.
+///
+/// # Errors
+/// [`runmesh_domain::Refusal::NotFound`].
+pub async fn catch_up_rows(tx: &mut Tx, run: RunId, after_version: u64) -> Result<(Position, RunIds, Vec<(Transition, bool)>)> {
+    let rows = transitions_after(tx, run, after_version).await?;
+    let (position, ids) = match rows.first() {
+        Some((first, _)) => (first.position, first.ids),
+        None => {
+            let row = super::list::read(tx, run).await?;
+            (row.position, super::committed::ids(&row.run))
+        }
+    };
+    Ok((position, ids, rows.into_iter().map(|(committed, logged)| (committed.transition, logged)).collect()))
+}
+
+/// A run's transitions above a version, in order, each with whether it is marked as logged.
+pub(crate) async fn transitions_after(tx: &mut Tx, run: RunId, version: u64) -> Result<Vec<(Committed, bool)>> {
+    let query = sqlx::query_as(AFTER).bind(run.uuid()).bind(big(version));
+    let rows: Vec<outbox::Row> = query.fetch_all(tx.connection()).await.map_err(sql)?;
+    Ok(rows.into_iter().map(outbox::Row::read).collect::<Result<_, _>>()?)
+}
+
+const UNLOGGED_OF: &str = concat!(
+    "SELECT ",
+    outbox::transition_columns!(),
+    " FROM run_transitions t JOIN runs r ON r.id = t.run_id WHERE t.run_id = ANY ($1) AND NOT t.logged ORDER BY t.run_id, t.version"
+);
+
+/// The transitions of these runs that are not marked as logged, by run and in order.
+pub(crate) async fn unlogged_of(tx: &mut Tx, runs: &[&RunRow]) -> Result<HashMap<RunId, Vec<Committed>>> {
+    let ids: Vec<Uuid> = runs.iter().map(|row| row.run.id.uuid()).collect();
+    let rows: Vec<outbox::Row> = sqlx::query_as(UNLOGGED_OF).bind(ids).fetch_all(tx.connection()).await.map_err(sql)?;
+    let mut by_run: HashMap<RunId, Vec<Committed>> = HashMap::new();
+    for row in rows {
+        let (committed, _) = row.read()?;
+        by_run.entry(committed.ids.id).or_default().push(committed);
+    }
+    Ok(by_run)
+}
+
+/// What keeps a READY run from a worker; nothing for a run in another state, or one that is about to be claimed.
+///
+/// # Errors
+/// [`runmesh_domain::Fault`] only.
+pub async fn blocked_by(tx: &mut Tx, run: RunId, queues: &Queues) -> Result<Option<BlockedBy>> {
+    let row: Option<(i64, i64, bool)> =
+        sqlx::query_as(BLOCKED).bind(run.uuid()).fetch_optional(tx.connection()).await.map_err(sql)?;
+    let Some((of_org, of_user, served)) = row else { return Ok(None) };
+    Ok(if of_user >= i64::from(queues.running_per_user_max) {
+        Some(BlockedBy::UserLimit)
+    } else if of_org >= i64::from(queues.running_per_org_max) {
+        Some(BlockedBy::OrgLimit)
+    } else if !served {
+        Some(BlockedBy::NoCapableWorker)
+    } else {
+        None
+    })
+}

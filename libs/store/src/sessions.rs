@@ -1,0 +1,107 @@
+//! Worker sessions: one life of a worker process each, and what leases belong to.
+//!
+//! Only the database's clock decides about leases. A session whose lease has passed is dead for good.
+
+mod heartbeat;
+mod list;
+
+pub use heartbeat::{Beat, heartbeat};
+pub use list::{WorkerRow, list};
+
+use crate::columns::{big, int};
+use crate::error::sql;
+use crate::tx::Tx;
+use runmesh_domain::id::{AgentId, SessionId};
+use runmesh_domain::limits::Leases;
+use runmesh_domain::principal::WorkerCredential;
+use runmesh_domain::{Refusal, Result};
+use uuid::Uuid;
+
+/// A session to open. Its fields were checked at the border.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewSession {
+    /// The new id.
+    pub id: SessionId,
+    /// A name for people.
+    pub worker: String,
+    /// Runs that it drives at once at most.
+    pub capacity: u32,
+    /// What the worker may serve.
+    pub credential: WorkerCredential,
+    /// Agents that it wants to serve; every one that its credential allows when empty.
+    pub agents: Vec<AgentId>,
+    /// Built-in tools that it can run; `*` for every one.
+    pub tools: Vec<String>,
+}
+
+const OPEN: &str = "
+    INSERT INTO worker_sessions (id, credential, worker, capacity, orgs, agents, tools, opened_at, heartbeat_at, lease_ends_at)
+    SELECT $1, $2, $3, $4, $5, $6, $7, now, now, now + $8 * interval '1 millisecond'
+    FROM (SELECT clock_timestamp() AS now) clock RETURNING stream_number";
+const REOPEN: &str = "
+    UPDATE worker_sessions SET stream_number = stream_number + 1, cut_number = NULL, cut_ends_at = NULL,
+      heartbeat_at = clock_timestamp(), lease_ends_at = clock_timestamp() + $3 * interval '1 millisecond'
+    WHERE id = $1 AND credential = $2 AND lost_at IS NULL AND lease_ends_at > clock_timestamp() RETURNING stream_number";
+
+/// Opens a session. Scope System. Answers its stream number.
+///
+/// # Errors
+/// [`runmesh_domain::Fault`] only.
+pub async fn open(tx: &mut Tx, new: NewSession, leases: &Leases) -> Result<i64> {
+    let orgs: Option<Vec<Uuid>> = new.credential.orgs.map(|orgs| orgs.iter().map(|org| org.uuid()).collect());
+    let query = sqlx::query_scalar(OPEN)
+        .bind(new.id.uuid())
+        .bind(new.credential.id)
+        .bind(new.worker)
+        .bind(int(new.capacity))
+        .bind(orgs)
+        .bind(served(new.credential.agents, &new.agents))
+        .bind(new.tools)
+        .bind(big(leases.lease_ms));
+    query.fetch_one(tx.connection()).await.map_err(sql)
+}
+
+/// The agents that a credential allows and its worker wants; every one when neither says.
+fn served(allowed: Option<Vec<AgentId>>, wanted: &[AgentId]) -> Option<Vec<Uuid>> {
+    let uuids = |agents: &[AgentId]| agents.iter().map(|agent| agent.uuid()).collect();
+    match allowed {
+        None if wanted.is_empty() => None,
+        None => Some(uuids(wanted)),
+        Some(allowed) if wanted.is_empty() => Some(uuids(&allowed)),
+        Some(allowed) => Some(wanted.iter().filter(|agent| allowed.contains(agent)).map(|agent| agent.uuid()).collect()),
+    }
+}
+
+/// Comes back to a session after its stream broke: a cut of the old stream no longer counts. Scope System. Answers the new
+/// stream number.
+///
+/// # Errors
+/// [`Refusal::SessionLost`] when the session is dead, was never there, or is another credential's.
+pub async fn reopen(tx: &mut Tx, session: SessionId, credential: &str, leases: &Leases) -> Result<i64> {
+    let query = sqlx::query_scalar(REOPEN).bind(session.uuid()).bind(credential.to_owned()).bind(big(leases.lease_ms));
+    let number = query.fetch_optional(tx.connection()).await.map_err(sql)?;
+    number.ok_or_else(|| Refusal::SessionLost.into())
+}
+
+/// Ends a session in good order: it takes no more runs, and what it still holds is taken back by the next reaping. Scope
+/// System.
+///
+/// # Errors
+/// [`runmesh_domain::Fault`] only.
+pub async fn close(tx: &mut Tx, session: SessionId) -> Result<()> {
+    let query = "UPDATE worker_sessions SET lost_at = clock_timestamp(), lease_ends_at = clock_timestamp()
+                 WHERE id = $1 AND lost_at IS NULL";
+    sqlx::query(query).bind(session.uuid()).execute(tx.connection()).await.map_err(sql)?;
+    Ok(())
+}
+
+/// Forgets sessions that ended more than a day ago. Scope System. Answers how many went.
+///
+/// # Errors
+/// [`runmesh_domain::Fault`] only.
+pub async fn purge(tx: &mut Tx, limit: u32) -> Result<u64> {
+    let query = "DELETE FROM worker_sessions WHERE id IN (
+                   SELECT id FROM worker_sessions WHERE drained AND lost_at < clock_timestamp() - interval '1 day' LIMIT $1)";
+    let done = sqlx::query(query).bind(i64::from(limit)).execute(tx.connection()).await.map_err(sql)?;
+    Ok(done.rows_affected())
+}

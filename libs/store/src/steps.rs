@@ -1,0 +1,17 @@
+//! The journal: steps and tool calls of runs, and what a worker reads back of them. A journaled step is never done again
+//! (R4). Nothing here changes a run's state.
+
+mod attempt;
+mod context;
+mod load;
+mod record;
+mod write;
+
+pub(crate) use context::small_contexts;
+pub(crate) use load::{digest, in_flight, spec};
+pub(crate) use write::reserve_closed;
+
+pub use attempt::{CallVerdict, Entry, Recorded};
+pub use context::{Context, context};
+pub use load::load;
+pub use record::record;

@@ -1,0 +1,223 @@
+//! What journal entries mean for the journal: decided in memory over what was read under the run's lock. Pure.
+
+use super::load::StoredCall;
+use runmesh_domain::canonical::Sha256Digest;
+use runmesh_domain::id::RunId;
+use runmesh_domain::journal::{AskedCall, Call, CallState, ModelStep, Usage, call_key};
+use runmesh_domain::policy::{self, Verdict};
+use runmesh_domain::spec::RunSpec;
+use runmesh_domain::{Fault, Refusal, Result};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One thing to journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// A model call ended.
+    ModelStep {
+        /// Its place in the run, from 1.
+        step_index: u32,
+        /// What it gave.
+        result: ModelStep,
+    },
+    /// A tool call is about to run.
+    CallDispatched {
+        /// The step.
+        step_index: u32,
+        /// The call, from 0.
+        call_index: u32,
+    },
+    /// A tool call ended.
+    CallDone {
+        /// The step.
+        step_index: u32,
+        /// The call, from 0.
+        call_index: u32,
+        /// The result or the error; at most 1 MiB.
+        content: String,
+        /// True when the content is an error.
+        is_error: bool,
+    },
+}
+
+/// What the server says of a call that a journaled step asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallVerdict {
+    /// The step.
+    pub step_index: u32,
+    /// The call, from 0.
+    pub call_index: u32,
+    /// Whether it may run.
+    pub verdict: Verdict,
+    /// The key that every try carries.
+    pub idempotency_key: String,
+}
+
+/// What a worker hears of what it journaled.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Recorded {
+    /// One for each tool call of the model steps among the entries, in order.
+    pub verdicts: Vec<CallVerdict>,
+    /// True when a cancel was acknowledged.
+    pub cancel_requested: bool,
+}
+
+/// A step to insert.
+pub(crate) struct NewStep {
+    pub(crate) step_index: u32,
+    pub(crate) result: ModelStep,
+    pub(crate) digest: Sha256Digest,
+}
+
+/// The journal as one attempt sees and changes it.
+pub(crate) struct Attempt {
+    pub(crate) run: RunId,
+    pub(crate) fence: u64,
+    /// True while the attempt holds the run; else only exact repeats of its own writes pass.
+    pub(crate) holds: bool,
+    pub(crate) last_step: u32,
+    pub(crate) known: BTreeMap<u32, (u64, Sha256Digest)>,
+    pub(crate) calls: BTreeMap<(u32, u32), StoredCall>,
+    pub(crate) new_steps: Vec<NewStep>,
+    pub(crate) changed: BTreeSet<(u32, u32)>,
+    pub(crate) dispatched_now: BTreeSet<(u32, u32)>,
+    pub(crate) usage: Usage,
+    pub(crate) progress: bool,
+}
+
+impl Attempt {
+    /// Takes one entry in. An exact repeat changes nothing.
+    ///
+    /// # Errors
+    /// [`Refusal::StepConflict`] or [`Refusal::CallNotAllowed`]; [`Refusal::Fenced`] for anything new of an attempt that
+    /// does not hold the run.
+    pub(crate) fn take(&mut self, entry: Entry, spec: Option<&RunSpec>) -> Result<()> {
+        match entry {
+            Entry::ModelStep { step_index, result } => self.model_step(step_index, result, spec),
+            Entry::CallDispatched { step_index, call_index } => Ok(self.dispatched(step_index, call_index)?),
+            Entry::CallDone { step_index, call_index, content, is_error } => {
+                Ok(self.done(step_index, call_index, content, is_error)?)
+            }
+        }
+    }
+
+    fn model_step(&mut self, step_index: u32, result: ModelStep, spec: Option<&RunSpec>) -> Result<()> {
+        let digest = result.digest();
+        if let Some((fence, known)) = self.known.get(&step_index) {
+            return if *known == digest && (self.holds || *fence == self.fence) {
+                Ok(())
+            } else {
+                Err(conflict(format!("step {step_index} was journaled with another content")).into())
+            };
+        }
+        self.check_holds()?;
+        if step_index != self.last_step + 1 {
+            return Err(conflict(format!("step {step_index} does not follow step {}", self.last_step)).into());
+        }
+        for asked in result.calls() {
+            let spec = spec.ok_or_else(|| Fault::internal("a step with calls was judged without its spec"))?;
+            let call = judged(self.run, step_index, spec, &asked);
+            let key = (step_index, asked.call_index);
+            self.calls.insert(key, StoredCall { step_index, fence: self.fence, call });
+            self.changed.insert(key);
+        }
+        self.last_step = step_index;
+        self.known.insert(step_index, (self.fence, digest));
+        self.usage = self.usage + result.usage;
+        self.progress = true;
+        self.new_steps.push(NewStep { step_index, result, digest });
+        Ok(())
+    }
+
+    fn dispatched(&mut self, step_index: u32, call_index: u32) -> Result<(), Refusal> {
+        let (holds, fence, run) = (self.holds, self.fence, self.run);
+        let stored = self.call(step_index, call_index)?;
+        let again = stored.call.idempotent && stored.fence < fence;
+        match stored.call.state {
+            CallState::Dispatched if stored.fence == fence => return Ok(()),
+            CallState::Reserved if stored.call.verdict == Verdict::Allow => {}
+            // An earlier attempt began it. A repeat with the same key does nothing new.
+            CallState::Dispatched | CallState::Unknown if again => {}
+            CallState::Reserved | CallState::Dispatched | CallState::Unknown | CallState::Failed | CallState::Done => {
+                let own_repeat = stored.fence == fence && stored.call.state.is_over() && stored.call.verdict == Verdict::Allow;
+                return if own_repeat { Ok(()) } else { Err(Refusal::CallNotAllowed { step_index, call_index }) };
+            }
+        }
+        if !holds {
+            return Err(Refusal::Fenced);
+        }
+        debug_assert_eq!(stored.call.idempotency_key, call_key(run, step_index, call_index));
+        stored.call.state = CallState::Dispatched;
+        stored.fence = fence;
+        self.changed.insert((step_index, call_index));
+        self.dispatched_now.insert((step_index, call_index));
+        Ok(())
+    }
+
+    fn done(&mut self, step_index: u32, call_index: u32, content: String, is_error: bool) -> Result<(), Refusal> {
+        let (holds, fence) = (self.holds, self.fence);
+        let stored = self.call(step_index, call_index)?;
+        let state = if is_error { CallState::Failed } else { CallState::Done };
+        if stored.call.state.is_over() {
+            let same = stored.call.state == state && stored.call.content == content;
+            return if same && (holds || stored.fence == fence) {
+                Ok(())
+            } else {
+                Err(conflict(format!("call {step_index}/{call_index} has another result already")))
+            };
+        }
+        if !holds {
+            return Err(Refusal::Fenced);
+        }
+        if stored.call.state != CallState::Dispatched || stored.fence != fence {
+            return Err(conflict(format!("call {step_index}/{call_index} was not dispatched by this attempt")));
+        }
+        stored.call.state = state;
+        stored.call.content = content;
+        self.progress = true;
+        self.changed.insert((step_index, call_index));
+        Ok(())
+    }
+
+    /// The verdicts on the calls of one step, in order.
+    pub(crate) fn verdicts(&self, step_index: u32) -> impl Iterator<Item = CallVerdict> + '_ {
+        self.calls.range((step_index, 0)..=(step_index, u32::MAX)).map(|((step_index, call_index), stored)| CallVerdict {
+            step_index: *step_index,
+            call_index: *call_index,
+            verdict: stored.call.verdict.clone(),
+            idempotency_key: stored.call.idempotency_key.clone(),
+        })
+    }
+
+    fn check_holds(&self) -> Result<(), Refusal> {
+        if self.holds { Ok(()) } else { Err(Refusal::Fenced) }
+    }
+
+    fn call(&mut self, step_index: u32, call_index: u32) -> Result<&mut StoredCall, Refusal> {
+        let missing = || conflict(format!("there is no call {step_index}/{call_index}"));
+        self.calls.get_mut(&(step_index, call_index)).ok_or_else(missing)
+    }
+}
+
+/// A call as it is journaled first: reserved, or failed at once when it may not run.
+pub(crate) fn judged(run: RunId, step_index: u32, spec: &RunSpec, asked: &AskedCall<'_>) -> Call {
+    let (verdict, arguments) = policy::judge(&spec.agent, asked);
+    let (state, content) = match &verdict {
+        Verdict::Allow => (CallState::Reserved, String::new()),
+        Verdict::Deny { reason } => (CallState::Failed, reason.clone()),
+    };
+    Call {
+        call_index: asked.call_index,
+        call_id: asked.call_id.to_owned(),
+        name: asked.name.to_owned(),
+        arguments: arguments.unwrap_or_else(|| asked.arguments.to_owned()),
+        state,
+        verdict,
+        idempotent: spec.agent.tool(asked.name).is_some_and(runmesh_domain::agent::Tool::is_idempotent),
+        idempotency_key: call_key(run, step_index, asked.call_index),
+        content,
+    }
+}
+
+fn conflict(problem: String) -> Refusal {
+    Refusal::StepConflict { problem }
+}

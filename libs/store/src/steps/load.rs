@@ -1,0 +1,167 @@
+//! Reading the journal.
+
+use crate::columns::{At, bad_row, count, small};
+use crate::error::sql;
+use crate::tx::Tx;
+use runmesh_domain::canonical::Sha256Digest;
+use runmesh_domain::id::RunId;
+use runmesh_domain::journal::{Call, CallState, ModelStep, Step, call_key};
+use runmesh_domain::policy::Verdict;
+use runmesh_domain::spec::RunSpec;
+use runmesh_domain::{Fault, Result};
+use sqlx::types::Json;
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+const STEPS: &str = "
+    SELECT run_id, step_index, fence, result, created_at FROM steps WHERE run_id = ANY ($1) ORDER BY run_id, step_index";
+
+macro_rules! call_columns {
+    () => {
+        "run_id, step_index, call_index, call_id, name, arguments, state, verdict, idempotent, content, fence"
+    };
+}
+
+const CALLS: &str =
+    concat!("SELECT ", call_columns!(), " FROM calls WHERE run_id = ANY ($1) ORDER BY run_id, step_index, call_index");
+const CALLS_OF_STEPS: &str = concat!(
+    "SELECT ",
+    call_columns!(),
+    " FROM calls WHERE run_id = $1 AND step_index = ANY ($2) ORDER BY step_index, call_index"
+);
+const IN_FLIGHT: &str = concat!(
+    "SELECT ",
+    call_columns!(),
+    " FROM calls WHERE run_id = $1 AND state IN ('dispatched', 'unknown') ORDER BY step_index, call_index"
+);
+
+#[derive(sqlx::FromRow)]
+struct StepRow {
+    run_id: Uuid,
+    step_index: i32,
+    fence: i64,
+    result: Json<ModelStep>,
+    created_at: At,
+}
+
+#[derive(sqlx::FromRow)]
+struct CallRow {
+    run_id: Uuid,
+    step_index: i32,
+    call_index: i32,
+    call_id: String,
+    name: String,
+    arguments: String,
+    state: String,
+    verdict: Json<Verdict>,
+    idempotent: bool,
+    content: String,
+    fence: i64,
+}
+
+/// A call as stored: with its step, and the attempt that last touched it.
+pub(crate) struct StoredCall {
+    pub(crate) step_index: u32,
+    pub(crate) fence: u64,
+    pub(crate) call: Call,
+}
+
+/// The whole journal of a run, in order.
+///
+/// # Errors
+/// [`Fault`] only; a run without steps has an empty journal.
+pub async fn load(tx: &mut Tx, run: RunId) -> Result<Vec<Step>> {
+    Ok(load_many(tx, &[run]).await?.remove(&run).unwrap_or_default())
+}
+
+/// The journals of several runs, in two statements.
+pub(crate) async fn load_many(tx: &mut Tx, runs: &[RunId]) -> Result<BTreeMap<RunId, Vec<Step>>> {
+    let ids: Vec<Uuid> = runs.iter().map(|run| run.uuid()).collect();
+    let rows: Vec<StepRow> = sqlx::query_as(STEPS).bind(&ids).fetch_all(tx.connection()).await.map_err(sql)?;
+    let mut steps: BTreeMap<RunId, Vec<Step>> = BTreeMap::new();
+    let mut any_calls = false;
+    for row in rows {
+        any_calls |= row.result.calls().next().is_some();
+        let step = Step {
+            step_index: small(row.step_index),
+            fence: count(row.fence),
+            result: row.result.0,
+            calls: Vec::new(),
+            created_at: row.created_at.0,
+        };
+        steps.entry(RunId::from_uuid(row.run_id)).or_default().push(step);
+    }
+    if !any_calls {
+        return Ok(steps);
+    }
+    let rows: Vec<CallRow> = sqlx::query_as(CALLS).bind(&ids).fetch_all(tx.connection()).await.map_err(sql)?;
+    for row in rows {
+        let run = RunId::from_uuid(row.run_id);
+        let stored = row.read()?;
+        let of_run = steps.get_mut(&run);
+        if let Some(step) = of_run.and_then(|steps| steps.iter_mut().find(|step| step.step_index == stored.step_index)) {
+            step.calls.push(stored.call);
+        }
+    }
+    Ok(steps)
+}
+
+/// The calls of some steps.
+pub(crate) async fn calls_of(tx: &mut Tx, run: RunId, steps: &[i32]) -> Result<Vec<StoredCall>> {
+    let query = sqlx::query_as(CALLS_OF_STEPS).bind(run.uuid()).bind(steps);
+    let rows: Vec<CallRow> = query.fetch_all(tx.connection()).await.map_err(sql)?;
+    Ok(rows.into_iter().map(CallRow::read).collect::<Result<_, _>>()?)
+}
+
+/// The calls that were begun and have no result: `(step, call)`.
+pub(crate) async fn in_flight(tx: &mut Tx, run: RunId) -> Result<Vec<(u32, Call)>> {
+    let rows: Vec<CallRow> = sqlx::query_as(IN_FLIGHT).bind(run.uuid()).fetch_all(tx.connection()).await.map_err(sql)?;
+    rows.into_iter().map(|row| row.read().map(|stored| (stored.step_index, stored.call)).map_err(Into::into)).collect()
+}
+
+/// Fence and digest of some steps.
+pub(crate) async fn digests(tx: &mut Tx, run: RunId, steps: &[i32]) -> Result<Vec<(u32, u64, Sha256Digest)>> {
+    let query = "SELECT step_index, fence, digest FROM steps WHERE run_id = $1 AND step_index = ANY ($2)";
+    let query = sqlx::query_as(query).bind(run.uuid()).bind(steps);
+    let rows: Vec<(i32, i64, Vec<u8>)> = query.fetch_all(tx.connection()).await.map_err(sql)?;
+    let read = |(step, fence, digest): (i32, i64, Vec<u8>)| {
+        let digest = digest.try_into().map_err(|_| bad_row("steps", "digest", run, "not 32 bytes long"))?;
+        Ok((small(step), count(fence), Sha256Digest(digest)))
+    };
+    rows.into_iter().map(read).collect()
+}
+
+/// The digest of one journaled step.
+pub(crate) async fn digest(tx: &mut Tx, run: RunId, step_index: u32) -> Result<Sha256Digest> {
+    let found = digests(tx, run, &[crate::columns::int(step_index)]).await?;
+    let (_, _, digest) = found.first().ok_or_else(|| Fault::internal(format!("{run} has no step {step_index}")))?;
+    Ok(*digest)
+}
+
+/// What a run runs.
+pub(crate) async fn spec(tx: &mut Tx, run: RunId) -> Result<RunSpec> {
+    let query = sqlx::query_scalar("SELECT spec FROM run_specs WHERE run_id = $1").bind(run.uuid());
+    let Json(spec) = query.fetch_one(tx.connection()).await.map_err(sql)?;
+    Ok(spec)
+}
+
+impl CallRow {
+    fn read(self) -> Result<StoredCall, Fault> {
+        let run = RunId::from_uuid(self.run_id);
+        let (step_index, call_index) = (small(self.step_index), small(self.call_index));
+        let bad = || bad_row("calls", "state", format!("{run}/{step_index}/{call_index}"), &self.state);
+        let state = CallState::from_name(&self.state).ok_or_else(bad)?;
+        let call = Call {
+            call_index,
+            call_id: self.call_id,
+            name: self.name,
+            arguments: self.arguments,
+            state,
+            verdict: self.verdict.0,
+            idempotent: self.idempotent,
+            idempotency_key: call_key(run, step_index, call_index),
+            content: self.content,
+        };
+        Ok(StoredCall { step_index, fence: count(self.fence), call })
+    }
+}

@@ -1,0 +1,100 @@
+//! Writing the journal: whatever one RecordStep holds goes in one statement.
+
+use super::attempt::{Attempt, judged};
+use super::load::{self, StoredCall};
+use crate::columns::{At, big, int};
+use crate::error::sql;
+use crate::runs::{LastStep, Locked, RunRow};
+use crate::tx::Tx;
+use runmesh_domain::id::{OrgId, RunId};
+use runmesh_domain::{Result, Timestamp};
+use sqlx::types::Json;
+
+/// The calls of $1 and $2, from the arrays after them. A call that is there already takes the new state.
+macro_rules! upsert_calls {
+    () => {
+        "INSERT INTO calls (run_id, org_id, step_index, call_index, call_id, name, arguments, state, verdict, idempotent,
+           content, fence, dispatched_at, ended_at)
+         SELECT $1::uuid, $2::uuid, * FROM unnest($3::int4[], $4::int4[], $5::text[], $6::text[], $7::text[], $8::text[],
+           $9::jsonb[], $10::bool[], $11::text[], $12::int8[], $13::timestamptz[], $14::timestamptz[])
+         ON CONFLICT (run_id, step_index, call_index) DO UPDATE SET state = EXCLUDED.state, content = EXCLUDED.content,
+           fence = EXCLUDED.fence, dispatched_at = coalesce(EXCLUDED.dispatched_at, calls.dispatched_at),
+           ended_at = EXCLUDED.ended_at"
+    };
+}
+
+const UPSERT_CALLS: &str = upsert_calls!();
+
+const RECORD: &str = concat!(
+    "WITH called AS (",
+    upsert_calls!(),
+    "), journaled AS (
+       INSERT INTO steps (run_id, org_id, step_index, fence, result, digest, created_at)
+       SELECT $1, $2, s.step_index, $15, s.result, s.digest, $16
+       FROM unnest($17::int4[], $18::jsonb[], $19::bytea[]) AS s(step_index, result, digest))
+     UPDATE runs SET last_step = $20, input_tokens = $21, output_tokens = $22, barren_attempts = $23, log_seq = $24,
+       log_chain = $25 WHERE id = $1"
+);
+
+type PgQuery = sqlx::query::Query<'static, sqlx::Postgres, sqlx::postgres::PgArguments>;
+
+/// Writes what an attempt changed. The run must be locked; `row` is the run as it shall be.
+pub(crate) async fn write(tx: &mut Tx, attempt: &Attempt, row: &RunRow, now: Timestamp) -> Result<()> {
+    let changed = attempt.changed.iter().filter_map(|key| attempt.calls.get(key).map(|call| (*key, call)));
+    let calls: Vec<_> = changed.map(|(key, call)| (call, attempt.dispatched_now.contains(&key))).collect();
+    let query = bind_calls(sqlx::query(RECORD), row.run.id, row.run.org, &calls, now)
+        .bind(big(attempt.fence))
+        .bind(At(now))
+        .bind(attempt.new_steps.iter().map(|step| int(step.step_index)).collect::<Vec<_>>())
+        .bind(attempt.new_steps.iter().map(|step| Json(step.result.clone())).collect::<Vec<_>>())
+        .bind(attempt.new_steps.iter().map(|step| step.digest.0.to_vec()).collect::<Vec<_>>())
+        .bind(int(attempt.last_step))
+        .bind(big(row.usage.input_tokens))
+        .bind(big(row.usage.output_tokens))
+        .bind(int(row.run.barren_attempts))
+        .bind(big(row.position.seq))
+        .bind(row.position.chain.0.cast_signed());
+    query.execute(tx.connection()).await.map_err(sql)?;
+    Ok(())
+}
+
+/// Reserves the calls of the step that ends a run; the end closes them unrun.
+pub(crate) async fn reserve_closed(tx: &mut Tx, locked: &Locked, last: &LastStep) -> Result<()> {
+    if last.result.calls().next().is_none() {
+        return Ok(());
+    }
+    let run = &locked.row.run;
+    let spec = load::spec(tx, run.id).await?;
+    let calls: Vec<_> = last
+        .result
+        .calls()
+        .map(|asked| judged(run.id, last.step_index, &spec, &asked))
+        .map(|call| StoredCall { step_index: last.step_index, fence: run.fence, call })
+        .collect();
+    let calls: Vec<_> = calls.iter().map(|call| (call, false)).collect();
+    let query = bind_calls(sqlx::query(UPSERT_CALLS), run.id, run.org, &calls, locked.now);
+    query.execute(tx.connection()).await.map_err(sql)?;
+    Ok(())
+}
+
+/// Binds $1 to $14; each call with whether it was dispatched just now.
+fn bind_calls(query: PgQuery, run: RunId, org: OrgId, calls: &[(&StoredCall, bool)], now: Timestamp) -> PgQuery {
+    fn each<T>(calls: &[(&StoredCall, bool)], of: impl Fn(&StoredCall) -> T) -> Vec<T> {
+        calls.iter().map(|(call, _)| of(call)).collect()
+    }
+    query
+        .bind(run.uuid())
+        .bind(org.uuid())
+        .bind(each(calls, |stored| int(stored.step_index)))
+        .bind(each(calls, |stored| int(stored.call.call_index)))
+        .bind(each(calls, |stored| stored.call.call_id.clone()))
+        .bind(each(calls, |stored| stored.call.name.clone()))
+        .bind(each(calls, |stored| stored.call.arguments.clone()))
+        .bind(each(calls, |stored| stored.call.state.name()))
+        .bind(each(calls, |stored| Json(stored.call.verdict.clone())))
+        .bind(each(calls, |stored| stored.call.idempotent))
+        .bind(each(calls, |stored| stored.call.content.clone()))
+        .bind(each(calls, |stored| big(stored.fence)))
+        .bind(calls.iter().map(|(_, dispatched)| dispatched.then_some(At(now))).collect::<Vec<_>>())
+        .bind(each(calls, |stored| stored.call.state.is_over().then_some(At(now))))
+}

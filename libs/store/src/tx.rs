@@ -1,0 +1,146 @@
+//! The one transaction wrapper. Nothing else begins a transaction.
+//!
+//! The whole transaction runs in a task of its own, so a caller that goes away (a client that hung up, a deadline) leaves
+//! neither a half-open transaction nor an acknowledged write that never commits. A transaction costs one round trip for
+//! BEGIN and its scope, its statements, and one for COMMIT.
+
+use crate::db::Db;
+use crate::error::{self, MET, Met};
+use crate::pool::{Checkout, Pool};
+use crate::scope::{Kind, Scope};
+use futures::future::BoxFuture;
+use runmesh_domain::{Error, Fault, Result};
+use sqlx::AssertSqlSafe;
+use sqlx::postgres::PgConnection;
+use std::cell::Cell;
+use std::sync::Arc;
+
+/// How often a transaction that met contention is tried in all.
+const TRIES_MAX: u32 = 3;
+
+/// A transaction under way.
+pub struct Tx {
+    checkout: Checkout,
+}
+
+impl Tx {
+    pub(crate) fn connection(&mut self) -> &mut PgConnection {
+        self.checkout.connection()
+    }
+}
+
+/// How one try ended.
+enum Try<T> {
+    Done(Result<T>),
+    /// Another transaction got in the way, and nothing was done.
+    Again(Error),
+}
+
+impl Db {
+    /// Runs `f` in a transaction of this scope and commits what it did, or rolls back when it fails. `f` may be called up to
+    /// three times, so it must have no effect but through its transaction.
+    ///
+    /// # Errors
+    /// What `f` answers; [`Fault::Unavailable`] when Postgres cannot be reached (nothing was done);
+    /// [`Fault::OutcomeUnknown`] when it went away during COMMIT.
+    pub async fn tx<T, F>(&self, scope: Scope, f: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T>> + Send + Sync + 'static,
+    {
+        self.tx_on(Arc::clone(&self.inner.pool), scope, Kind::Durable, f).await
+    }
+
+    /// As [`Db::tx`] over System, on the connections kept apart for heartbeats.
+    pub(crate) async fn beat<T, F>(&self, f: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T>> + Send + Sync + 'static,
+    {
+        self.tx_on(Arc::clone(&self.inner.beats), Scope::System, Kind::Beat, f).await
+    }
+
+    async fn tx_on<T, F>(&self, pool: Arc<Pool>, scope: Scope, kind: Kind, f: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T>> + Send + Sync + 'static,
+    {
+        let begin = scope.begin(self.inner.role, kind);
+        let span = tracing::Span::current();
+        let whole = async move {
+            let mut tries = 1;
+            loop {
+                match MET.scope(Cell::new(Met::Nothing), once(&pool, &begin, &f)).await {
+                    Try::Done(answer) => return answer,
+                    Try::Again(error) if tries == TRIES_MAX => return Err(error),
+                    Try::Again(error) => tracing::debug!(%error, tries, "transaction tried again"),
+                }
+                tries += 1;
+            }
+        };
+        let task = self.inner.transactions.spawn(tracing::Instrument::instrument(whole, span));
+        match task.await {
+            Ok(answer) => answer,
+            Err(error) => Err(Fault::internal(format!("a transaction panicked: {error}")).into()),
+        }
+    }
+}
+
+async fn once<T, F>(pool: &Arc<Pool>, begin: &str, f: &F) -> Try<T>
+where
+    F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T>> + Send + Sync,
+{
+    let mut tx = match self::begin(pool, begin).await {
+        Ok(tx) => tx,
+        Err(error) => return Try::Done(Err(error)),
+    };
+    let answer = f(&mut tx).await;
+    match (answer, MET.with(Cell::get)) {
+        (Ok(value), Met::Nothing) => commit(tx, value).await,
+        (Ok(_), _) => {
+            roll_back(tx).await;
+            Try::Done(Err(Fault::internal("a statement failed and its error was dropped").into()))
+        }
+        (Err(error), Met::Contention) => {
+            roll_back(tx).await;
+            Try::Again(error)
+        }
+        (Err(error), Met::Nothing | Met::Failure) => {
+            roll_back(tx).await;
+            Try::Done(Err(error))
+        }
+    }
+}
+
+async fn begin(pool: &Arc<Pool>, begin: &str) -> Result<Tx> {
+    let mut checkout = pool.checkout().await?;
+    let text = || sqlx::raw_sql(AssertSqlSafe(begin.to_owned()));
+    match text().execute(checkout.connection()).await {
+        Ok(_) => {}
+        // An idle connection may have died since it was used, and nothing was done on it yet.
+        Err(problem) if error::is_connection(&problem) => {
+            checkout.renew().await?;
+            text().execute(checkout.connection()).await.map_err(error::sql)?;
+        }
+        Err(problem) => return Err(error::sql(problem)),
+    }
+    Ok(Tx { checkout })
+}
+
+async fn commit<T>(mut tx: Tx, value: T) -> Try<T> {
+    match sqlx::raw_sql("COMMIT").execute(tx.connection()).await {
+        Ok(_) => {
+            tx.checkout.give_back();
+            Try::Done(Ok(value))
+        }
+        Err(problem) if error::is_contention(&problem) => Try::Again(error::sql(problem)),
+        Err(problem) => Try::Done(Err(error::commit(&problem))),
+    }
+}
+
+/// Gives the connection back when it was seen to leave its transaction; else it is closed, which rolls back as well.
+async fn roll_back(mut tx: Tx) {
+    if sqlx::raw_sql("ROLLBACK").execute(tx.connection()).await.is_ok() {
+        tx.checkout.give_back();
+    }
+}

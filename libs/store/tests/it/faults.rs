@@ -1,0 +1,145 @@
+//! Infrastructure that fails, and what the wrapper makes of it.
+
+use crate::fixture::World;
+use crate::server;
+use futures::FutureExt as _;
+use runmesh_domain::error::Fault;
+use runmesh_domain::message::Part;
+use runmesh_domain::{Error, Refusal};
+use runmesh_store::runs::{self, NewMessage};
+use runmesh_store::{Db, Scope, StoreConfig, Tx, orgs};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+#[tokio::test]
+async fn two_replicas_migrate_an_empty_database_at_once() {
+    let url = server::empty().await;
+    let both = tokio::join!(Db::migrate(&url), Db::migrate(&url));
+    assert_eq!(both, (Ok(()), Ok(())));
+    assert_eq!(Db::migrate(&url).await, Ok(()), "again is fine");
+    let db = Db::connect(&StoreConfig::new(&url, "test")).await.unwrap();
+    assert_eq!(db.migration_version().await, Ok(3));
+    assert!(db.server_version().await.unwrap().starts_with(|c: char| c.is_ascii_digit()));
+    assert!(db.now().await.unwrap() < db.now().await.unwrap());
+}
+
+#[tokio::test]
+async fn an_unreachable_server_is_unavailable_and_soon() {
+    let began = std::time::Instant::now();
+    let answer = Db::connect(&StoreConfig::new("postgres://x@127.0.0.1:1/x", "test")).await;
+    assert!(matches!(answer, Err(Error::Fault(Fault::Unavailable { part: "postgres", .. }))), "{answer:?}");
+    assert!(began.elapsed() < std::time::Duration::from_secs(3));
+    let secret = Db::connect(&StoreConfig::new("postgres://u:hunter2@[", "test")).await;
+    assert!(!format!("{secret:?}").contains("hunter2"));
+}
+
+#[tokio::test]
+async fn idle_connections_that_died_are_replaced_unnoticed() {
+    let world = World::new().await;
+    let thread = world.thread().await;
+    for _ in 0..3 {
+        let kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+                    WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        server::value::<i64>(&world.url, kill).await;
+        world.send(thread, "x").await;
+    }
+}
+
+#[tokio::test]
+async fn a_connection_lost_in_the_middle_did_nothing() {
+    let world = World::new().await;
+    let thread = world.thread().await;
+    let (new, url) = (world.message(thread, "x"), world.url.clone());
+    let answer = world.org_tx(move |tx| {
+        let (new, url) = (new.clone(), url.clone());
+        async move {
+            let sent = runs::send(tx, new).await?;
+            let kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+                        WHERE datname = current_database() AND state LIKE 'idle in transaction%'";
+            server::value::<i64>(&url, kill).await;
+            Ok(sent.run)
+        }
+        .boxed()
+    });
+    let answer = answer.await;
+    assert!(matches!(answer, Err(Error::Fault(Fault::OutcomeUnknown { part: "postgres", .. }))), "{answer:?}");
+    assert_eq!(world.send(thread, "y").await.turn_number, 1);
+}
+
+#[tokio::test]
+async fn a_dropped_error_never_commits_the_rest() {
+    let world = World::new().await;
+    let thread = world.thread().await;
+    let (first, org) = (world.message(thread, "x"), world.org);
+    let answer = world.org_tx(move |tx| {
+        let first = first.clone();
+        async move {
+            let second = NewMessage { message: first.message, ..first.clone() };
+            let sent = runs::send(tx, first).await?;
+            // The same ids again: a unique violation, which spoils the transaction.
+            let _ = runs::send(tx, second).await;
+            Ok(sent.run)
+        }
+        .boxed()
+    });
+    assert!(matches!(answer.await, Err(Error::Fault(Fault::Internal { .. }))));
+    assert_eq!(world.org_tx(move |tx| runs::queue(tx, org, thread).boxed()).await.unwrap(), vec![]);
+}
+
+#[tokio::test]
+async fn contention_is_tried_again() {
+    let world = World::new().await;
+    let other = world.other("two").await;
+    let (one, two) = (world.thread().await, other.thread().await);
+    let (first, second) = (world.send(one, "x").await.run, other.send(two, "x").await.run);
+    // Two transactions lock the same two threads crosswise: Postgres ends one of them, which then goes again.
+    let tries = Arc::new(AtomicU32::new(0));
+    let barrier = Arc::new(tokio::sync::Barrier::new(2));
+    let cross = |a, b| {
+        let (db, tries, barrier) = (world.db.clone(), tries.clone(), barrier.clone());
+        tokio::spawn(async move {
+            db.tx(Scope::System, move |tx: &mut Tx| {
+                let (mine, barrier) = (tries.fetch_add(1, Ordering::Relaxed), barrier.clone());
+                async move {
+                    runs::lock(tx, a).await?;
+                    if mine < 2 {
+                        barrier.wait().await;
+                    }
+                    runs::lock(tx, b).await.map(|_| ())
+                }
+                .boxed()
+            })
+            .await
+        })
+    };
+    let (left, right) = tokio::join!(cross(first, second), cross(second, first));
+    assert_eq!((left.unwrap(), right.unwrap()), (Ok(()), Ok(())));
+    assert_eq!(tries.load(Ordering::Relaxed), 3);
+}
+
+#[tokio::test]
+async fn panics_and_refusals_roll_back_and_free_the_connection() {
+    let world = World::new().await;
+    let (org, thread) = (world.org, world.thread().await);
+    for round in 0..20 {
+        let new = world.message(thread, "x");
+        let answer = world.org_tx(move |tx| {
+            let new = new.clone();
+            async move {
+                runs::send(tx, new).await?;
+                assert!(round % 2 == 0, "a bug");
+                orgs::remove_member(tx, org, runmesh_domain::id::UserId::from_uuid(crate::fixture::id())).await
+            }
+            .boxed()
+        });
+        assert!(answer.await.is_err());
+    }
+    assert_eq!(world.org_tx(move |tx| runs::queue(tx, org, thread).boxed()).await.unwrap(), vec![]);
+}
+
+#[tokio::test]
+async fn nul_in_text_is_refused_and_not_a_fault() {
+    let world = World::new().await;
+    let new = NewMessage { parts: vec![Part::text("a\0b")], ..world.message(world.thread().await, "x") };
+    assert!(matches!(world.try_send(new).await, Err(Error::Refused(Refusal::InvalidField { .. }))));
+}

@@ -1,0 +1,300 @@
+//! The plumbing of the tests: an org with a person, an agent and a worker, and short names for what they do.
+
+use crate::server;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use runmesh_domain::Result;
+use runmesh_domain::agent::{AgentSpec, OnUnknownOutcome, Tool, ToolKind, ToolPolicy};
+use runmesh_domain::id::{AgentId, MessageId, OrgId, RunId, SessionId, ThreadId, UserId};
+use runmesh_domain::journal::{ModelStep, Usage};
+use runmesh_domain::limits::{Leases, Queues};
+use runmesh_domain::message::Part;
+use runmesh_domain::principal::{LeaseClaim, WorkerCredential};
+use runmesh_domain::run::{Outcome, StateName};
+use runmesh_store::agents::{self, AgentRef};
+use runmesh_store::runs::{self, Accepted, ClaimFor, Claimed, Committed, LastStep, NewMessage, OnBusy, RunRow};
+use runmesh_store::sessions::{self, NewSession};
+use runmesh_store::steps::{self, Entry, Recorded};
+use runmesh_store::threads::{self, NewThread};
+use runmesh_store::{Db, Scope, StoreConfig, Tx, orgs};
+use uuid::Uuid;
+
+/// Leases that no test waits for.
+pub const LEASES: Leases =
+    Leases { lease_ms: 600_000, heartbeat_ms: 200_000, reaper_ms: 1_000, poll_ms: 1_000, no_worker_ms: 3_600_000 };
+
+/// Bounds that no test meets unless it sets them.
+pub const QUEUES: Queues = Queues {
+    queued_per_thread_max: 1_000,
+    open_per_user_max: 10_000,
+    open_per_org_max: 20_000,
+    running_per_user_max: 1_000,
+    running_per_org_max: 10_000,
+};
+
+pub const CREDENTIAL: &str = "everything";
+
+/// One org in a database of its own.
+#[derive(Clone)]
+pub struct World {
+    pub db: Db,
+    pub url: String,
+    pub org: OrgId,
+    pub user: UserId,
+    pub agent: AgentId,
+}
+
+pub fn id() -> Uuid {
+    Uuid::now_v7()
+}
+
+/// A spec with one tool that may be repeated, one that may not, and one that is denied.
+pub fn spec() -> AgentSpec {
+    let http = |name: &str, idempotent, policy| Tool {
+        name: name.into(),
+        description: String::new(),
+        policy,
+        kind: ToolKind::Http { url: "http://tool/".into(), schema: "{}".into(), idempotent },
+    };
+    AgentSpec {
+        model: "m".into(),
+        tools: vec![
+            http("read", true, ToolPolicy::Allow),
+            http("write", false, ToolPolicy::Allow),
+            http("forbidden", false, ToolPolicy::Deny),
+        ],
+        ..AgentSpec::default()
+    }
+}
+
+impl World {
+    pub async fn new() -> Self {
+        let url = server::migrated().await;
+        let db = Db::connect(&StoreConfig { connections: 8, ..StoreConfig::new(&url, "test") }).await.unwrap();
+        Self::org(db, url, "one").await
+    }
+
+    /// Another org in the same database.
+    pub async fn other(&self, name: &str) -> Self {
+        Self::org(self.db.clone(), self.url.clone(), name).await
+    }
+
+    async fn org(db: Db, url: String, name: &str) -> Self {
+        let org = OrgId::of_name(name);
+        let user = UserId::of_subject("test", name);
+        let name = name.to_owned();
+        let agent = db.tx(Scope::System, move |tx| {
+            let name = name.clone();
+            async move {
+                orgs::ensure(tx, org, &name, Some(user)).await?;
+                agents::ensure_default(tx, org, &spec()).await
+            }
+            .boxed()
+        });
+        let agent = agent.await.unwrap().id;
+        Self { db, url, org, user, agent }
+    }
+
+    /// Runs `f` within the org.
+    pub async fn org_tx<T, F>(&self, f: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T>> + Send + Sync + 'static,
+    {
+        self.db.tx(Scope::Org(self.org), f).await
+    }
+
+    pub async fn system<T, F>(&self, f: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T>> + Send + Sync + 'static,
+    {
+        self.db.tx(Scope::System, f).await
+    }
+}
+
+/// What people do.
+impl World {
+    pub async fn thread(&self) -> ThreadId {
+        let new = NewThread { id: ThreadId::from_uuid(id()), org: self.org, user: self.user, agent: None, title: String::new() };
+        self.org_tx(move |tx| threads::create(tx, new.clone()).boxed()).await.unwrap().id
+    }
+
+    /// A thread whose agent fails runs with calls of unknown outcome.
+    pub async fn thread_that_fails(&self) -> ThreadId {
+        let spec = AgentSpec { on_unknown_outcome: OnUnknownOutcome::Fail, ..spec() };
+        let (org, user, agent) = (self.org, self.user, AgentId::from_uuid(id()));
+        let thread = self.org_tx(move |tx| {
+            let spec = spec.clone();
+            async move {
+                agents::create(tx, org, agent, &format!("a{}", agent.uuid().simple()), &spec).await?;
+                let agent = Some(AgentRef::Id(agent));
+                threads::create(tx, NewThread { id: ThreadId::from_uuid(id()), org, user, agent, title: String::new() }).await
+            }
+            .boxed()
+        });
+        thread.await.unwrap().id
+    }
+
+    pub fn message(&self, thread: ThreadId, text: &str) -> NewMessage {
+        NewMessage {
+            org: self.org,
+            user: self.user,
+            thread,
+            parts: vec![Part::text(text)],
+            on_busy: OnBusy::Enqueue,
+            default_model: None,
+            traceparent: String::new(),
+            run: RunId::from_uuid(id()),
+            message: MessageId::from_uuid(id()),
+            queues: QUEUES,
+        }
+    }
+
+    pub async fn try_send(&self, new: NewMessage) -> Result<Accepted> {
+        self.org_tx(move |tx| runs::send(tx, new.clone()).boxed()).await
+    }
+
+    pub async fn send(&self, thread: ThreadId, text: &str) -> Accepted {
+        self.try_send(self.message(thread, text)).await.unwrap()
+    }
+
+    pub async fn cancel(&self, run: RunId) -> Result<(RunRow, Vec<Committed>)> {
+        let (org, user) = (self.org, self.user);
+        self.org_tx(move |tx| runs::cancel(tx, org, user, run).boxed()).await
+    }
+
+    pub async fn get(&self, run: RunId) -> RunRow {
+        let org = self.org;
+        self.org_tx(move |tx| runs::get(tx, org, run).boxed()).await.unwrap()
+    }
+
+    pub async fn state(&self, run: RunId) -> StateName {
+        self.get(run).await.run.state.name()
+    }
+
+    pub async fn messages(&self, thread: ThreadId) -> Vec<runmesh_domain::message::Message> {
+        let org = self.org;
+        let page = runmesh_store::PageRequest { page_size: 1_000, ..runmesh_store::PageRequest::first() };
+        self.org_tx(move |tx| {
+            let page = page.clone();
+            async move { threads::messages(tx, org, thread, &page).await }.boxed()
+        })
+        .await
+        .unwrap()
+        .items
+    }
+}
+
+/// What workers do.
+impl World {
+    pub async fn session(&self) -> SessionId {
+        self.session_with(&LEASES, |_| {}).await
+    }
+
+    pub async fn session_with(&self, leases: &Leases, change: impl FnOnce(&mut NewSession)) -> SessionId {
+        let mut new = NewSession {
+            id: SessionId::from_uuid(id()),
+            worker: "worker".into(),
+            capacity: 100,
+            credential: WorkerCredential { id: CREDENTIAL.into(), orgs: None, agents: None },
+            agents: vec![],
+            tools: vec!["*".into()],
+        };
+        change(&mut new);
+        let (session, leases) = (new.id, *leases);
+        self.system(move |tx| {
+            let new = new.clone();
+            async move { sessions::open(tx, new, &leases).await }.boxed()
+        })
+        .await
+        .unwrap();
+        session
+    }
+
+    pub async fn try_claim(&self, wish: ClaimFor) -> Result<Vec<Claimed>> {
+        self.system(move |tx| runs::claim(tx, wish).boxed()).await
+    }
+
+    pub async fn claim(&self, session: SessionId, limit: u32) -> Vec<Claimed> {
+        self.try_claim(ClaimFor { session, limit, queues: QUEUES }).await.unwrap()
+    }
+
+    /// Sends on a new thread and claims that run.
+    pub async fn running(&self, session: SessionId) -> LeaseClaim {
+        let thread = self.thread().await;
+        self.running_on(session, thread).await
+    }
+
+    pub async fn running_on(&self, session: SessionId, thread: ThreadId) -> LeaseClaim {
+        let sent = self.send(thread, "hi").await;
+        let claimed = self.claim(session, 100).await;
+        lease(&claimed.iter().find(|claimed| claimed.row.run.id == sent.run).unwrap().row)
+    }
+
+    pub async fn record(&self, lease: LeaseClaim, entries: Vec<Entry>) -> Result<Recorded> {
+        self.system(move |tx| steps::record(tx, lease, entries.clone(), None).boxed()).await
+    }
+
+    pub async fn finish(&self, lease: LeaseClaim, outcome: Outcome, last: Option<LastStep>) -> Result<(RunRow, Vec<Committed>)> {
+        self.system(move |tx| runs::finish(tx, lease, outcome.clone(), last.clone(), None).boxed()).await
+    }
+
+    pub async fn complete(&self, lease: LeaseClaim, text: &str) -> (RunRow, Vec<Committed>) {
+        self.finish(lease, Outcome::Completed, Some(last(1, text))).await.unwrap()
+    }
+
+    pub async fn release(&self, lease: LeaseClaim) -> Result<(RunRow, Vec<Committed>)> {
+        self.system(move |tx| runs::release(tx, lease, None).boxed()).await
+    }
+
+    pub async fn reap(&self) -> Vec<(RunId, Vec<Committed>)> {
+        self.system(move |tx| async move { runs::reap(tx, &LEASES, 1_000).await }.boxed()).await.unwrap()
+    }
+
+    /// Makes the database believe that the session's lease passed a second ago.
+    pub async fn expire(&self, session: SessionId) {
+        let text = format!(
+            "UPDATE worker_sessions SET lease_ends_at = clock_timestamp() - interval '1 s' WHERE id = '{}'",
+            session.uuid()
+        );
+        server::execute(&self.url, &text).await;
+    }
+}
+
+pub fn lease(row: &RunRow) -> LeaseClaim {
+    LeaseClaim {
+        org: row.run.org,
+        thread: row.run.thread,
+        run: row.run.id,
+        fence: row.run.fence,
+        session: row.run.state.session().unwrap(),
+    }
+}
+
+/// A model call that said something and asked for these tools, called c0, c1, ….
+pub fn step(text: &str, tools: &[&str]) -> ModelStep {
+    let mut parts = vec![Part::text(text)];
+    parts.extend(tools.iter().enumerate().map(|(index, tool)| Part::ToolCall {
+        call_id: format!("c{index}"),
+        name: (*tool).into(),
+        arguments: r#"{"b": 1, "a": 2}"#.into(),
+    }));
+    ModelStep { parts, model: "m".into(), finish_reason: "stop".into(), usage: Usage { input_tokens: 3, output_tokens: 2 } }
+}
+
+pub fn model_step(step_index: u32, text: &str, tools: &[&str]) -> Entry {
+    Entry::ModelStep { step_index, result: step(text, tools) }
+}
+
+pub const fn dispatched(step_index: u32, call_index: u32) -> Entry {
+    Entry::CallDispatched { step_index, call_index }
+}
+
+pub fn done(step_index: u32, call_index: u32, content: &str) -> Entry {
+    Entry::CallDone { step_index, call_index, content: content.into(), is_error: false }
+}
+
+pub fn last(step_index: u32, text: &str) -> LastStep {
+    LastStep { step_index, result: step(text, &[]), unfinished: false }
+}

@@ -1,0 +1,79 @@
+//! The thread gate (R3): one turn at a time, in the order accepted.
+
+use crate::fixture::{World, lease};
+use futures::FutureExt as _;
+use runmesh_domain::invariants;
+use runmesh_domain::message::Role;
+use runmesh_domain::run::StateName;
+use runmesh_domain::transition::Cause;
+use runmesh_store::runs;
+
+#[tokio::test]
+async fn a_hundred_senders_make_a_hundred_turns_in_order() {
+    let world = World::new().await;
+    let thread = world.thread().await;
+    let sends = (0..100).map(|n| {
+        let world = world.clone();
+        tokio::spawn(async move { world.send(thread, &format!("m{n}")).await })
+    });
+    let mut sent: Vec<_> = futures::future::join_all(sends).await.into_iter().map(|sent| sent.unwrap()).collect();
+    sent.sort_by_key(|sent| sent.turn_number);
+    assert!(sent.iter().zip(1..).all(|(sent, turn)| sent.turn_number == turn));
+    assert_eq!(sent.iter().filter(|sent| sent.ready).count(), 1);
+
+    let session = world.session().await;
+    let mut intervals = Vec::new();
+    for expected in &sent {
+        let claimed = world.claim(session, 100).await;
+        assert_eq!(claimed.len(), 1, "one turn at a time");
+        let row = &claimed[0].row;
+        assert_eq!(row.run.id, expected.run);
+        let context = claimed[0].context.as_ref().unwrap();
+        assert_eq!(context.messages.len() as u64, expected.turn_number * 2 - 1);
+        assert_eq!(context.messages.last().unwrap().role, Role::User);
+        let (ended, committed) = world.complete(lease(row), "answer").await;
+        let promoted = committed.iter().filter(|one| one.transition.cause == Cause::Promoted).count();
+        assert_eq!(promoted, usize::from(expected.turn_number < 100));
+        intervals.push((row.run.turn_number, row.claimed_at.unwrap(), ended.ended_at.unwrap()));
+    }
+    assert_eq!(invariants::check_turns(&intervals), Ok(()));
+    let messages = world.messages(thread).await;
+    assert_eq!(messages.len(), 200);
+    assert!(messages.windows(2).all(|pair| pair[0].role != pair[1].role));
+}
+
+#[tokio::test]
+async fn a_canceled_turn_is_passed_over_and_leaves_the_conversation() {
+    let world = World::new().await;
+    let thread = world.thread().await;
+    let first = world.send(thread, "1").await;
+    let second = world.send(thread, "2").await;
+    let third = world.send(thread, "3").await;
+    let (row, committed) = world.cancel(second.run).await.unwrap();
+    assert_eq!((row.run.state.name(), committed.len()), (StateName::Canceled, 1), "a queued run promotes nobody");
+    let (_, committed) = world.cancel(first.run).await.unwrap();
+    assert_eq!(committed[1].ids.id, third.run);
+    assert_eq!(world.cancel(first.run).await.unwrap().1, vec![], "twice is once");
+
+    let session = world.session().await;
+    let claimed = world.claim(session, 10).await;
+    let turns: Vec<u64> = claimed[0].context.as_ref().unwrap().messages.iter().map(|message| message.turn_number).collect();
+    assert_eq!(turns, [1, 3], "a turn that never started has no place in it");
+}
+
+#[tokio::test]
+async fn the_sweeper_finds_nothing_after_ends_and_repairs_a_free_thread() {
+    let world = World::new().await;
+    let thread = world.thread().await;
+    let first = world.send(thread, "1").await;
+    let second = world.send(thread, "2").await;
+    let sweep = || world.system(|tx| runs::promote_free_threads(tx, 10).boxed());
+    assert_eq!(sweep().await.unwrap(), vec![]);
+    // As if the end of the first had promoted nobody.
+    let break_it = format!("UPDATE runs SET state = 'canceled', ended_at = clock_timestamp() WHERE id = '{}'", first.run.uuid());
+    crate::server::execute(&world.url, &break_it).await;
+    let repaired = sweep().await.unwrap();
+    assert_eq!((repaired.len(), repaired[0].ids.id), (1, second.run));
+    assert_eq!(world.state(second.run).await, StateName::Ready);
+    assert_eq!(sweep().await.unwrap(), vec![]);
+}

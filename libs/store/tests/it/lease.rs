@@ -1,0 +1,153 @@
+//! Sessions and their leases, on the database's clock.
+
+use crate::fixture::{CREDENTIAL, LEASES, QUEUES, World, dispatched, lease, model_step};
+use futures::FutureExt as _;
+use runmesh_domain::id::{RunId, SessionId};
+use runmesh_domain::limits::Leases;
+use runmesh_domain::run::StateName;
+use runmesh_domain::{Error, Refusal};
+use runmesh_store::runs::{self, ClaimFor};
+use runmesh_store::sessions::{self, Beat};
+
+async fn beat(world: &World, session: SessionId, number: i64, held: Vec<(RunId, u64)>) -> Beat {
+    sessions::heartbeat(&world.db, session, CREDENTIAL, number, held, &LEASES).await.unwrap()
+}
+
+async fn cut(world: &World, session: SessionId, number: i64) -> bool {
+    world.system(move |tx| runs::cut(tx, session, number).boxed()).await.unwrap()
+}
+
+async fn reopen(world: &World, session: SessionId, credential: &'static str) -> runmesh_domain::Result<i64> {
+    world.system(move |tx| async move { sessions::reopen(tx, session, credential, &LEASES).await }.boxed()).await
+}
+
+async fn pass_the_cut(world: &World) {
+    crate::server::execute(
+        &world.url,
+        "UPDATE worker_sessions SET cut_ends_at = clock_timestamp() WHERE cut_ends_at IS NOT NULL",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_heartbeat_tells_what_is_lost_and_what_is_canceled() {
+    let world = World::new().await;
+    let session = world.session().await;
+    let (kept, canceled, lost) = (world.running(session).await, world.running(session).await, world.running(session).await);
+    world.cancel(canceled.run).await.unwrap();
+    world.release(lost).await.unwrap();
+    let held = [kept, canceled, lost].map(|lease| (lease.run, lease.fence)).to_vec();
+    let heard = beat(&world, session, 1, held.clone()).await;
+    assert_eq!(heard, Beat { ok: true, lost: vec![lost.run], cancel: vec![canceled.run] });
+    world.expire(session).await;
+    let heard = beat(&world, session, 1, held.clone()).await;
+    assert_eq!((heard.ok, heard.lost.len()), (false, 3), "dead for good");
+    let stranger = sessions::heartbeat(&world.db, world.session().await, "other", 1, vec![], &LEASES).await.unwrap();
+    assert!(!stranger.ok, "another credential's session");
+}
+
+#[tokio::test]
+async fn a_run_that_its_holder_does_not_name_comes_back() {
+    let world = World::new().await;
+    let session = world.session().await;
+    let (named, dropped) = (world.running(session).await, world.running(session).await);
+    let held = vec![(named.run, named.fence)];
+    beat(&world, session, 1, held.clone()).await;
+    assert!(world.reap().await.is_empty(), "claimed just now: the assignment may be on its way");
+    crate::server::execute(&world.url, "UPDATE runs SET claimed_at = claimed_at - interval '401 s'").await;
+    beat(&world, session, 1, held).await;
+    let reaped = world.reap().await;
+    assert_eq!(reaped.iter().map(|(run, _)| *run).collect::<Vec<_>>(), [dropped.run]);
+    assert_eq!(world.state(named.run).await, StateName::Running);
+}
+
+#[tokio::test]
+async fn a_cut_takes_safe_runs_only_and_not_against_the_cap() {
+    let world = World::new().await;
+    let session = world.session().await;
+    let (safe, unsafe_run) = (world.running(session).await, world.running(session).await);
+    world.record(unsafe_run, vec![model_step(1, "", &["write"]), dispatched(1, 0)]).await.unwrap();
+    assert!(cut(&world, session, 1).await);
+    assert!(world.reap().await.is_empty(), "a second is left");
+    let wish = ClaimFor { session, limit: 1, queues: QUEUES };
+    assert_eq!(world.try_claim(wish).await, Err(Error::Refused(Refusal::SessionLost)), "takes no new run");
+    pass_the_cut(&world).await;
+    let heard = beat(&world, session, 1, vec![(safe.run, safe.fence)]).await;
+    assert!(heard.ok, "a heartbeat under the old number does not undo the cut");
+    let reaped = world.reap().await;
+    assert_eq!(reaped.iter().map(|(run, _)| *run).collect::<Vec<_>>(), [safe.run]);
+    assert_eq!(world.get(safe.run).await.run.barren_attempts, 0);
+    assert_eq!(world.state(unsafe_run.run).await, StateName::Running, "keeps its whole lease");
+    world.expire(session).await;
+    world.reap().await;
+    assert_eq!(world.state(unsafe_run.run).await, StateName::Waiting);
+}
+
+#[tokio::test]
+async fn a_worker_that_comes_back_undoes_the_cut() {
+    let world = World::new().await;
+    let session = world.session().await;
+    let held = world.running(session).await;
+    assert!(cut(&world, session, 1).await);
+    assert_eq!(reopen(&world, session, "other").await, Err(Error::Refused(Refusal::SessionLost)));
+    assert_eq!(reopen(&world, session, CREDENTIAL).await, Ok(2));
+    assert!(!cut(&world, session, 1).await, "names a stream that is no longer the newest");
+    assert!(world.reap().await.is_empty());
+    assert!(cut(&world, session, 2).await);
+    pass_the_cut(&world).await;
+    beat(&world, session, 3, vec![(held.run, held.fence)]).await;
+    assert!(world.reap().await.is_empty(), "a newer number lengthens it");
+    world.expire(session).await;
+    assert_eq!(reopen(&world, session, CREDENTIAL).await, Err(Error::Refused(Refusal::SessionLost)));
+}
+
+#[tokio::test]
+async fn leases_end_by_the_clock_of_the_database() {
+    let world = World::new().await;
+    let short = Leases { lease_ms: 50, ..LEASES };
+    let session = world.session_with(&short, |_| {}).await;
+    let sent = world.send(world.thread().await, "x").await;
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    let claimed = world.try_claim(ClaimFor { session, limit: 1, queues: QUEUES }).await;
+    while world.reap().await.is_empty() && claimed.is_ok() {
+        assert!(std::time::Instant::now() < deadline, "never reaped");
+    }
+    assert_eq!(world.state(sent.run).await, StateName::Ready);
+    assert!(!beat(&world, session, 1, vec![]).await.ok);
+}
+
+#[tokio::test]
+async fn renewing_many_runs_writes_one_row() {
+    let world = World::new().await;
+    let session = world.session().await;
+    for _ in 0..20 {
+        world.send(world.thread().await, "x").await;
+    }
+    let held: Vec<_> = world.claim(session, 100).await.iter().map(|one| lease(&one.row)).map(|l| (l.run, l.fence)).collect();
+    assert_eq!(held.len(), 20);
+    // A row that is written gets a new place.
+    let places = "SELECT string_agg(id::text || ctid::text, ',' ORDER BY id) FROM runs";
+    let before: String = crate::server::value(&world.url, places).await;
+    assert!(beat(&world, session, 1, held).await.ok);
+    assert_eq!(crate::server::value::<String>(&world.url, places).await, before);
+}
+
+#[tokio::test]
+async fn people_see_who_works_for_them() {
+    let world = World::new().await;
+    let other = world.other("two").await;
+    let session = world.session().await;
+    world.running(session).await;
+    let org = world.org;
+    let only_one = world.session_with(&LEASES, |new| new.credential.orgs = Some(vec![org])).await;
+    let list = |world: &World| {
+        let (world, org) = (world.clone(), world.org);
+        async move { world.org_tx(move |tx| async move { sessions::list(tx, org, &LEASES, 0).await }.boxed()).await.unwrap() }
+    };
+    let seen = list(&world).await;
+    assert_eq!(seen.iter().map(|row| (row.session, row.run_count)).collect::<Vec<_>>(), [(only_one, 0), (session, 1)]);
+    assert!(seen.iter().all(|row| row.live));
+    assert_eq!(list(&other).await.iter().map(|row| row.session).collect::<Vec<_>>(), [session]);
+    world.expire(session).await;
+    assert!(!list(&other).await[0].live);
+}

@@ -1,0 +1,18 @@
+//! The store over a real Postgres: one private server for the whole binary, a fresh database for every test.
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+mod accept;
+mod cancellation;
+mod claim;
+mod faults;
+mod fixture;
+mod gate;
+mod journal;
+mod lease;
+mod nouns;
+mod outbox;
+mod random;
+mod recovery;
+mod server;
+mod walls;
+mod zz_bench;

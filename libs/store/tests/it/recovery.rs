@@ -1,0 +1,179 @@
+//! What becomes of a run whose holder leaves it.
+
+use crate::fixture::{World, dispatched, done, lease, model_step};
+use futures::FutureExt as _;
+use runmesh_domain::id::RunId;
+use runmesh_domain::journal::{CALL_UNKNOWN, CallState};
+use runmesh_domain::limits::BARREN_ATTEMPTS_MAX;
+use runmesh_domain::message::Part;
+use runmesh_domain::run::StateName;
+use runmesh_domain::transition::{Cause, Record};
+use runmesh_domain::{Error, Refusal};
+use runmesh_store::actions::{self, PendingAction};
+use runmesh_store::{PageRequest, runs, steps};
+use std::time::Duration;
+
+async fn pending(world: &World) -> Vec<PendingAction> {
+    let org = world.org;
+    let page = world.org_tx(move |tx| async move { actions::list_pending(tx, org, &PageRequest::first()).await }.boxed());
+    page.await.unwrap().items
+}
+
+async fn call_state(world: &World, run: RunId) -> CallState {
+    world.org_tx(move |tx| steps::load(tx, run).boxed()).await.unwrap()[0].calls[0].state
+}
+
+#[tokio::test]
+async fn nothing_unsafe_under_way_is_redone_by_the_next_attempt() {
+    let world = World::new().await;
+    let session = world.session().await;
+    let lease_1 = world.running(session).await;
+    world.record(lease_1, vec![model_step(1, "", &["read"]), dispatched(1, 0)]).await.unwrap();
+    world.expire(session).await;
+    let reaped = world.reap().await;
+    let transition = &reaped[0].1[0].transition;
+    assert_eq!((transition.to, transition.cause, transition.fence), (StateName::Ready, Cause::LeaseLost, 2));
+    assert_eq!(transition.session, Some(session));
+    assert!(world.reap().await.is_empty(), "once");
+
+    let claimed = world.claim(world.session().await, 1).await;
+    let lease_2 = lease(&claimed[0].row);
+    assert_eq!(lease_2.fence, 3);
+    let context = claimed[0].context.as_ref().unwrap();
+    assert_eq!(context.steps[0].calls[0].state, CallState::Dispatched);
+    // The same call with the same key, and then its result.
+    world.record(lease_2, vec![dispatched(1, 0), done(1, 0, "r")]).await.unwrap();
+    assert_eq!(call_state(&world, lease_2.run).await, CallState::Done);
+}
+
+#[tokio::test]
+async fn an_unsafe_call_waits_for_a_person() {
+    let world = World::new().await;
+    let session = world.session().await;
+    let lease = world.running(session).await;
+    world.record(lease, vec![model_step(1, "", &["write"]), dispatched(1, 0)]).await.unwrap();
+    world.expire(session).await;
+    let reaped = world.reap().await;
+    assert!(matches!(&reaped[0].1[0].transition.record, Record::ApprovalRequested { summary, .. } if summary.contains("write")));
+    let actions = pending(&world).await;
+    assert_eq!((actions.len(), actions[0].run, actions[0].calls[0].name.as_str()), (1, lease.run, "write"));
+    assert_eq!(actions[0].calls[0].arguments_digest.len(), 64);
+    assert_eq!(call_state(&world, lease.run).await, CallState::Unknown);
+    assert_eq!(world.state(lease.run).await, StateName::Waiting);
+    let late = world.record(lease, vec![done(1, 0, "late")]).await;
+    assert_eq!(late, Err(Error::Refused(Refusal::Fenced)));
+
+    let (_, committed) = world.cancel(lease.run).await.unwrap();
+    let Record::Finished(finished) = &committed[0].transition.record else { panic!("{committed:?}") };
+    let parts = &finished.message.as_ref().unwrap().parts;
+    assert!(matches!(&parts[2], Part::ToolResult { content, .. } if content == CALL_UNKNOWN));
+    assert!(pending(&world).await.is_empty(), "withdrawn with its run");
+}
+
+#[tokio::test]
+async fn nobody_deciding_aborts_the_run_and_frees_the_thread() {
+    let world = World::new().await;
+    let lease = world.running(world.session().await).await;
+    let next = world.send(lease.thread, "next").await;
+    world.record(lease, vec![model_step(1, "", &["write"]), dispatched(1, 0)]).await.unwrap();
+    let (row, _) = world.release(lease).await.unwrap();
+    assert_eq!((row.run.state.name(), row.run.fence), (StateName::Waiting, 1), "its holder gave it back");
+    let expire = || world.system(|tx| actions::expire_due(tx, 10).boxed());
+    assert_eq!(expire().await.unwrap(), vec![], "not yet");
+    crate::server::execute(&world.url, "UPDATE pending_actions SET expires_at = clock_timestamp()").await;
+    let committed = expire().await.unwrap();
+    assert_eq!((committed[0].transition.to, committed[1].ids.id), (StateName::Aborted, next.run));
+    let state: String = crate::server::value(&world.url, "SELECT state FROM pending_actions").await;
+    assert_eq!(state, "expired");
+}
+
+#[tokio::test]
+async fn an_agent_may_want_to_fail_instead() {
+    let world = World::new().await;
+    let session = world.session().await;
+    let lease = world.running_on(session, world.thread_that_fails().await).await;
+    world.record(lease, vec![model_step(1, "", &["write"]), dispatched(1, 0)]).await.unwrap();
+    let (row, _) = world.release(lease).await.unwrap();
+    let (reason, detail) = row.run.state.reason_and_detail();
+    assert!(reason == "OUTCOME_UNKNOWN" && detail.contains("write"), "{reason}: {detail}");
+}
+
+#[tokio::test]
+async fn a_release_is_ready_at_once_and_its_repeat_changes_nothing() {
+    let world = World::new().await;
+    let session = world.session().await;
+    let lease_1 = world.running(session).await;
+    let (row, committed) = world.release(lease_1).await.unwrap();
+    assert_eq!((row.run.state.name(), row.run.barren_attempts), (StateName::Ready, 0), "does not count against the cap");
+    assert_eq!(committed[0].transition.cause, Cause::Released);
+    assert_eq!(world.release(lease_1).await.unwrap(), (row, vec![]));
+    world.claim(session, 1).await;
+    assert_eq!(world.release(lease_1).await.map(|_| ()), Err(Error::Refused(Refusal::Fenced)));
+}
+
+#[tokio::test]
+async fn attempts_that_get_nowhere_end_the_run() {
+    let world = World::new().await;
+    let sent = world.send(world.thread().await, "x").await;
+    for attempt in 1..=BARREN_ATTEMPTS_MAX {
+        let session = world.session().await;
+        assert_eq!(world.claim(session, 1).await.len(), 1, "attempt {attempt}");
+        world.expire(session).await;
+        world.reap().await;
+    }
+    let row = world.get(sent.run).await;
+    assert_eq!(row.run.state.reason_and_detail().0, "ATTEMPTS_EXHAUSTED");
+}
+
+#[tokio::test]
+async fn progress_starts_the_count_anew() {
+    let world = World::new().await;
+    let sent = world.send(world.thread().await, "x").await;
+    for attempt in 1..=2 * BARREN_ATTEMPTS_MAX {
+        let session = world.session().await;
+        let claimed = world.claim(session, 1).await;
+        world.record(lease(&claimed[0].row), vec![model_step(attempt, "x", &[])]).await.unwrap();
+        world.expire(session).await;
+        world.reap().await;
+    }
+    assert_eq!(world.state(sent.run).await, StateName::Ready);
+}
+
+#[tokio::test]
+async fn a_cancel_that_was_acknowledged_wins_over_a_lost_lease() {
+    let world = World::new().await;
+    let session = world.session().await;
+    let lease = world.running(session).await;
+    world.record(lease, vec![model_step(1, "so far", &[])]).await.unwrap();
+    let (row, committed) = world.cancel(lease.run).await.unwrap();
+    assert_eq!((row.run.state.name(), row.run.cancel_requested, committed), (StateName::Running, true, vec![]));
+    assert!(world.record(lease, vec![model_step(2, "x", &[])]).await.unwrap().cancel_requested);
+    world.expire(session).await;
+    world.reap().await;
+    assert_eq!(world.state(lease.run).await, StateName::Canceled);
+    let messages = world.messages(lease.thread).await;
+    assert!(messages[1].unfinished && messages[1].parts[0] == Part::text("so far"), "what was produced is kept");
+}
+
+#[tokio::test]
+async fn only_those_concerned_may_cancel() {
+    let world = World::new().await;
+    let other = world.other("two").await;
+    let sent = world.send(world.thread().await, "x").await;
+    assert_eq!(other.cancel(sent.run).await.map(|_| ()), Err(Error::Refused(Refusal::NotFound { what: "run" })));
+    let (org, run) = (world.org, sent.run);
+    let stranger = runmesh_domain::id::UserId::from_uuid(crate::fixture::id());
+    let answer = world.org_tx(move |tx| runs::cancel(tx, org, stranger, run).boxed()).await;
+    assert!(matches!(answer, Err(Error::Refused(Refusal::PermissionDenied { .. }))));
+}
+
+#[tokio::test]
+async fn a_run_that_nobody_serves_fails_in_the_end() {
+    let world = World::new().await;
+    let sent = world.send(world.thread().await, "x").await;
+    let fail = |after| world.system(move |tx| runs::fail_unserved(tx, after, 10).boxed());
+    assert_eq!(fail(Duration::from_secs(60)).await.unwrap(), vec![]);
+    crate::server::execute(&world.url, "UPDATE runs SET changed_at = changed_at - interval '61 s'").await;
+    let committed = fail(Duration::from_secs(60)).await.unwrap();
+    assert_eq!((committed[0].ids.id, committed[0].transition.cause), (sent.run, Cause::NoWorker));
+}

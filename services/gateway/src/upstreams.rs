@@ -1,0 +1,68 @@
+//! The services behind: two sets of connections to each, one for calls and one for streams.
+
+use runmesh_domain::limits::STREAM_MESSAGE_BYTES_MAX;
+use runmesh_host::upstream::{Upstream as Picker, UpstreamConfig, UpstreamError};
+
+use crate::config::GatewayConfig;
+use crate::methods::{Method, Pool, Upstream};
+
+/// The five bytes before a message on the wire.
+const FRAME_HEADER_BYTES: usize = 5;
+
+/// Pickers of every service.
+pub(crate) struct Upstreams {
+    orchestrator: Pools,
+    approval: Pools,
+    relay: Pools,
+    summary: Pools,
+}
+
+struct Pools {
+    unary: Picker,
+    stream: Picker,
+}
+
+impl Pools {
+    fn new(name: &str, urls: &[String]) -> Result<Self, UpstreamError> {
+        let mut unary = UpstreamConfig::unary(name, urls.to_vec());
+        unary.request_bytes_max = STREAM_MESSAGE_BYTES_MAX + FRAME_HEADER_BYTES;
+        let stream = UpstreamConfig::streaming(&format!("{name}-streams"), urls.to_vec());
+        Ok(Self { unary: Picker::new(unary)?, stream: Picker::new(stream)? })
+    }
+}
+
+impl Upstreams {
+    /// Pickers over the addresses of `config`. Call it inside a runtime.
+    pub(crate) fn new(config: &GatewayConfig) -> Result<Self, UpstreamError> {
+        Ok(Self {
+            orchestrator: Pools::new("run-orchestrator", &config.orchestrators)?,
+            approval: Pools::new("approval", &config.approvals)?,
+            relay: Pools::new("stream-relay", &config.relays)?,
+            summary: Pools::new("summary", &config.summaries)?,
+        })
+    }
+
+    /// Where a call of `method` goes.
+    pub(crate) fn of(&self, method: &Method) -> Picker {
+        let pools = self.pools(method.upstream);
+        match method.pool {
+            Pool::Unary => pools.unary.clone(),
+            Pool::Stream => pools.stream.clone(),
+        }
+    }
+
+    /// Whether anybody answers for `upstream`.
+    pub(crate) fn is_ready(&self, upstream: Upstream) -> bool {
+        let Pools { unary, stream } = self.pools(upstream);
+        unary.ready() || stream.ready()
+    }
+
+    fn pools(&self, upstream: Upstream) -> &Pools {
+        match upstream {
+            Upstream::Orchestrator => &self.orchestrator,
+            Upstream::Approval => &self.approval,
+            Upstream::Relay => &self.relay,
+            Upstream::Summary => &self.summary,
+        }
+    }
+}

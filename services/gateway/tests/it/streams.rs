@@ -1,0 +1,99 @@
+//! Streams through the gateway: both directions at once, their trailers, and every way they end early.
+
+use std::time::Duration;
+
+use runmesh_domain::Reason;
+use runmesh_wire::pb::stream::{AppendRequest, AttachRunRequest, append_response};
+use serde_json::json;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use crate::support::{by, eventually, pair, raw, reason, refused, soon, tokens};
+
+#[tokio::test]
+async fn both_directions_go_on_at_once() {
+    let (_behind, gateway) = pair().await;
+    let (sender, messages) = mpsc::channel(1);
+    let request = by(&tokens::lease(Duration::from_secs(60)), ReceiverStream::new(messages));
+    let mut answers = soon(gateway.streams().await.append(request)).await.unwrap().into_inner();
+    for number in 1..=50 {
+        sender.send(AppendRequest::default()).await.unwrap();
+        let answer = soon(answers.message()).await.unwrap().unwrap();
+        let Some(append_response::Message::Ack(ack)) = answer.message else { panic!("{answer:?}") };
+        assert_eq!(ack.number, number);
+    }
+    drop(sender);
+    let status = soon(answers.message()).await.unwrap_err();
+    assert_eq!(reason(&status), Reason::StepConflict, "the trailers of the service");
+}
+
+#[tokio::test]
+async fn a_viewer_that_leaves_ends_the_stream_behind() {
+    let (behind, gateway) = pair().await;
+    let mut frames =
+        gateway.streams().await.attach_run(by(&tokens::ann(), AttachRunRequest::default())).await.unwrap().into_inner();
+    assert!(soon(frames.message()).await.unwrap().is_some());
+    assert_eq!(behind.open(), 1);
+    drop(frames);
+    eventually("the stream behind has ended", async || behind.open() == 0).await;
+}
+
+#[tokio::test]
+async fn a_follower_has_no_deadline_unless_it_says_one() {
+    let (behind, gateway) = pair().await;
+    let mut streams = gateway.streams().await;
+    let frames = streams.attach_run(by(&tokens::ann(), AttachRunRequest::default())).await.unwrap();
+    assert!(!behind.last().headers.contains_key("grpc-timeout"));
+    drop(frames);
+    let bearer = format!("Bearer {}", tokens::ann());
+    let headers = [("authorization", bearer.as_str()), ("grpc-timeout", "50m")];
+    let answer = raw::call(gateway.addr, "/runmesh.stream.v1.StreamService/AttachRun", &headers, raw::message(0, b"")).await;
+    assert_eq!(reason(&answer.status()), Reason::DeadlineExceeded);
+    assert!(!answer.data.is_empty(), "the first frame came before");
+}
+
+#[tokio::test]
+async fn the_principal_of_a_stream_ends_with_the_callers_token() {
+    let (behind, gateway) = pair().await;
+    let ends = tokens::now() + 500;
+    let token = tokens::person("ann", json!({"exp": ends}));
+    let frames = gateway.streams().await.attach_run(by(&token, AttachRunRequest::default())).await.unwrap();
+    let given = behind.last().principal_ends;
+    assert!(given.abs_diff(ends) <= 1, "{given} and {ends}");
+    drop(frames);
+}
+
+#[tokio::test]
+async fn a_service_that_dies_ends_its_streams_as_unavailable() {
+    let (behind, gateway) = pair().await;
+    let mut frames =
+        gateway.streams().await.attach_run(by(&tokens::ann(), AttachRunRequest::default())).await.unwrap().into_inner();
+    assert!(soon(frames.message()).await.unwrap().is_some());
+    behind.kill().await;
+    assert_eq!(refused(soon(frames.message()).await), Reason::Unavailable);
+}
+
+#[tokio::test]
+async fn a_drain_ends_streams_and_then_the_gateway() {
+    let (behind, gateway) = pair().await;
+    let mut frames =
+        gateway.streams().await.attach_run(by(&tokens::ann(), AttachRunRequest::default())).await.unwrap().into_inner();
+    assert!(soon(frames.message()).await.unwrap().is_some());
+    let life = gateway.life.clone();
+    let drain = tokio::spawn(async move { life.drain(Duration::from_secs(8)).await });
+    assert_eq!(refused(soon(frames.message()).await), Reason::Draining);
+    assert!(soon(drain).await.unwrap(), "it ended by itself, within its grace");
+    eventually("the stream behind has ended", async || behind.open() == 0).await;
+}
+
+#[tokio::test]
+async fn a_stream_ends_soon_after_its_callers_token() {
+    let (behind, gateway) = pair().await;
+    let (sender, messages) = mpsc::channel(1);
+    let request = by(&tokens::lease(Duration::from_secs(1)), ReceiverStream::new(messages));
+    let mut answers = soon(gateway.streams().await.append(request)).await.unwrap().into_inner();
+    sender.send(AppendRequest::default()).await.unwrap();
+    assert!(soon(answers.message()).await.unwrap().is_some());
+    assert_eq!(refused(soon(answers.message()).await), Reason::TokenExpired);
+    eventually("the stream behind has ended", async || behind.open() == 0).await;
+}

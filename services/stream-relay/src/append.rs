@@ -1,0 +1,191 @@
+//! The append stream of one attempt. One publish is in flight; what arrives meanwhile goes into the next one. A worker that
+//! sends faster than the log takes is slowed down by not being read.
+//!
+//! *Invariant S2:* everything is written under the token's run and fence, and only onto a tail that is open for it.
+
+mod intake;
+mod open;
+
+use crate::relay::Relay;
+use crate::{caller, limits};
+use futures::future::BoxFuture;
+use intake::Pending;
+use open::Opening;
+use runmesh_bus::{Batch, PublishOutcome, RunKey};
+use runmesh_domain::log::{Position, Tail};
+use runmesh_domain::principal::LeaseClaim;
+use runmesh_domain::{Error, Fault, Refusal, Result};
+use runmesh_wire::pb::stream as pb;
+use runmesh_wire::pb::stream::append_request::Message as Request;
+use runmesh_wire::pb::stream::append_response::Message as Answer;
+use runmesh_wire::{IntoWire as _, convert::signed, status};
+use std::future::pending;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tonic::{Status, Streaming};
+
+type Answers = mpsc::Sender<Result<pb::AppendResponse, Status>>;
+type Publishing = BoxFuture<'static, Result<PublishOutcome>>;
+
+/// Serves one append stream to its end.
+pub async fn run(relay: Relay, claim: LeaseClaim, mut requests: Streaming<pb::AppendRequest>, answers: Answers) {
+    let hard = relay.life.hard().clone();
+    let serving = async {
+        if let Err(error) = serve(&relay, claim, &mut requests, &answers).await {
+            if let Error::Fault(fault) = &error {
+                tracing::warn!(run = %claim.run, %fault, "an append stream ends early");
+            }
+            // Without a receiver the worker is gone, and nobody wants to know.
+            drop(answers.send(Err(status::of(&error))).await);
+        }
+    };
+    tokio::select! {
+        () = serving => {}
+        () = hard.cancelled() => {}
+        () = answers.closed() => {}
+    }
+}
+
+async fn serve(relay: &Relay, claim: LeaseClaim, requests: &mut Streaming<pb::AppendRequest>, answers: &Answers) -> Result<()> {
+    let Some(lease) = first(requests).await? else { return Ok(()) };
+    caller::same_lease(claim, lease)?;
+    let key = RunKey::from(claim);
+    let (tail, last) = match open::open(relay, key, claim.fence).await? {
+        Opening::Open(tail, last) => (tail, last),
+        Opening::Stopped(reason) => return stop(answers, reason).await,
+    };
+    let started = open::started(relay, key, &tail, last.as_ref()).await?;
+    if say(answers, Answer::Started(started)).await.is_err() {
+        return Ok(());
+    }
+    let pending = Pending::after(tail.number);
+    Writer { relay, key, fence: claim.fence, tail, pending, flying: None, ack_due: false, is_read: false }.write(requests, answers).await
+}
+
+/// The lease of the opening message; none when the worker left without a word.
+async fn first(requests: &mut Streaming<pb::AppendRequest>) -> Result<Option<Option<runmesh_wire::pb::worker::Lease>>> {
+    let late = || Refusal::field("message", "open must come first, within ten seconds");
+    let message = timeout(limits::APPEND_FIRST, requests.message()).await.map_err(|_| late())?;
+    match message {
+        Ok(Some(pb::AppendRequest { message: Some(Request::Open(pb::AppendOpen { lease })) })) => Ok(Some(lease)),
+        Ok(Some(_)) => Err(Refusal::field("message", "open must come first").into()),
+        Ok(None) | Err(_) => Ok(None),
+    }
+}
+
+async fn stop(answers: &Answers, reason: pb::append_stopped::Reason) -> Result<()> {
+    drop(say(answers, Answer::Stopped(pb::AppendStopped { reason: reason.into() })).await);
+    Ok(())
+}
+
+async fn say(answers: &Answers, answer: Answer) -> Result<(), mpsc::error::SendError<Result<pb::AppendResponse, Status>>> {
+    answers.send(Ok(pb::AppendResponse { message: Some(answer) })).await
+}
+
+/// An attempt that is open in the log.
+struct Writer<'a> {
+    relay: &'a Relay,
+    key: RunKey,
+    fence: u64,
+    tail: Tail,
+    pending: Pending,
+    /// The publish in flight, with what it holds.
+    flying: Option<(Batch, Publishing)>,
+    ack_due: bool,
+    /// True when the worker has said everything.
+    is_read: bool,
+}
+
+enum Turn {
+    Published(Result<PublishOutcome>),
+    Request(Result<Option<pb::AppendRequest>, Status>),
+    Acked,
+    Drain,
+}
+
+impl Writer<'_> {
+    async fn write(mut self, requests: &mut Streaming<pb::AppendRequest>, answers: &Answers) -> Result<()> {
+        loop {
+            self.take_off();
+            if self.flying.is_none() && self.is_read && !self.ack_due {
+                return Ok(());
+            }
+            match self.turn(requests, answers).await {
+                Turn::Published(outcome) => {
+                    if let Some(reason) = self.landed(outcome).await? {
+                        return stop(answers, reason).await;
+                    }
+                }
+                Turn::Request(Ok(Some(request))) => self.ack_due |= self.pending.take(request, self.tail.number)?,
+                Turn::Request(Ok(None)) => self.is_read = true,
+                // The worker is gone; it sends what was not acked through another stream.
+                Turn::Request(Err(_)) => return Ok(()),
+                Turn::Acked => self.ack_due = false,
+                Turn::Drain => return Err(Refusal::Draining.into()),
+            }
+        }
+    }
+
+    /// What comes first: the ack of the publish, room for an answer, or more from the worker while there is room for it.
+    async fn turn(&mut self, requests: &mut Streaming<pb::AppendRequest>, answers: &Answers) -> Turn {
+        let (ack_due, is_idle) = (self.ack_due, self.flying.is_none());
+        let wants_more = !self.is_read && self.pending.has_room();
+        let ack = pb::AppendAck { number: signed(self.tail.number), position: Some(position(&self.tail).into_wire()) };
+        let published = async {
+            match &mut self.flying {
+                Some((_, publishing)) => publishing.await,
+                None => pending().await,
+            }
+        };
+        let drain = self.relay.life.soft().cancelled();
+        tokio::select! {
+            biased;
+            outcome = published => Turn::Published(outcome),
+            Ok(room) = answers.reserve(), if ack_due => {
+                room.send(Ok(pb::AppendResponse { message: Some(Answer::Ack(ack)) }));
+                Turn::Acked
+            }
+            () = drain, if is_idle => Turn::Drain,
+            request = requests.message(), if wants_more => Turn::Request(request),
+        }
+    }
+
+    fn take_off(&mut self) {
+        if self.flying.is_some() || self.pending.is_empty() {
+            return;
+        }
+        let (number, events) = self.pending.next_batch();
+        let header = Tail { number, fence: self.fence, open: true, ..self.tail };
+        let batch = Batch::after(self.key.run, header, events);
+        let (log, key, expected, flying) = (self.relay.bus.log().clone(), self.key, self.tail.stream_seq, batch.clone());
+        self.flying = Some((batch, Box::pin(async move { log.publish(key, &flying, expected).await })));
+    }
+
+    /// Deals with what became of the publish. Answers why the attempt is over, when it is.
+    async fn landed(&mut self, outcome: Result<PublishOutcome>) -> Result<Option<pb::append_stopped::Reason>> {
+        let Some((batch, _)) = self.flying.take() else { return Ok(None) };
+        match outcome {
+            Ok(PublishOutcome::Stored { stream_seq }) => {
+                self.tail = Tail { stream_seq, ..batch.tail };
+                self.ack_due = true;
+                return Ok(None);
+            }
+            Ok(PublishOutcome::Conflict | PublishOutcome::Unknown) | Err(Error::Fault(Fault::Unavailable { .. })) => {}
+            Err(error) => return Err(error),
+        }
+        self.pending.put_back(batch.events);
+        match open::open(self.relay, self.key, self.fence).await? {
+            Opening::Stopped(reason) => Ok(Some(reason)),
+            Opening::Open(tail, _) => {
+                // The batch may have landed after all: what the tail covers is not sent again.
+                self.ack_due |= self.pending.drop_up_to(tail.number);
+                self.tail = tail;
+                Ok(None)
+            }
+        }
+    }
+}
+
+const fn position(tail: &Tail) -> Position {
+    Position { seq: tail.seq, chain: tail.chain }
+}

@@ -1,0 +1,185 @@
+//! What a worker sends, checked, encoded and numbered, until it is published. Pure.
+
+use prost::Message as _;
+use runmesh_domain::limits::{BATCH_BYTES_MAX, EVENT_BYTES_MAX};
+use runmesh_domain::{Refusal, Result};
+use runmesh_wire::convert::unsigned;
+use runmesh_wire::pb::stream as pb;
+use runmesh_wire::pb::stream::append_request::Message as Request;
+use runmesh_wire::pb::stream::run_event::Kind;
+use std::collections::VecDeque;
+
+/// Events that wait to be published. At most a batch and one message of the worker.
+#[derive(Debug)]
+pub struct Pending {
+    events: VecDeque<Vec<u8>>,
+    bytes: usize,
+    /// The number of the last event that was taken in.
+    last: u64,
+}
+
+impl Pending {
+    /// After event `number` of the attempt.
+    pub const fn after(number: u64) -> Self {
+        Self { events: VecDeque::new(), bytes: 0, last: number }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty()
+    }
+
+    /// Whether the worker is to be read.
+    pub const fn has_room(&self) -> bool {
+        self.bytes < BATCH_BYTES_MAX
+    }
+
+    /// Takes in a message. Numbers that were taken in before are skipped; true when all of them are in the log, whose last
+    /// is `in_log`, so that the worker is to hear so.
+    pub fn take(&mut self, request: pb::AppendRequest, in_log: u64) -> Result<bool> {
+        let pb::AppendEvents { first_number, events } = match request.message {
+            Some(Request::Events(events)) => events,
+            Some(Request::Open(_)) => return Err(Refusal::field("open", "comes once").into()),
+            None => return Err(Refusal::field("message", "want events").into()),
+        };
+        let first: u64 = unsigned("events.first_number", first_number)?;
+        if first == 0 || first > self.last + 1 {
+            let problem = format!("is {first}; at most {} comes next", self.last + 1);
+            return Err(Refusal::field("events.first_number", problem).into());
+        }
+        let known = usize::try_from(self.last + 1 - first).unwrap_or(usize::MAX);
+        let is_old = events.len() <= known;
+        for (index, event) in events.into_iter().enumerate().skip(known) {
+            let bytes = encode(&event, index)?;
+            self.bytes += bytes.len();
+            self.events.push_back(bytes);
+            self.last += 1;
+        }
+        Ok(is_old && self.last <= in_log)
+    }
+
+    /// The next batch: its events, and the number of its last one.
+    pub fn next_batch(&mut self) -> (u64, Vec<Vec<u8>>) {
+        let (mut batch, mut bytes) = (Vec::new(), 0);
+        while let Some(event) = self.events.front() {
+            if !batch.is_empty() && bytes + event.len() > BATCH_BYTES_MAX {
+                break;
+            }
+            bytes += event.len();
+            batch.extend(self.events.pop_front());
+        }
+        self.bytes -= bytes;
+        // The header's number is counted from before the batch: the bus adds nothing to it.
+        (self.last - self.events.len() as u64, batch)
+    }
+
+    /// Puts a batch that may not have landed back to the front.
+    pub fn put_back(&mut self, batch: Vec<Vec<u8>>) {
+        self.bytes += batch.iter().map(Vec::len).sum::<usize>();
+        for event in batch.into_iter().rev() {
+            self.events.push_front(event);
+        }
+    }
+
+    /// Drops what the log holds. True when that was anything.
+    pub fn drop_up_to(&mut self, number: u64) -> bool {
+        let first = self.last + 1 - self.events.len() as u64;
+        let covered = usize::try_from((number + 1).saturating_sub(first)).unwrap_or(usize::MAX).min(self.events.len());
+        let dropped: usize = self.events.drain(..covered).map(|event| event.len()).sum();
+        self.bytes -= dropped;
+        covered > 0
+    }
+}
+
+fn encode(event: &pb::RunEvent, index: usize) -> Result<Vec<u8>, Refusal> {
+    let refuse = |problem: String| Err(Refusal::field(format!("events.events[{index}]"), problem));
+    match &event.kind {
+        None => return refuse("is of no kind that this relay knows".into()),
+        Some(Kind::AttemptStarted(_) | Kind::ApprovalRequested(_) | Kind::RunFinished(_) | Kind::LogRestarted(_)) => {
+            return refuse("is of a kind that only a transition writes".into());
+        }
+        Some(
+            Kind::StepStarted(_)
+            | Kind::TextDelta(_)
+            | Kind::ReasoningDelta(_)
+            | Kind::ToolCallStarted(_)
+            | Kind::ToolCallArgumentsDelta(_)
+            | Kind::ToolCallFinished(_)
+            | Kind::StepRetracted(_)
+            | Kind::StepFinished(_)
+            | Kind::ModelRetrying(_)
+            | Kind::ContextReported(_),
+        ) => {}
+    }
+    let bytes = event.encoded_len();
+    if bytes > EVENT_BYTES_MAX {
+        return refuse(format!("has {bytes} bytes; at most {EVENT_BYTES_MAX}"));
+    }
+    Ok(event.encode_to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use runmesh_domain::Error;
+
+    fn text(text: impl Into<String>) -> pb::RunEvent {
+        pb::RunEvent { kind: Some(Kind::TextDelta(pb::TextDelta { step_index: 1, text: text.into() })) }
+    }
+
+    fn message(first_number: i64, events: Vec<pb::RunEvent>) -> pb::AppendRequest {
+        pb::AppendRequest { message: Some(Request::Events(pb::AppendEvents { first_number, events })) }
+    }
+
+    fn field(outcome: Result<bool>) -> String {
+        match outcome {
+            Err(Error::Refused(Refusal::InvalidField { field, .. })) => field,
+            other => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_was_taken_in_before_is_skipped_and_holes_are_refused() {
+        let mut pending = Pending::after(2);
+        assert_eq!(pending.take(message(1, vec![text("1"), text("2")]), 2), Ok(true));
+        assert_eq!(pending.take(message(2, vec![text("2"), text("3"), text("4")]), 2), Ok(false));
+        assert_eq!(pending.take(message(3, vec![text("3")]), 2), Ok(false));
+        let (number, batch) = pending.next_batch();
+        assert_eq!((number, batch), (4, vec![text("3").encode_to_vec(), text("4").encode_to_vec()]));
+        assert_eq!(field(pending.take(message(6, vec![text("6")]), 4)), "events.first_number");
+        assert_eq!(field(pending.take(message(0, vec![]), 4)), "events.first_number");
+    }
+
+    #[test]
+    fn transitions_and_giants_are_refused() {
+        let mut pending = Pending::after(0);
+        let end = pb::RunEvent { kind: Some(Kind::RunFinished(pb::RunFinished::default())) };
+        assert_eq!(field(pending.take(message(1, vec![text("a"), end]), 0)), "events.events[1]");
+        let mut pending = Pending::after(0);
+        assert_eq!(field(pending.take(message(1, vec![text("x".repeat(EVENT_BYTES_MAX))]), 0)), "events.events[0]");
+        assert_eq!(field(pending.take(message(1, vec![pb::RunEvent::default()]), 0)), "events.events[0]");
+    }
+
+    #[test]
+    fn what_landed_after_all_is_not_sent_again() {
+        let mut pending = Pending::after(0);
+        assert!(pending.take(message(1, (1..=5).map(|n| text(n.to_string())).collect()), 0).is_ok());
+        let (number, batch) = pending.next_batch();
+        assert_eq!((number, batch.len(), pending.bytes), (5, 5, 0));
+        pending.put_back(batch);
+        assert!(pending.drop_up_to(3));
+        assert!(!pending.drop_up_to(3));
+        assert_eq!(pending.next_batch(), (5, vec![text("4").encode_to_vec(), text("5").encode_to_vec()]));
+        assert!(pending.is_empty() && pending.bytes == 0);
+    }
+
+    #[test]
+    fn batches_are_bounded_and_so_is_what_waits() {
+        let mut pending = Pending::after(0);
+        let large = || text("x".repeat(200 << 10));
+        assert!(pending.take(message(1, vec![large(), large(), large()]), 0).is_ok());
+        assert!(!pending.has_room());
+        assert_eq!(pending.next_batch().0, 2);
+        assert!(pending.has_room());
+        assert_eq!(pending.next_batch().0, 3);
+    }
+}

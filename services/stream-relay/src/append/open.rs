@@ -1,0 +1,100 @@
+//! From a token to a tail that is open for its attempt. A log that is behind is brought up first; it is not waited for
+//! longer than its worker should wait.
+
+use super::position;
+use crate::fold::Folding;
+use crate::limits;
+use crate::relay::Relay;
+use crate::shown::Shown;
+use runmesh_bus::{Batch, RunKey};
+use runmesh_domain::fold::RunView;
+use runmesh_domain::log::{MayAppend, Tail};
+use runmesh_domain::{Error, Fault, Result};
+use runmesh_wire::IntoWire as _;
+use runmesh_wire::convert::{signed, signed32};
+use runmesh_wire::pb::stream as pb;
+use runmesh_wire::pb::stream::append_stopped::Reason;
+use std::time::Duration;
+use tokio::time::{Instant, sleep};
+
+/// How an attempt stands in the log.
+#[derive(Debug)]
+pub enum Opening {
+    /// It may append onto this tail, which the batch is.
+    Open(Tail, Option<Batch>),
+    /// It never may again.
+    Stopped(Reason),
+}
+
+/// Waits for the log to be open for attempt `fence`, bringing it up when it is behind.
+pub async fn open(relay: &Relay, key: RunKey, fence: u64) -> Result<Opening> {
+    let deadline = Instant::now() + limits::APPEND_OPEN;
+    let (mut pause, longest) = limits::APPEND_PAUSE;
+    let mut looks = 0_u32;
+    loop {
+        let problem = match look(relay, key, fence, looks).await {
+            Ok(Some(opening)) => return Ok(opening),
+            Ok(None) => "its claim is not in the log yet".to_owned(),
+            Err(Error::Fault(Fault::Unavailable { part, detail })) => format!("{part}: {detail}"),
+            Err(error) => return Err(error),
+        };
+        if Instant::now() >= deadline {
+            let detail = format!("the log is not open for attempt {fence} of {}: {problem}", key.run);
+            return Err(Fault::Unavailable { part: "log", detail }.into());
+        }
+        wait(relay, pause).await?;
+        pause = (pause * 2).min(longest);
+        looks += 1;
+    }
+}
+
+async fn wait(relay: &Relay, pause: Duration) -> Result<()> {
+    tokio::select! {
+        () = sleep(pause) => Ok(()),
+        () = relay.life.soft().cancelled() => Err(runmesh_domain::Refusal::Draining.into()),
+    }
+}
+
+async fn look(relay: &Relay, key: RunKey, fence: u64, looks: u32) -> Result<Option<Opening>> {
+    let last = relay.bus.log().last(key).await?;
+    let tail = last.as_ref().map_or_else(Tail::default, |batch| batch.tail);
+    match tail.may_append(fence) {
+        MayAppend::Yes => Ok(Some(Opening::Open(tail, last))),
+        MayAppend::Fenced => Ok(Some(Opening::Stopped(Reason::Fenced))),
+        MayAppend::Ended => Ok(Some(Opening::Stopped(Reason::Ended))),
+        // Whoever committed the claim is just writing it: that is waited for once before Postgres is asked.
+        MayAppend::Behind if looks == 0 => Ok(None),
+        MayAppend::Behind => {
+            relay.bring_up(key, tail).await?;
+            Ok(None)
+        }
+    }
+}
+
+/// The first answer: where the attempt stands, and what the log shows as open.
+pub async fn started(relay: &Relay, key: RunKey, tail: &Tail, last: Option<&Batch>) -> Result<pb::AppendStarted> {
+    let view = view(relay, key, tail, last).await?;
+    let open_calls = view.open_calls().into_iter();
+    Ok(pb::AppendStarted {
+        number: signed(tail.number),
+        position: Some(position(tail).into_wire()),
+        open_step_indexes: view.open_steps().into_iter().map(signed32).collect(),
+        open_calls: open_calls
+            .map(|(step, call)| pb::OpenCall { step_index: signed32(step), call_index: signed32(call) })
+            .collect(),
+    })
+}
+
+/// The fold of the log. A log that is one batch is folded from that; a log without its head, as far as it goes.
+async fn view(relay: &Relay, key: RunKey, tail: &Tail, last: Option<&Batch>) -> Result<RunView> {
+    if let Some(last) = last.filter(|batch| batch.first_seq == 1) {
+        let mut view = RunView::default();
+        Shown::of(last).fold_into(&mut view);
+        return Ok(view);
+    }
+    let mut folding = Folding::new(relay.bus.log(), key, tail.stream_seq);
+    if !folding.reach(tail.seq).await? {
+        tracing::warn!(run = %key.run, "a log is not whole; what it holds open is known in part");
+    }
+    Ok(folding.into_view())
+}

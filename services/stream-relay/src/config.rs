@@ -1,0 +1,57 @@
+//! What a relay is told at start.
+
+use runmesh_domain::limits::Queues;
+use runmesh_host::ServerConfig;
+use runmesh_host::signed::MeshKey;
+use secrecy::SecretString;
+use serde::Deserialize;
+use std::path::PathBuf;
+
+/// Settings of a stream-relay.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Address to serve on. Default `127.0.0.1:7433`.
+    pub listen: String,
+    /// Address of the admin port; none when empty.
+    pub admin_listen: String,
+    /// Postgres, which is only read. Required.
+    pub postgres_url: SecretString,
+    /// Connections to Postgres at most. Default 4.
+    pub postgres_connections: u32,
+    /// NATS. Required.
+    pub nats_url: String,
+    /// The key that the mesh shares, as hexadecimal digits. This or `mesh_key_file` is required.
+    pub mesh_key: Option<MeshKey>,
+    /// A file with that key.
+    pub mesh_key_file: Option<PathBuf>,
+    /// Streams that one person may have attached at this relay. Default 50.
+    pub viewers_per_user_max: u32,
+    /// Streams that may be attached at this relay. Default 20,000.
+    pub viewers_max: u32,
+    /// Bounds of what runs at once, as the orchestrators have them: they say what keeps a run waiting.
+    pub queues: Queues,
+    /// Whether reflection is served. Default off.
+    pub reflection: bool,
+    /// The listener.
+    pub server: ServerConfig,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:7433".into(),
+            admin_listen: String::new(),
+            postgres_url: SecretString::from(String::new()),
+            postgres_connections: 4,
+            nats_url: String::new(),
+            mesh_key: None,
+            mesh_key_file: None,
+            viewers_per_user_max: 50,
+            viewers_max: 20_000,
+            queues: Queues::default(),
+            reflection: false,
+            server: ServerConfig::default(),
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The one task per watched run: subscribes, reads what it missed, and ends when nobody watches any more.
+
+use super::Hub;
+use super::warm::Taken;
+use super::watched::Watched;
+use crate::limits;
+use crate::shown::Shown;
+use runmesh_bus::{Batch, Bus, Live};
+use runmesh_domain::{Fault, Result};
+use std::sync::Arc;
+use tokio::sync::watch;
+use tokio::time::{interval, sleep};
+
+/// Follows one run.
+pub struct Follower {
+    hub: Hub,
+    bus: Bus,
+    run: Arc<Watched>,
+    reconnects: watch::Receiver<u64>,
+}
+
+enum News {
+    Batch(Option<Result<Batch>>),
+    Look,
+    Tick,
+}
+
+impl Follower {
+    /// Of this run.
+    pub fn new(hub: Hub, bus: Bus, run: Arc<Watched>) -> Self {
+        let mut reconnects = bus.reconnects();
+        reconnects.mark_unchanged();
+        Self { hub, bus, run, reconnects }
+    }
+
+    /// Until nobody watches the run.
+    pub async fn run(mut self) {
+        while let Err(error) = self.follow().await {
+            tracing::debug!(run = %self.run.key().run, %error, "a log cannot be followed");
+            self.run.set_log_away(true);
+            sleep(limits::RETRY).await;
+            if self.hub.let_go(&self.run) {
+                return;
+            }
+        }
+    }
+
+    async fn follow(&mut self) -> Result<()> {
+        let (mut live, last) = self.bus.log().follow(self.run.key()).await?;
+        self.align(last).await?;
+        let mut ticks = interval(limits::LINGER / 4);
+        loop {
+            let news = self.news(&mut live, &mut ticks).await;
+            match news {
+                News::Batch(None) => return Err(closed()),
+                News::Batch(Some(batch)) => self.take(&batch?).await?,
+                News::Look => {
+                    if self.hub.let_go(&self.run) {
+                        return Ok(());
+                    }
+                    let last = self.bus.log().last(self.run.key()).await?;
+                    self.align(last).await?;
+                }
+                News::Tick => {
+                    if self.hub.let_go(&self.run) {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    async fn news(&mut self, live: &mut Live, ticks: &mut tokio::time::Interval) -> News {
+        tokio::select! {
+            batch = live.next() => News::Batch(batch),
+            () = self.run.looked_for() => News::Look,
+            // What came while the connection was away was missed.
+            Ok(()) = self.reconnects.changed() => News::Look,
+            () = self.hub.soft().cancelled(), if !self.hub.soft().is_cancelled() => News::Tick,
+            _ = ticks.tick() => News::Tick,
+        }
+    }
+
+    async fn take(&self, batch: &Batch) -> Result<()> {
+        match self.run.take(Shown::of(batch)) {
+            Taken::Yes | Taken::Known => Ok(()),
+            Taken::Gap => self.refill(batch.tail.stream_seq).await,
+        }
+    }
+
+    /// Brings what is at hand to the log's last batch.
+    async fn align(&self, last: Option<Batch>) -> Result<()> {
+        let known = self.run.tail();
+        let at = last.as_ref().map_or(0, |batch| batch.tail.stream_seq);
+        match (known, last) {
+            (Some(tail), _) if tail.stream_seq == at => {}
+            (Some(tail), Some(batch)) if tail.stream_seq < at => self.take(&batch).await?,
+            // Nothing is known yet, or the log ends earlier than it did.
+            (_, last) => self.run.begin(last.as_ref().map(Shown::of)),
+        }
+        self.run.set_log_away(false);
+        Ok(())
+    }
+
+    /// Reads what is between the tail and `up_to`.
+    async fn refill(&self, up_to: u64) -> Result<()> {
+        let from = self.run.tail().map_or(0, |tail| tail.stream_seq) + 1;
+        let mut replay = self.bus.log().replay(self.run.key(), from, up_to);
+        while let Some(batch) = replay.next().await? {
+            if self.run.take(Shown::of(&batch)) == Taken::Gap {
+                // The log itself does not go on from what was shown: viewers learn of it by the chain.
+                self.run.begin(Some(Shown::of(&batch)));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn closed() -> runmesh_domain::Error {
+    Fault::Unavailable { part: "nats", detail: "the subscription ended".into() }.into()
+}

@@ -1,0 +1,265 @@
+//! One watched run: what is at hand of it, who is told of news, and what Postgres says of it.
+
+use super::warm::{Since, Taken, View, Warm};
+use crate::fold::Folding;
+use crate::limits;
+use crate::shown::Shown;
+use crate::truth::Waits;
+use runmesh_bus::{Log, RunKey};
+use runmesh_domain::chain::Chain;
+use runmesh_domain::fold::RunView;
+use runmesh_domain::log::Tail;
+use runmesh_domain::{Fault, Result};
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+
+/// A run that is followed.
+#[derive(Debug)]
+pub struct Watched {
+    key: RunKey,
+    state: Mutex<State>,
+    /// Counts changes of the state: viewers wait for it.
+    changes: watch::Sender<u64>,
+    /// Tells the follower to look at the log.
+    poke: Notify,
+    /// Held by whoever folds the log, so that viewers who come together fold it once.
+    folding: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug)]
+struct State {
+    warm: Warm,
+    viewers: usize,
+    /// When the last viewer left, or the run was first watched.
+    unwatched_since: Instant,
+    /// When something was last heard of the log.
+    heard: Instant,
+    /// Since when Postgres is ahead of the log.
+    behind_since: Option<Instant>,
+    /// The log cannot be read.
+    log_away: bool,
+    /// The run is over, and its log cannot be brought up: Postgres answers.
+    given_up: bool,
+    waits: Option<Waits>,
+}
+
+/// A viewer's hold on a watched run.
+#[derive(Debug)]
+pub struct Watching(Arc<Watched>);
+
+impl Watched {
+    pub(super) fn new(key: RunKey) -> Self {
+        let now = Instant::now();
+        let state = State {
+            warm: Warm::default(),
+            viewers: 0,
+            unwatched_since: now,
+            heard: now,
+            behind_since: None,
+            log_away: false,
+            given_up: false,
+            waits: None,
+        };
+        let (state, changes) = (Mutex::new(state), watch::Sender::new(0));
+        Self { key, state, changes, poke: Notify::new(), folding: tokio::sync::Mutex::new(()) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self) {
+        self.changes.send_modify(|count| *count += 1);
+    }
+
+    /// The run.
+    pub const fn key(&self) -> RunKey {
+        self.key
+    }
+
+    /// Told of every change.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// The tail, once the log was read.
+    pub fn tail(&self) -> Option<Tail> {
+        self.state().warm.tail()
+    }
+
+    /// What is at hand after a place in the log.
+    pub fn since(&self, seq: u64, chain: Chain) -> Since {
+        self.state().warm.since(seq, chain)
+    }
+
+    /// Whether the end of the run is in its log.
+    pub fn is_over(&self) -> bool {
+        self.tail().is_some_and(|tail| tail.finished)
+    }
+
+    /// The view at the tail, folded from the log. None when the log is not whole.
+    pub async fn view(&self, log: &Log) -> Result<Option<RunView>> {
+        let first = self.state().warm.view();
+        if let View::Whole(view, batches) = first {
+            return Ok(Some(folded(view, &batches)));
+        }
+        let _one_at_a_time = self.folding.lock().await;
+        let mut folding: Option<Folding> = None;
+        loop {
+            let wanted = self.state().warm.view();
+            let (seq, up_to) = match wanted {
+                View::Whole(view, batches) => return Ok(Some(folded(view, &batches))),
+                View::Cold { seq, up_to } => (seq, up_to),
+                View::Unknown => return Err(away()),
+            };
+            let mut reading = folding.take().unwrap_or_else(|| Folding::new(log, self.key, up_to));
+            if !reading.reach(seq).await? {
+                return Ok(None);
+            }
+            if !self.state().warm.keep(reading.view()) {
+                // The ring has moved on meanwhile: go on from here.
+                folding = Some(reading);
+            }
+        }
+    }
+
+    /// Has the follower look at the log.
+    pub fn look(&self) {
+        self.poke.notify_one();
+    }
+
+    pub(super) async fn looked_for(&self) {
+        self.poke.notified().await;
+    }
+
+    pub(super) fn begin(&self, last: Option<Shown>) {
+        let mut state = self.state();
+        state.warm.begin(last);
+        state.heard = Instant::now();
+        state.log_away = false;
+        drop(state);
+        self.tell();
+    }
+
+    pub(super) fn take(&self, shown: Shown) -> Taken {
+        let mut state = self.state();
+        let taken = state.warm.take(shown);
+        if taken == Taken::Yes {
+            state.heard = Instant::now();
+            drop(state);
+            self.tell();
+        }
+        taken
+    }
+
+    /// Says whether the log can be read.
+    pub fn set_log_away(&self, away: bool) {
+        if std::mem::replace(&mut self.state().log_away, away) != away {
+            self.tell();
+        }
+    }
+
+    /// Whether the log cannot be read.
+    pub fn is_log_away(&self) -> bool {
+        self.state().log_away
+    }
+
+    /// What the run waits for, when Postgres was asked.
+    pub fn waits(&self) -> Option<Waits> {
+        self.state().waits
+    }
+
+    /// Says what the run waits for.
+    pub fn set_waits(&self, waits: Waits) {
+        if self.state().waits.replace(waits) != Some(waits) {
+            self.tell();
+        }
+    }
+
+    /// Says whether Postgres is ahead of the log; answers for how long it has been.
+    pub fn note_behind(&self, is_behind: bool) -> Duration {
+        let mut state = self.state();
+        if !is_behind {
+            state.behind_since = None;
+            return Duration::ZERO;
+        }
+        state.behind_since.get_or_insert_with(Instant::now).elapsed()
+    }
+
+    /// The run is over and its log cannot be brought up.
+    pub fn give_up(&self) {
+        self.state().given_up = true;
+        self.tell();
+    }
+
+    /// Whether Postgres must answer for the run.
+    pub fn is_given_up(&self) -> bool {
+        self.state().given_up
+    }
+
+    pub(super) fn is_watched(&self) -> bool {
+        self.state().viewers > 0
+    }
+
+    pub(super) fn is_quiet_for(&self, quiet: Duration) -> bool {
+        self.state().heard.elapsed() >= quiet
+    }
+
+    pub(super) fn is_unwatched_for(&self, linger: Duration) -> bool {
+        let state = self.state();
+        state.viewers == 0 && state.unwatched_since.elapsed() >= linger
+    }
+
+    /// Waits until the log was read; at most so long that a viewer does not wonder.
+    pub async fn ready(&self) -> Result<Tail> {
+        let mut changes = self.changes();
+        let ready = async {
+            loop {
+                changes.mark_unchanged();
+                if let Some(tail) = self.tail() {
+                    return Some(tail);
+                }
+                changes.changed().await.ok()?;
+            }
+        };
+        tokio::time::timeout(limits::LOG_WAIT, ready).await.ok().flatten().ok_or_else(away)
+    }
+}
+
+fn folded(mut view: RunView, batches: &[Arc<Shown>]) -> RunView {
+    batches.iter().for_each(|batch| batch.fold_into(&mut view));
+    view
+}
+
+fn away() -> runmesh_domain::Error {
+    Fault::Unavailable { part: "nats", detail: "the log was not read yet".into() }.into()
+}
+
+impl Watching {
+    pub(super) fn new(watched: Arc<Watched>) -> Self {
+        watched.state().viewers += 1;
+        Self(watched)
+    }
+}
+
+impl Deref for Watching {
+    type Target = Watched;
+
+    fn deref(&self) -> &Watched {
+        &self.0
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        let mut state = self.0.state();
+        state.viewers -= 1;
+        state.unwatched_since = Instant::now();
+        drop(state);
+        // The follower looks whether it may go.
+        self.0.look();
+    }
+}

@@ -1,0 +1,42 @@
+//! Bounds and times of a relay, each with its why. What an operator may change is in [`crate::Config`].
+
+use std::time::Duration;
+
+/// Events that a watched run keeps at hand for its viewers, in bytes: a viewer further behind reads the log.
+pub const RING_BYTES: usize = 256 << 10;
+/// The same in batches: batches of one delta are small.
+pub const RING_BATCHES: usize = 512;
+/// How long a run is followed after its last viewer has gone, so that one who comes back finds its fold warm.
+pub const LINGER: Duration = Duration::from_secs(30);
+/// How long a viewer waits for the log before it is told that the log is away.
+pub const LOG_WAIT: Duration = Duration::from_secs(2);
+/// The pause before a part that was away is tried again.
+pub const RETRY: Duration = Duration::from_millis(500);
+
+/// Events of one frame made from the log, in bytes: large enough to be cheap, small enough to come at once.
+pub const FRAME_BYTES: usize = 128 << 10;
+/// One part of a snapshot, in bytes: well under what a stream's message may be.
+pub const SNAPSHOT_PART_BYTES: usize = 768 << 10;
+/// The content and the arguments of one call in a snapshot, in bytes; an event of the log holds no more either.
+pub const SNAPSHOT_CALL_BYTES: usize = 256 << 10;
+
+/// How often quiet runs are compared with Postgres.
+pub const PROBE_PERIOD: Duration = Duration::from_secs(1);
+/// How long a run must have been quiet to be compared, and how long its log may stay behind.
+pub const PROBE_QUIET: Duration = Duration::from_secs(2);
+/// Runs of one comparison.
+pub const PROBE_RUNS: usize = 1_000;
+/// Logs brought up at once by one comparison.
+pub const PROBE_AT_ONCE: usize = 8;
+/// Waiting runs whose place in the queue is looked up in one comparison.
+pub const PROBE_PLACES: usize = 32;
+
+/// How long a worker may take to open its append.
+pub const APPEND_FIRST: Duration = Duration::from_secs(10);
+/// How long an append waits for its attempt to begin in the log, or for a log that is away; then the worker is sent away
+/// and comes back, here or elsewhere.
+pub const APPEND_OPEN: Duration = Duration::from_secs(20);
+/// The first and the longest pause between looks at such a log.
+pub const APPEND_PAUSE: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(500));
+/// Answers that wait for a worker which does not read. Acks are cumulative, so later ones take the place of earlier ones.
+pub const APPEND_ANSWERS: usize = 8;

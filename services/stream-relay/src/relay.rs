@@ -1,0 +1,47 @@
+//! What every part of a relay shares.
+
+use crate::hub::Hub;
+use crate::seats::Seats;
+use crate::truth::Truth;
+use runmesh_bus::{Bus, CaughtUp, RunKey};
+use runmesh_domain::{Fault, Result};
+use runmesh_domain::log::Tail;
+use runmesh_host::Lifecycle;
+use std::sync::Arc;
+use tokio_util::task::TaskTracker;
+
+/// A relay's hands: clones share everything.
+#[derive(Debug, Clone)]
+pub struct Relay {
+    pub bus: Bus,
+    pub truth: Truth,
+    pub hub: Hub,
+    pub seats: Arc<Seats>,
+    pub life: Lifecycle,
+    /// Append streams and the watching of runs.
+    pub tasks: TaskTracker,
+}
+
+impl Relay {
+    /// Brings a run's log up from its rows. A log that is up already is left alone.
+    pub async fn bring_up(&self, key: RunKey, tail: Tail) -> Result<Tail> {
+        let mut after = tail.version;
+        loop {
+            let (position, rows) = self.truth.rows(key.run, after).await?;
+            if rows.is_empty() && position.seq > tail.seq && after > 0 {
+                // No transition is new, but the log lost its end: that is told from all of them.
+                after = 0;
+                continue;
+            }
+            match self.bus.log().try_catch_up(key, position, &rows, Some(tail)).await? {
+                CaughtUp::Yes(tail) => return Ok(tail),
+                // The log is further behind than it was: the rows are read from there.
+                CaughtUp::Hole { wanted } if wanted <= after => after = wanted - 1,
+                CaughtUp::Hole { wanted } => {
+                    let detail = format!("transition {wanted} of {} is not to be read yet", key.run);
+                    return Err(Fault::Unavailable { part: "postgres", detail }.into());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! What a relay reads from Postgres, and the only file that knows how. It never writes.
+
+use crate::config::Config;
+use runmesh_bus::RunKey;
+use runmesh_domain::chain::Chain;
+use runmesh_domain::fold::RunView;
+use runmesh_domain::id::{OrgId, RunId, UserId};
+use runmesh_domain::journal::Step;
+use runmesh_domain::limits::Queues;
+use runmesh_domain::log::Position;
+use runmesh_domain::run::StateName;
+use runmesh_domain::transition::{Finished, Record, Transition};
+use runmesh_domain::{Fault, Refusal, Result};
+use runmesh_store::runs::{self, BlockedBy};
+use runmesh_store::{Db, Role, Scope, StoreConfig, Tx, orgs, steps};
+use runmesh_wire::IntoWire as _;
+use runmesh_wire::convert::signed32;
+use runmesh_wire::pb::run::run::BlockedBy as WireBlockedBy;
+use runmesh_wire::pb::stream as pb;
+use secrecy::ExposeSecret as _;
+
+/// Postgres, read only. Clones share its connections.
+#[derive(Debug, Clone)]
+pub struct Truth {
+    db: Db,
+    queues: Queues,
+}
+
+/// What a run waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waits {
+    /// Its state.
+    pub state: StateName,
+    queue_position: u32,
+    blocked_by: Option<BlockedBy>,
+}
+
+/// A run as somebody who attaches finds it.
+#[derive(Debug)]
+pub struct Seen {
+    pub key: RunKey,
+    pub waits: Waits,
+    /// What Postgres has of it, when it is over.
+    pub journal: Option<Journal>,
+}
+
+/// Everything that Postgres has of a run.
+#[derive(Debug)]
+pub struct Journal {
+    pub state: StateName,
+    pub position: Position,
+    fence: u64,
+    steps: Vec<Step>,
+    pub finished: Option<Finished>,
+}
+
+impl Truth {
+    /// Connects as a reader.
+    pub async fn connect(config: &Config) -> Result<Self> {
+        let mut store = StoreConfig::new(config.postgres_url.expose_secret(), "stream-relay");
+        store.role = Role::Reader;
+        store.connections = config.postgres_connections;
+        // A relay holds no lease and beats no heart.
+        store.heartbeat_connections = 1;
+        Ok(Self { db: Db::connect(&store).await?, queues: config.queues })
+    }
+
+    /// The run for a person of the org. Somebody who is not of the org hears that there is no such run.
+    pub async fn attach(&self, org: OrgId, user: UserId, run: RunId) -> Result<Seen> {
+        let queues = self.queues;
+        let seen = self.db.tx(Scope::Reader(org), move |tx| {
+            Box::pin(async move {
+                if orgs::role(tx, org, user).await?.is_none() {
+                    return Err(Refusal::NotFound { what: "run" }.into());
+                }
+                let (row, waits) = standing(tx, org, run, &queues).await?;
+                let key = RunKey::from(&row.run);
+                let journal = if waits.state.is_terminal() { Some(journal(tx, org, row).await?) } else { None };
+                Ok(Seen { key, waits, journal })
+            })
+        });
+        seen.await
+    }
+
+    /// What a run waits for.
+    pub async fn waits(&self, org: OrgId, run: RunId) -> Result<Waits> {
+        let queues = self.queues;
+        let waits = self.db.tx(Scope::Reader(org), move |tx| {
+            Box::pin(async move { standing(tx, org, run, &queues).await.map(|(_, waits)| waits) })
+        });
+        waits.await
+    }
+
+    /// Everything that Postgres has of a run.
+    pub async fn journal(&self, org: OrgId, run: RunId) -> Result<Journal> {
+        let read = self.db.tx(Scope::Reader(org), move |tx| {
+            Box::pin(async move {
+                let row = runs::get(tx, org, run).await?;
+                journal(tx, org, row).await
+            })
+        });
+        read.await
+    }
+
+    /// State and version of runs of any org.
+    pub async fn states(&self, runs: Vec<RunId>) -> Result<Vec<(RunId, StateName, u64)>> {
+        let states = self.db.tx(Scope::System, move |tx| {
+            let runs = runs.clone();
+            Box::pin(async move { runs::states_of(tx, &runs).await })
+        });
+        states.await
+    }
+
+    /// What brings a log up: transitions above a version, and the position of the same moment.
+    pub async fn rows(&self, run: RunId, after_version: u64) -> Result<(Position, Vec<(Transition, bool)>)> {
+        let rows = self.db.tx(Scope::System, move |tx| {
+            Box::pin(async move {
+                let (position, _, rows) = runs::catch_up_rows(tx, run, after_version).await?;
+                Ok((position, rows))
+            })
+        });
+        rows.await
+    }
+}
+
+async fn standing(tx: &mut Tx, org: OrgId, run: RunId, queues: &Queues) -> Result<(runs::RunRow, Waits)> {
+    let runs::RunState { row, queue_position } = runs::state_of(tx, org, run).await?;
+    let state = row.run.state.name();
+    let blocked_by = if state == StateName::Ready { runs::blocked_by(tx, run, queues).await? } else { None };
+    Ok((row, Waits { state, queue_position, blocked_by }))
+}
+
+async fn journal(tx: &mut Tx, org: OrgId, row: runs::RunRow) -> Result<Journal> {
+    let (run, state) = (row.run.id, row.run.state.name());
+    let steps = steps::load(tx, run).await?;
+    let finished = if state.is_terminal() {
+        let last = runs::history(tx, org, run).await?.pop();
+        match last.map(|transition| transition.record) {
+            Some(Record::Finished(finished)) => Some(*finished),
+            _ => return Err(Fault::internal(format!("{run} is over and its last transition does not say how")).into()),
+        }
+    } else {
+        None
+    };
+    Ok(Journal { state, position: row.position, fence: row.run.fence, steps, finished })
+}
+
+impl Journal {
+    /// The view that it makes, as of this place in the log.
+    pub fn into_view(self, seq: u64, chain: Chain) -> RunView {
+        RunView::of_journal(self.fence, seq, chain, &self.steps, self.finished)
+    }
+}
+
+impl Waits {
+    /// A run that waits for no place in a queue.
+    pub const fn of_state(state: StateName) -> Self {
+        Self { state, queue_position: 0, blocked_by: None }
+    }
+
+    /// As a status, whatever the state is.
+    pub fn as_status(self) -> pb::Status {
+        let blocked_by = match self.blocked_by {
+            None => WireBlockedBy::Unspecified,
+            Some(BlockedBy::UserLimit) => WireBlockedBy::UserLimit,
+            Some(BlockedBy::OrgLimit) => WireBlockedBy::OrgLimit,
+            Some(BlockedBy::NoCapableWorker) => WireBlockedBy::NoCapableWorker,
+        };
+        pb::Status {
+            state: self.state.into_wire().into(),
+            queue_position: signed32(self.queue_position),
+            blocked_by: blocked_by.into(),
+            log_unavailable: false,
+        }
+    }
+
+    /// What a viewer is told; nothing while the run moves and its log can be read.
+    pub fn status(self, is_log_away: bool) -> Option<pb::Status> {
+        let is_waiting = matches!(self.state, StateName::Queued | StateName::Ready);
+        (is_waiting || is_log_away).then(|| pb::Status { log_unavailable: is_log_away, ..self.as_status() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_waits_has_a_status() {
+        assert!(Waits::of_state(StateName::Queued).status(false).is_some());
+        assert_eq!(Waits::of_state(StateName::Running).status(false), None);
+        let away = Waits::of_state(StateName::Running).status(true);
+        assert!(away.is_some_and(|status| status.log_unavailable));
+    }
+}

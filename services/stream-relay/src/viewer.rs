@@ -1,0 +1,280 @@
+//! One attached stream, as a machine that makes its next frame when somebody asks for it. A viewer that does not read costs
+//! what it holds, and nothing is queued for it: when it reads again it takes what is at hand, or reads the log.
+
+mod begin;
+mod ended;
+mod read;
+
+pub use begin::{From, attach};
+
+use crate::frames;
+use crate::hub::{Since, Watching};
+use crate::limits;
+use crate::relay::Relay;
+use crate::seats::Seat;
+use crate::shown::Shown;
+use crate::truth::{Journal, Waits};
+use ended::EndedRun;
+use read::Reading;
+use runmesh_bus::RunKey;
+use runmesh_domain::cursor::Cursor;
+use runmesh_domain::limits::ATTACH_KEEPALIVE;
+use runmesh_domain::log::Tail;
+use runmesh_domain::run::StateName;
+use runmesh_domain::{Error, Fault, Result};
+use runmesh_wire::pb::stream as pb;
+use runmesh_wire::status;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until};
+use tonic::Status;
+
+type Frame = pb::AttachRunResponse;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Viewer {
+    relay: Relay,
+    key: RunKey,
+    source: Source,
+    /// The last thing that the client was sent.
+    at: Cursor,
+    /// The run's state as far as it was shown.
+    state: StateName,
+    out: VecDeque<Frame>,
+    reading: Option<Reading>,
+    waits: Waits,
+    shown_status: Option<pb::Status>,
+    last_frame: Instant,
+    next: Next,
+    _seat: Seat,
+}
+
+#[derive(Debug)]
+enum Source {
+    /// A run that goes on.
+    Watched { run: Watching, changes: watch::Receiver<u64> },
+    /// A run that is over.
+    Ended(EndedRun),
+}
+
+/// What comes after the frames that wait.
+#[derive(Debug, Clone, Copy)]
+enum Next {
+    Begin(From),
+    Snapshot(Option<pb::reset::Reason>),
+    /// Find what follows `at`.
+    Seek,
+    /// Wait for something to follow it.
+    Wait,
+    /// Ask Postgres and end.
+    GiveUp,
+    Over,
+}
+
+impl Viewer {
+    /// The next frame; none after the last. Not cancel safe: a stream that is dropped is over.
+    pub async fn next(&mut self) -> Option<Result<Frame, Status>> {
+        loop {
+            if let Some(frame) = self.out.pop_front() {
+                self.last_frame = Instant::now();
+                return Some(Ok(frame));
+            }
+            let next = self.next;
+            match self.step(next).await {
+                Ok(next) => self.next = next,
+                Err(Error::Fault(Fault::Unavailable { part, detail })) => {
+                    tracing::debug!(run = %self.key.run, part, detail, "a viewer waits for a part that is away");
+                    self.next = self.wait_for_part(next).await;
+                }
+                Err(error) => {
+                    self.next = Next::Over;
+                    tracing::error!(run = %self.key.run, %error, "a viewer's stream failed");
+                    return Some(Err(status::of(&error)));
+                }
+            }
+            if matches!(self.next, Next::Over) && self.out.is_empty() {
+                return None;
+            }
+        }
+    }
+
+    async fn step(&mut self, next: Next) -> Result<Next> {
+        match next {
+            Next::Begin(from) => self.begin(from).await,
+            Next::Snapshot(reset) => self.snapshot(reset).await,
+            Next::Seek => self.seek().await,
+            Next::Wait => Ok(self.wait().await),
+            Next::GiveUp => self.give_up().await,
+            Next::Over => Ok(Next::Over),
+        }
+    }
+
+    /// Finds what follows the last thing sent: at hand, or in the log.
+    async fn seek(&mut self) -> Result<Next> {
+        let since = match &mut self.source {
+            Source::Ended(run) => match run.since(self.at) {
+                Some(since) => since,
+                None => return Ok(Next::Snapshot(Some(pb::reset::Reason::LogTruncated))),
+            },
+            Source::Watched { run, changes } => {
+                // Marked before it is looked at, so that no change falls between.
+                changes.mark_unchanged();
+                if run.is_given_up() {
+                    return Ok(Next::GiveUp);
+                }
+                run.since(self.at.seq, self.at.chain)
+            }
+        };
+        match since {
+            Since::Batches(batches) => Ok(self.send(&batches)),
+            Since::UpToDate if matches!(self.source, Source::Ended(_)) => Ok(self.finish()),
+            Since::UpToDate if self.tail_is_finished() => Ok(self.finish()),
+            Since::UpToDate | Since::Unknown => {
+                self.reading = None;
+                Ok(self.show_status())
+            }
+            Since::Ahead => self.confirm().await,
+            Since::Older => self.read().await,
+            Since::Forked => Ok(Next::Snapshot(Some(pb::reset::Reason::LogForked))),
+        }
+    }
+
+    fn tail_is_finished(&self) -> bool {
+        match &self.source {
+            Source::Watched { run, .. } => run.is_over(),
+            Source::Ended(_) => true,
+        }
+    }
+
+    fn send(&mut self, batches: &[Arc<Shown>]) -> Next {
+        self.reading = None;
+        let end = batches.iter().find_map(|batch| batch.end());
+        let (frames, at) = frames::events(self.at, batches);
+        self.at = at;
+        self.out.extend(frames);
+        end.map_or(Next::Seek, |state| {
+            self.state = state;
+            self.finish()
+        })
+    }
+
+    /// Everything of the run was sent.
+    fn finish(&mut self) -> Next {
+        self.out.push_back(frames::end(pb::end::Reason::Finished, self.at, self.state));
+        Next::Over
+    }
+
+    /// A place beyond the tail is asked of the leader before it is called lost.
+    async fn confirm(&mut self) -> Result<Next> {
+        let tail: Tail = self.relay.bus.log().tail(self.key).await?;
+        if tail.seq < self.at.seq || (tail.seq == self.at.seq && tail.chain != self.at.chain) {
+            return Ok(Next::Snapshot(Some(pb::reset::Reason::LogForked)));
+        }
+        if let Source::Watched { run, .. } = &self.source {
+            run.look();
+        }
+        if tail.seq > self.at.seq { self.read().await } else { Ok(Next::Wait) }
+    }
+
+    /// Says what the run waits for when that is news; then waits for more of the log.
+    fn show_status(&mut self) -> Next {
+        let Source::Watched { run, .. } = &self.source else { return Next::Wait };
+        if let Some(waits) = run.waits() {
+            self.waits = waits;
+            self.state = waits.state;
+        }
+        let status = self.waits.status(run.is_log_away());
+        let is_said = self.shown_status == status;
+        self.shown_status = status;
+        match status {
+            Some(status) if !is_said => {
+                self.out.push_back(frames::status(status));
+                Next::Seek
+            }
+            Some(_) | None => Next::Wait,
+        }
+    }
+
+    async fn wait(&mut self) -> Next {
+        let Source::Watched { changes, .. } = &mut self.source else { return Next::Seek };
+        tokio::select! {
+            changed = changes.changed() => if changed.is_ok() { Next::Seek } else { self.drain() },
+            () = sleep_until(self.last_frame + ATTACH_KEEPALIVE) => {
+                self.out.push_back(frames::progress(self.at));
+                Next::Seek
+            }
+            () = self.relay.life.soft().cancelled() => self.drain(),
+        }
+    }
+
+    fn drain(&mut self) -> Next {
+        self.out.push_back(frames::end(pb::end::Reason::Draining, self.at, self.state));
+        Next::Over
+    }
+
+    /// A part is away: says so once, and tries the same again a little later.
+    async fn wait_for_part(&mut self, again: Next) -> Next {
+        self.reading = None;
+        let status = pb::Status { log_unavailable: true, ..self.waits.as_status() };
+        if self.shown_status.replace(status) != Some(status) {
+            self.out.push_back(frames::status(status));
+            return again;
+        }
+        if self.last_frame.elapsed() >= ATTACH_KEEPALIVE {
+            self.out.push_back(frames::progress(self.at));
+        }
+        tokio::select! {
+            () = sleep(limits::RETRY) => again,
+            () = self.relay.life.soft().cancelled() => self.drain(),
+        }
+    }
+
+    async fn give_up(&mut self) -> Result<Next> {
+        let journal = self.relay.truth.journal(self.key.org, self.key.run).await?;
+        if journal.finished.is_none() {
+            return Ok(Next::Wait);
+        }
+        Ok(self.show_journal(journal, None, Some(pb::reset::Reason::LogBehind)))
+    }
+
+    /// The state as Postgres has it. `tail` is where the log is known to end.
+    fn show_journal(&mut self, journal: Journal, tail: Option<Tail>, reset: Option<pb::reset::Reason>) -> Next {
+        self.out.extend(reset.map(frames::reset));
+        let (seq, chain) = tail.map_or((journal.position.seq, journal.position.chain), |tail| (tail.seq, tail.chain));
+        self.at = self.at.at(seq, chain);
+        self.reading = None;
+        let is_over = journal.finished.is_some();
+        self.state = journal.state;
+        self.out.extend(frames::snapshot(journal.into_view(seq, chain), self.at, true));
+        if is_over { self.finish() } else { Next::Seek }
+    }
+
+    /// The state folded so far, after a reset when what the client holds is void.
+    async fn snapshot(&mut self, reset: Option<pb::reset::Reason>) -> Result<Next> {
+        let (view, tail) = match &mut self.source {
+            Source::Ended(run) => {
+                let (journal, tail) = run.journal(&self.relay, self.key).await?;
+                return Ok(self.show_journal(journal, tail, reset));
+            }
+            Source::Watched { run, .. } => {
+                let tail = run.ready().await?;
+                (run.view(self.relay.bus.log()).await?, tail)
+            }
+        };
+        let Some(view) = view else {
+            let journal = self.relay.truth.journal(self.key.org, self.key.run).await?;
+            return Ok(self.show_journal(journal, Some(tail), reset));
+        };
+        self.out.extend(reset.map(frames::reset));
+        self.at = self.at.at(view.seq, view.chain);
+        self.reading = None;
+        let end = view.finished.as_ref().map(|finished| finished.state);
+        self.out.extend(frames::snapshot(view, self.at, false));
+        Ok(end.map_or(Next::Seek, |state| {
+            self.state = state;
+            self.finish()
+        }))
+    }
+}

@@ -1,0 +1,113 @@
+//! How a stream begins: who may see the run, where the client stands, and the first frame.
+
+use super::ended::EndedRun;
+use super::{Next, Source, Viewer};
+use crate::frames;
+use crate::relay::Relay;
+use runmesh_domain::cursor::Cursor;
+use runmesh_domain::id::{OrgId, RunId, UserId};
+use runmesh_domain::{Refusal, Result};
+use runmesh_wire::convert::id;
+use runmesh_wire::pb::stream as pb;
+use runmesh_wire::pb::stream::attach_run_request as wire;
+use std::collections::VecDeque;
+use tokio::time::Instant;
+
+/// Where a client wants to begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum From {
+    /// With the state so far.
+    Snapshot,
+    /// After what it has seen.
+    Cursor(Cursor),
+    /// With the first event.
+    Start,
+    /// With what comes next.
+    Live,
+}
+
+impl From {
+    fn read(from: Option<wire::From>) -> Result<Self, Refusal> {
+        Ok(match from {
+            None | Some(wire::From::Snapshot(pb::FromSnapshot {})) => Self::Snapshot,
+            Some(wire::From::Cursor(text)) => Self::Cursor(text.parse()?),
+            Some(wire::From::Start(pb::FromStart {})) => Self::Start,
+            Some(wire::From::Live(pb::FromLive {})) => Self::Live,
+        })
+    }
+}
+
+/// A stream for a person, or why not. One transaction of Postgres.
+pub async fn attach(relay: Relay, org: OrgId, user: UserId, request: pb::AttachRunRequest) -> Result<Viewer> {
+    let pb::AttachRunRequest { run_id, from } = request;
+    let run: RunId = id("run_id", &run_id)?;
+    let from = From::read(from)?;
+    if relay.life.is_draining() {
+        return Err(Refusal::Draining.into());
+    }
+    let seat = relay.seats.take(org, user)?;
+    let seen = relay.truth.attach(org, user, run).await?;
+    let key = seen.key;
+    if let From::Cursor(cursor) = from
+        && (cursor.run, cursor.thread) != (run, key.thread)
+    {
+        return Err(Refusal::InvalidCursor { problem: "is another run's" }.into());
+    }
+    let (waits, state) = (seen.waits, seen.waits.state);
+    let source = match seen.journal {
+        Some(journal) => Source::Ended(EndedRun::find(&relay, key, journal).await),
+        None => {
+            let run = relay.hub.watch(key);
+            let changes = run.changes();
+            Source::Watched { run, changes }
+        }
+    };
+    Ok(Viewer {
+        key,
+        source,
+        at: Cursor::start(key.thread, run),
+        state,
+        out: VecDeque::new(),
+        reading: None,
+        waits,
+        shown_status: None,
+        last_frame: Instant::now(),
+        next: Next::Begin(from),
+        relay,
+        _seat: seat,
+    })
+}
+
+impl Viewer {
+    /// The first frame is a snapshot, or at once what the run waits for, or a sign of life.
+    pub(super) async fn begin(&mut self, from: From) -> Result<Next> {
+        let next = match from {
+            From::Snapshot => return Ok(Next::Snapshot(None)),
+            From::Cursor(cursor) => {
+                self.at = cursor;
+                Next::Seek
+            }
+            From::Start => Next::Seek,
+            From::Live => {
+                if let Some(tail) = self.live_tail().await? {
+                    self.at = self.at.at(tail.seq, tail.chain);
+                }
+                Next::Seek
+            }
+        };
+        if let (Source::Watched { .. }, Some(status)) = (&self.source, self.waits.status(false)) {
+            self.shown_status = Some(status);
+            self.out.push_back(frames::status(status));
+        } else {
+            self.out.push_back(frames::progress(self.at));
+        }
+        Ok(next)
+    }
+
+    async fn live_tail(&self) -> Result<Option<runmesh_domain::log::Tail>> {
+        match &self.source {
+            Source::Watched { run, .. } => run.ready().await.map(Some),
+            Source::Ended(run) => Ok(run.tail()),
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! A run that is over: its log is read to its end, and its state comes from Postgres, which has all of it.
+
+use crate::hub::Since;
+use crate::relay::Relay;
+use crate::truth::Journal;
+use runmesh_bus::RunKey;
+use runmesh_domain::Result;
+use runmesh_domain::cursor::Cursor;
+use runmesh_domain::log::Tail;
+
+/// See the module.
+#[derive(Debug)]
+pub struct EndedRun {
+    /// The end of the log; absent when the log does not hold the run's end.
+    tail: Option<Tail>,
+    /// As it was read at attach.
+    journal: Option<Journal>,
+}
+
+impl EndedRun {
+    /// Looks where the log ends, and brings it up when it lacks the end. Without a log Postgres answers.
+    pub async fn find(relay: &Relay, key: RunKey, journal: Journal) -> Self {
+        let tail = async {
+            let tail = relay.bus.log().tail(key).await?;
+            if tail.finished { Ok(tail) } else { relay.bring_up(key, tail).await }
+        };
+        let tail = match tail.await {
+            Ok(tail) => Some(tail).filter(|tail| tail.finished),
+            Err(error) => {
+                tracing::debug!(run = %key.run, %error, "the log of an ended run cannot be had");
+                None
+            }
+        };
+        Self { tail, journal: Some(journal) }
+    }
+
+    /// The end of the log, when it holds the run's end.
+    pub const fn tail(&self) -> Option<Tail> {
+        self.tail
+    }
+
+    /// What the log holds after a place; none without a log.
+    pub fn since(&self, at: Cursor) -> Option<Since> {
+        let tail = self.tail?;
+        Some(if at.seq > tail.seq {
+            Since::Ahead
+        } else if at.seq < tail.seq {
+            Since::Older
+        } else if at.chain == tail.chain {
+            Since::UpToDate
+        } else {
+            Since::Forked
+        })
+    }
+
+    /// The state as Postgres has it, and where the log ends.
+    pub async fn journal(&mut self, relay: &Relay, key: RunKey) -> Result<(Journal, Option<Tail>)> {
+        let journal = match self.journal.take() {
+            Some(journal) => journal,
+            None => relay.truth.journal(key.org, key.run).await?,
+        };
+        Ok((journal, self.tail))
+    }
+}

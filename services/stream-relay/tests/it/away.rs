@@ -1,0 +1,104 @@
+//! Parts that are away, logs that are behind, and logs that are gone.
+
+use crate::client::{SNAPSHOT, START, cursor, step_started, text};
+use crate::world::{World, eventually, serve};
+use runmesh_domain::cursor::Cursor;
+use runmesh_engines::{DataDir, NatsServer, ServerOptions, Silent};
+use runmesh_wire::pb::stream as pb;
+use std::time::Duration;
+
+async fn nats() -> NatsServer {
+    NatsServer::start(&ServerOptions::new(DataDir::Ephemeral), &Silent).await.unwrap()
+}
+
+#[tokio::test]
+async fn streams_go_on_over_a_restart_of_nats() {
+    let nats = nats().await;
+    let world = World::on(nats.url().to_owned()).await;
+    let (here, there) = (world.relay().await, world.relay().await);
+    let (who, run) = (world.person(), world.send().await);
+    let lease = world.claim().await;
+    let mut viewer = there.client.attach(&who, run, START).await;
+    let (mut appender, _) = here.client.append(lease).await;
+    appender.send(vec![step_started(1), text(1, "before ")]).await;
+    appender.settled().await;
+    viewer.until(|seen| seen.view.text() == "before ").await;
+    nats.kill().await.unwrap();
+    appender.send(vec![text(1, "during ")]).await;
+    let early = tokio::time::timeout(Duration::from_millis(300), appender.answers.message()).await;
+    assert!(early.is_err(), "acked without a log: {early:?}");
+    nats.restart().await.unwrap();
+    appender.settled().await;
+    appender.send(vec![text(1, "after")]).await;
+    appender.settled().await;
+    let committed = world.finish_untold(lease, "before during after", None).await;
+    eventually("the log is told", || async {
+        let rows: Vec<_> = committed.iter().map(|row| (row.transition.clone(), false)).collect();
+        world.bus.log().catch_up(committed[0].ids, committed[0].position, &rows).await.ok()
+    })
+    .await;
+    let seen = viewer.to_end().await;
+    assert_eq!((seen.view.text().as_str(), seen.events.len()), ("before during after", 6));
+    assert!(seen.resets.is_empty());
+}
+
+#[tokio::test]
+async fn a_viewer_that_comes_while_the_log_is_away_is_told_and_waits() {
+    let nats = nats().await;
+    let world = World::on(nats.url().to_owned()).await;
+    let (relay, who, run) = (world.relay().await, world.person(), world.send().await);
+    let lease = world.claim().await;
+    nats.kill().await.unwrap();
+    let mut viewer = relay.client.attach(&who, run, START).await;
+    viewer.until(|seen| seen.statuses.iter().any(|status| status.log_unavailable)).await;
+    nats.restart().await.unwrap();
+    let (mut appender, _) = relay.client.append(lease).await;
+    appender.send(vec![step_started(1), text(1, "hello")]).await;
+    let seen = viewer.until(|seen| seen.view.text() == "hello").await;
+    assert_eq!((seen.view.seq, seen.resets.len()), (3, 0));
+}
+
+#[tokio::test]
+async fn an_end_that_nobody_told_the_log_of_reaches_its_viewers() {
+    let world = World::new().await;
+    let (relay, who, run) = (world.relay().await, world.person(), world.send().await);
+    let lease = world.claim().await;
+    let viewer = relay.client.attach(&who, run, START).await;
+    world.finish_untold(lease, "told by the relay", None).await;
+    let seen = viewer.to_end().await;
+    assert_eq!((seen.view.text().as_str(), seen.view.seq), ("told by the relay", 2));
+    assert!(seen.resets.is_empty());
+}
+
+#[tokio::test]
+async fn an_ended_run_whose_log_is_behind_is_told_at_attach() {
+    let world = World::new().await;
+    let (relay, who, run) = (world.relay().await, world.person(), world.send().await);
+    let lease = world.claim().await;
+    world.finish_untold(lease, "whole", None).await;
+    let seen = relay.client.attach(&who, run, START).await.to_end().await;
+    assert_eq!((seen.view.text().as_str(), seen.events.len(), seen.resets.len()), ("whole", 2, 0));
+}
+
+#[tokio::test]
+async fn postgres_answers_for_a_run_whose_log_has_aged_out() {
+    let world = World::new().await;
+    let (who, run) = (world.person(), world.send().await);
+    let lease = world.claim().await;
+    world.finish(lease, "kept", None).await;
+    world.system(move |tx| Box::pin(async move { runmesh_store::outbox::mark(tx, &[(run, 3)], &[]).await })).await;
+    // Another log, which never heard of the run.
+    let empty = nats().await;
+    let mut config = world.config().await;
+    config.nats_url = empty.url().to_owned();
+    let relay = serve(config).await;
+    let seen = relay.client.attach(&who, run, SNAPSHOT).await.to_end().await;
+    assert_eq!((seen.view.text().as_str(), seen.from_database, seen.resets.len()), ("kept", true, 0));
+    let begun = Cursor::start(lease.thread, run).at(1, runmesh_domain::chain::Chain(9)).to_string();
+    for from in [START, cursor(&begun)] {
+        let seen = relay.client.attach(&who, run, from).await.to_end().await;
+        assert_eq!((seen.view.text().as_str(), seen.from_database), ("kept", true));
+        assert_eq!(seen.resets, [pb::reset::Reason::LogTruncated]);
+        assert_eq!(seen.end.unwrap().reason(), pb::end::Reason::Finished);
+    }
+}

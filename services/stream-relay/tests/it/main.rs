@@ -1,0 +1,10 @@
+//! Relays on real sockets, over a real Postgres and a real NATS server.
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+mod append;
+mod attach;
+mod away;
+mod begin;
+mod client;
+mod resume;
+mod world;

@@ -1,0 +1,232 @@
+//! The world around a relay: engines, an org with its people, runs and their attempts.
+
+use runmesh_bus::{Bus, BusConfig};
+use runmesh_domain::agent::AgentSpec;
+use runmesh_domain::id::{MessageId, OrgId, RunId, SessionId, ThreadId, UserId};
+use runmesh_domain::journal::ModelStep;
+use runmesh_domain::limits::{Leases, Queues};
+use runmesh_domain::log::Position;
+use runmesh_domain::message::Part;
+use runmesh_domain::principal::{LeaseClaim, Principal, WorkerCredential};
+use runmesh_domain::run::Outcome;
+use runmesh_engines::{DataDir, EngineOptions, Engines, Silent};
+use runmesh_host::Lifecycle;
+use runmesh_host::health::Reporter;
+use runmesh_host::signed::MeshKey;
+use runmesh_store::runs::{self, ClaimFor, Claimed, Committed, LastStep, NewMessage, OnBusy};
+use runmesh_store::{Db, Scope, StoreConfig, Tx, agents, orgs, sessions, threads};
+use runmesh_stream_relay::Config;
+use std::future::Future;
+use std::time::{Duration, Instant};
+use tokio::net::TcpListener;
+use tokio::sync::OnceCell;
+use uuid::Uuid;
+
+use crate::client::Client;
+
+static ENGINES: OnceCell<Engines> = OnceCell::const_new();
+const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+
+/// Both engines, shared by all tests of this process. They end with it.
+async fn engines() -> &'static Engines {
+    ENGINES
+        .get_or_init(|| async {
+            let engines = Engines::start(EngineOptions::new(DataDir::Ephemeral), &Silent).await.unwrap();
+            Db::migrate(engines.postgres_url()).await.unwrap();
+            engines
+        })
+        .await
+}
+
+/// An org of its own for one test.
+pub struct World {
+    pub db: Db,
+    pub bus: Bus,
+    pub org: OrgId,
+    pub user: UserId,
+    thread: ThreadId,
+    nats_url: String,
+}
+
+/// A relay that serves.
+pub struct Relay {
+    pub life: Lifecycle,
+    pub client: Client,
+}
+
+impl World {
+    pub async fn new() -> Self {
+        Self::on(engines().await.nats_url().to_owned()).await
+    }
+
+    /// With a NATS server of the test's own.
+    pub async fn on(nats_url: String) -> Self {
+        let postgres = engines().await.postgres_url();
+        let db = Db::connect(&StoreConfig::new(postgres, "test")).await.unwrap();
+        let bus = Bus::connect(BusConfig::new(&nats_url, "test")).await.unwrap();
+        bus.ensure().await.unwrap();
+        let name = Uuid::now_v7().simple().to_string();
+        let (org, user) = (OrgId::of_name(&name), UserId::of_subject("test", &name));
+        let thread = ThreadId::from_uuid(Uuid::now_v7());
+        let world = Self { db, bus, org, user, thread, nats_url };
+        world.make_org(name).await;
+        world
+    }
+
+    async fn make_org(&self, name: String) {
+        let (org, user, id) = (self.org, self.user, self.thread);
+        self.system(move |tx| {
+            let name = name.clone();
+            Box::pin(async move {
+                orgs::ensure(tx, org, &name, Some(user)).await?;
+                agents::ensure_default(tx, org, &AgentSpec { model: "m".into(), ..AgentSpec::default() }).await?;
+                threads::create(tx, threads::NewThread { id, org, user, agent: None, title: "t".into() }).await
+            })
+        })
+        .await;
+    }
+
+    pub async fn system<T, F>(&self, work: F) -> T
+    where
+        T: Send + 'static,
+        F: for<'t> Fn(&'t mut Tx) -> futures::future::BoxFuture<'t, runmesh_domain::Result<T>> + Send + Sync + 'static,
+    {
+        self.db.tx(Scope::System, work).await.unwrap()
+    }
+
+    /// The settings of a relay of this world.
+    pub async fn config(&self) -> Config {
+        Config {
+            postgres_url: engines().await.postgres_url().to_owned().into(),
+            nats_url: self.nats_url.clone(),
+            mesh_key: Some(MeshKey::from_hex(KEY).unwrap()),
+            ..Config::default()
+        }
+    }
+
+    pub async fn relay(&self) -> Relay {
+        serve(self.config().await).await
+    }
+
+    pub fn person(&self) -> Principal {
+        Principal::User { org: self.org, user: self.user }
+    }
+
+    /// Accepts a message; the run is READY, and its log is empty.
+    pub async fn send(&self) -> RunId {
+        let (org, user, thread, run) = (self.org, self.user, self.thread, RunId::from_uuid(Uuid::now_v7()));
+        let message = MessageId::from_uuid(Uuid::now_v7());
+        self.system(move |tx| {
+            let new = NewMessage {
+                org,
+                user,
+                thread,
+                parts: vec![Part::text("hello")],
+                on_busy: OnBusy::Enqueue,
+                default_model: None,
+                traceparent: String::new(),
+                run,
+                message,
+                queues: Queues::default(),
+            };
+            Box::pin(async move { runs::send(tx, new).await })
+        })
+        .await;
+        run
+    }
+
+    /// A new session claims the org's run, and its log is told.
+    pub async fn claim(&self) -> LeaseClaim {
+        let (claimed, lease) = self.claim_untold().await;
+        self.tell(claimed.committed).await;
+        lease
+    }
+
+    /// As above, but nobody tells the log.
+    pub async fn claim_untold(&self) -> (Claimed, LeaseClaim) {
+        let (org, session) = (self.org, SessionId::from_uuid(Uuid::now_v7()));
+        let mut claimed = self
+            .system(move |tx| {
+                let credential = WorkerCredential { id: "w".into(), orgs: Some(vec![org]), agents: None };
+                let new = sessions::NewSession {
+                    id: session,
+                    worker: "w".into(),
+                    capacity: 10,
+                    credential,
+                    agents: Vec::new(),
+                    tools: vec!["*".into()],
+                };
+                Box::pin(async move {
+                    sessions::open(tx, new, &Leases::default()).await?;
+                    runs::claim(tx, ClaimFor { session, limit: 1, queues: Queues::default() }).await
+                })
+            })
+            .await;
+        let claimed = claimed.pop().unwrap();
+        let run = &claimed.row.run;
+        let lease = LeaseClaim { org, thread: run.thread, run: run.id, fence: run.fence, session };
+        (claimed, lease)
+    }
+
+    /// Tells the log what was committed.
+    pub async fn tell(&self, committed: Vec<Committed>) {
+        let Some(first) = committed.first() else { return };
+        let (ids, position) = (first.ids, first.position);
+        let rows: Vec<_> = committed.into_iter().map(|row| (row.transition, false)).collect();
+        self.bus.log().catch_up(ids, position, &rows).await.unwrap();
+    }
+
+    /// The holder gives the run back.
+    pub async fn release(&self, lease: LeaseClaim) {
+        let (_, committed) = self.system(move |tx| Box::pin(async move { runs::release(tx, lease, None).await })).await;
+        self.tell(committed).await;
+    }
+
+    /// The holder ends the run with this text; its log is told.
+    pub async fn finish(&self, lease: LeaseClaim, text: &str, position: Option<Position>) {
+        let committed = self.finish_untold(lease, text, position).await;
+        self.tell(committed).await;
+    }
+
+    /// As above, but nobody tells the log.
+    pub async fn finish_untold(&self, lease: LeaseClaim, text: &str, position: Option<Position>) -> Vec<Committed> {
+        let result = ModelStep { parts: vec![Part::text(text)], model: "m".into(), finish_reason: "stop".into(), ..ModelStep::default() };
+        let (_, committed) = self
+            .system(move |tx| {
+                let last = LastStep { step_index: 1, result: result.clone(), unfinished: false };
+                Box::pin(async move { runs::finish(tx, lease, Outcome::Completed, Some(last), position).await })
+            })
+            .await;
+        committed
+    }
+}
+
+/// Serves a relay on a free port.
+pub async fn serve(config: Config) -> Relay {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let life = Lifecycle::new();
+    runmesh_stream_relay::serve(config, listener, life.clone(), Reporter::new(runmesh_stream_relay::services())).await.unwrap();
+    let client = Client::connect(address, &MeshKey::from_hex(KEY).unwrap()).await;
+    Relay { life, client }
+}
+
+/// Polls until `attempt` gives something; panics naming `what` after half a minute.
+pub async fn eventually<T, F>(what: &str, mut attempt: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Option<T>>,
+{
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        if let Some(value) = attempt().await {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Waits at most half a minute.
+pub async fn soon<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(30), future).await.unwrap()
+}
