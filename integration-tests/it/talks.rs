@@ -58,7 +58,7 @@ async fn the_conversation_is_stored_and_the_model_sees_it() {
 
     let request = mesh.model().received().pop().expect("the model was called").body().clone();
     let roles: Vec<_> = request["messages"].as_array().expect("messages").iter().map(|message| message["role"].clone()).collect();
-    assert_eq!(roles, ["system", "user", "assistant", "user"], "the model sees the whole conversation");
+    assert_eq!(roles, ["user", "assistant", "user"], "the model sees the whole conversation");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -8,6 +8,7 @@ mod clock;
 mod heartbeat;
 mod held;
 mod reply;
+mod shift;
 mod worker;
 
 pub use held::Hints;

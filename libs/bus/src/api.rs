@@ -10,6 +10,8 @@ use serde::Deserialize;
 
 /// "No message found".
 const NO_MESSAGE: u64 = 10_037;
+/// "Stream not found".
+const NO_STREAM: u64 = 10_059;
 
 /// An error of the API.
 #[derive(Debug, Deserialize)]
@@ -43,10 +45,16 @@ pub async fn last_of(connection: &Connection, stream: &str, subject: &str) -> Re
     let question = format!(r#"{{"last_by_subj":"{subject}"}}"#);
     let api = format!("$JS.API.STREAM.MSG.GET.{stream}");
     let answer = connection.request(api, None, Bytes::from(question)).await?;
-    let answer: GetAnswer = serde_json::from_slice(&answer.payload).map_err(|error| internal(format!("answer of {stream}: {error}")))?;
+    let answer: GetAnswer =
+        serde_json::from_slice(&answer.payload).map_err(|error| internal(format!("answer of {stream}: {error}")))?;
     match (answer.error, answer.message) {
         (Some(error), _) if error.err_code == NO_MESSAGE => Ok(None),
-        (Some(error), _) => Err(unavailable(format!("{stream}: {} ({})", error.description, error.err_code))),
+        (Some(error), _) => {
+            if error.err_code == NO_STREAM {
+                connection.stream_is_missing().await;
+            }
+            Err(unavailable(format!("{stream}: {} ({})", error.description, error.err_code)))
+        }
         (None, Some(stored)) => {
             let payload = STANDARD.decode(stored.data).map_err(|error| internal(format!("payload of {stream}: {error}")))?;
             Ok(Some((stored.seq, payload)))

@@ -5,6 +5,7 @@ use crate::connection::Connection;
 use crate::ensure;
 use crate::fault::{internal, unavailable};
 use crate::feed::Feed;
+use crate::heal::Healer;
 use crate::limits;
 use crate::log::Log;
 use bytes::Bytes;
@@ -29,12 +30,14 @@ impl Bus {
     /// # Errors
     /// `Unavailable` when no server answers; `Internal` when it is too old or has no JetStream. Both are fatal at start.
     pub async fn connect(config: BusConfig) -> Result<Self> {
-        let requests = Connection::open(&config, "requests", limits::SUBSCRIPTION).await?;
+        let config = Arc::new(config);
+        let healer = Healer::new(Arc::clone(&config));
+        let requests = Connection::open(&config, healer.clone(), "requests", limits::SUBSCRIPTION).await?;
         check_server(&requests)?;
-        let replays = Connection::open(&config, "replays", limits::REPLAY_SUBSCRIPTION).await?;
+        let replays = Connection::open(&config, healer, "replays", limits::REPLAY_SUBSCRIPTION).await?;
         let log = Log::new(requests.clone(), replays.clone());
         let feed = Feed::new(requests.clone());
-        Ok(Self { config: Arc::new(config), requests, replays, log, feed })
+        Ok(Self { config, requests, replays, log, feed })
     }
 
     /// Creates or updates every stream, and reads back what the server made of it.
@@ -100,7 +103,9 @@ impl Bus {
 fn check_server(connection: &Connection) -> Result<()> {
     let info = connection.client().server_info();
     let (major, minor) = limits::SERVER_VERSION_MIN;
-    if version(&info.version).ok_or_else(|| unavailable(format!("nats-server says its version is {:?}", info.version)))? < (major, minor) {
+    if version(&info.version).ok_or_else(|| unavailable(format!("nats-server says its version is {:?}", info.version)))?
+        < (major, minor)
+    {
         let problem = format!("nats-server {} is too old: runmesh needs {major}.{minor} or newer", info.version);
         return Err(internal(problem));
     }

@@ -2,6 +2,7 @@
 
 use crate::config::BusConfig;
 use crate::fault::unavailable;
+use crate::heal::Healer;
 use crate::limits;
 use async_nats::connection::State;
 use async_nats::{Client, ConnectOptions, Event, HeaderMap, Message, Request, RequestErrorKind, ServerAddr, Subscriber};
@@ -18,6 +19,7 @@ pub struct Connection {
     client: Client,
     lost: watch::Receiver<u64>,
     made: watch::Receiver<u64>,
+    healer: Healer,
 }
 
 /// Why a request has no answer.
@@ -40,7 +42,7 @@ impl From<NoAnswer> for Error {
 
 impl Connection {
     /// Connects; `purpose` tells the connections of one process apart.
-    pub async fn open(config: &BusConfig, purpose: &str, subscription: usize) -> Result<Self> {
+    pub async fn open(config: &BusConfig, healer: Healer, purpose: &str, subscription: usize) -> Result<Self> {
         let servers = servers(&config.url)?;
         let ((lost_tx, lost), (made_tx, made)) = (watch::channel(0_u64), watch::channel(0_u64));
         let options = ConnectOptions::new()
@@ -64,8 +66,10 @@ impl Connection {
                 std::future::ready(())
             });
         let connect = timeout(limits::CONNECT * 2, options.connect(servers)).await;
-        let client = connect.map_err(|_| unavailable("connecting timed out"))?.map_err(|error| unavailable(format!("connecting: {error}")))?;
-        Ok(Self { client, lost, made })
+        let client = connect
+            .map_err(|_| unavailable("connecting timed out"))?
+            .map_err(|error| unavailable(format!("connecting: {error}")))?;
+        Ok(Self { client, lost, made, healer })
     }
 
     /// The client itself, for JetStream's own calls.
@@ -81,6 +85,11 @@ impl Connection {
     /// Counts the times that it was made; a change means that subscriptions may have missed something.
     pub fn made(&self) -> watch::Receiver<u64> {
         self.made.clone()
+    }
+
+    /// A stream is missing on the server: has it made again.
+    pub async fn stream_is_missing(&self) {
+        self.healer.stream_is_missing(self).await;
     }
 
     /// Sends a request and waits for its answer, but not beyond a loss of the connection.

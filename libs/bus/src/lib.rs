@@ -12,6 +12,7 @@ mod consume;
 mod ensure;
 mod fault;
 mod feed;
+mod heal;
 mod hint;
 mod key;
 mod limits;

@@ -44,6 +44,9 @@ pub const FEED_ACK: Duration = Duration::from_secs(30);
 /// Transitions that a consumer holds unacknowledged.
 pub const FEED_PENDING: i64 = 4_096;
 
+/// The pause between attempts to make missing streams again.
+pub const HEAL_PAUSE: Duration = Duration::from_secs(1);
+
 /// The oldest server that has what this crate uses.
 pub const SERVER_VERSION_MIN: (u32, u32) = (2, 11);
 /// The words of a question on the log, in bytes: an event must stay an event.

@@ -29,7 +29,8 @@ impl Live {
 
 /// The batch of a republished or directly got message, with the sequence that the server names.
 pub fn batch(message: &Message) -> Result<Batch> {
-    let stream_seq = number(message, header::NATS_SEQUENCE).ok_or_else(|| internal("a message of the log without its sequence"))?;
+    let stream_seq =
+        number(message, header::NATS_SEQUENCE).ok_or_else(|| internal("a message of the log without its sequence"))?;
     Batch::decode(stream_seq, &message.payload)
 }
 

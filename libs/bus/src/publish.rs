@@ -53,7 +53,11 @@ pub async fn onto(
             tracing::debug!(detail, "a publish has no ack");
             Ok(PublishOutcome::Unknown)
         }
-        Err(no @ NoAnswer::NotSent(_)) => Err(no.into()),
+        Err(no) => {
+            // Nobody listens to the subject: its stream is missing, or its server is just starting.
+            connection.stream_is_missing().await;
+            Err(no.into())
+        }
     }
 }
 

@@ -121,7 +121,8 @@ CREATE UNIQUE INDEX runs_gate ON runs (thread_id) WHERE state IN ('ready', 'runn
 CREATE INDEX runs_queue ON runs (thread_id, turn_number) WHERE state = 'queued';
 CREATE INDEX runs_ready ON runs (org_id, user_id, created_at) WHERE state = 'ready';
 CREATE INDEX runs_session ON runs (session_id) WHERE state = 'running';
-CREATE INDEX runs_open ON runs (org_id, user_id, state) WHERE state IN ('queued', 'ready', 'running', 'waiting');
+CREATE INDEX runs_running ON runs (org_id, user_id) WHERE state = 'running';
+CREATE INDEX runs_open ON runs (org_id, user_id) WHERE state IN ('queued', 'ready', 'running', 'waiting');
 CREATE INDEX runs_newest ON runs (org_id, id);
 
 CREATE TABLE run_specs (

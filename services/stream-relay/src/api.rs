@@ -3,8 +3,8 @@
 use crate::relay::Relay;
 use crate::viewer::{self, Viewer};
 use crate::{append, caller, limits};
-use futures::stream::{BoxStream, unfold};
 use futures::StreamExt as _;
+use futures::stream::{BoxStream, unfold};
 use runmesh_domain::{Error, Result};
 use runmesh_wire::pb::stream as pb;
 use runmesh_wire::pb::stream::stream_service_server::StreamService;

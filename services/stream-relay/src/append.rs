@@ -59,7 +59,9 @@ async fn serve(relay: &Relay, claim: LeaseClaim, requests: &mut Streaming<pb::Ap
         return Ok(());
     }
     let pending = Pending::after(tail.number);
-    Writer { relay, key, fence: claim.fence, tail, pending, flying: None, ack_due: false, is_read: false }.write(requests, answers).await
+    Writer { relay, key, fence: claim.fence, tail, pending, flying: None, ack_due: false, is_read: false }
+        .write(requests, answers)
+        .await
 }
 
 /// The lease of the opening message; none when the worker left without a word.
@@ -106,7 +108,10 @@ enum Turn {
 impl Writer<'_> {
     async fn write(mut self, requests: &mut Streaming<pb::AppendRequest>, answers: &Answers) -> Result<()> {
         loop {
-            self.take_off();
+            // A drain lets what is in flight land and begins nothing more.
+            if !self.relay.life.is_draining() {
+                self.take_off();
+            }
             if self.flying.is_none() && self.is_read && !self.ack_due {
                 return Ok(());
             }
@@ -129,7 +134,7 @@ impl Writer<'_> {
     /// What comes first: the ack of the publish, room for an answer, or more from the worker while there is room for it.
     async fn turn(&mut self, requests: &mut Streaming<pb::AppendRequest>, answers: &Answers) -> Turn {
         let (ack_due, is_idle) = (self.ack_due, self.flying.is_none());
-        let wants_more = !self.is_read && self.pending.has_room();
+        let wants_more = !self.is_read && self.pending.has_room() && !self.relay.life.is_draining();
         let ack = pb::AppendAck { number: signed(self.tail.number), position: Some(position(&self.tail).into_wire()) };
         let published = async {
             match &mut self.flying {

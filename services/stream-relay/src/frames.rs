@@ -101,6 +101,6 @@ mod tests {
         assert_eq!((frames.len(), at.seq), (2, 2));
         let Some(Frame::Events(second)) = &frames[1].frame else { panic!("{frames:?}") };
         assert_eq!((second.first_seq, second.chain_before), (2, 1));
-        assert_eq!(end(pb::end::Reason::Draining, at, Running).frame.is_some(), true);
+        assert!(matches!(end(pb::end::Reason::Draining, at, Running).frame, Some(Frame::End(_))));
     }
 }

@@ -158,6 +158,11 @@ impl Waits {
         Self { state, queue_position: 0, blocked_by: None }
     }
 
+    /// Whether the run waits for a worker or for its turn.
+    pub const fn is_waiting(self) -> bool {
+        matches!(self.state, StateName::Queued | StateName::Ready)
+    }
+
     /// As a status, whatever the state is.
     pub fn as_status(self) -> pb::Status {
         let blocked_by = match self.blocked_by {
@@ -176,8 +181,7 @@ impl Waits {
 
     /// What a viewer is told; nothing while the run moves and its log can be read.
     pub fn status(self, is_log_away: bool) -> Option<pb::Status> {
-        let is_waiting = matches!(self.state, StateName::Queued | StateName::Ready);
-        (is_waiting || is_log_away).then(|| pb::Status { log_unavailable: is_log_away, ..self.as_status() })
+        (self.is_waiting() || is_log_away).then(|| pb::Status { log_unavailable: is_log_away, ..self.as_status() })
     }
 }
 

@@ -166,9 +166,13 @@ impl Viewer {
         Next::Over
     }
 
-    /// A place beyond the tail is asked of the leader before it is called lost.
+    /// A place beyond the tail is asked of the leader before it is called lost; and a log that lost its end may go on from
+    /// that very place once it is brought up.
     async fn confirm(&mut self) -> Result<Next> {
-        let tail: Tail = self.relay.bus.log().tail(self.key).await?;
+        let mut tail: Tail = self.relay.bus.log().tail(self.key).await?;
+        if tail.seq < self.at.seq {
+            tail = self.relay.bring_up(self.key, tail).await?;
+        }
         if tail.seq < self.at.seq || (tail.seq == self.at.seq && tail.chain != self.at.chain) {
             return Ok(Next::Snapshot(Some(pb::reset::Reason::LogForked)));
         }

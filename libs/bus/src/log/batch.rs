@@ -63,8 +63,19 @@ impl Batch {
     /// `Internal` for another version, for bytes that are no batch, and for events that do not hash to what it says.
     pub fn decode(stream_seq: u64, payload: &[u8]) -> Result<Self> {
         let broken = |what: &str| internal(format!("log message {stream_seq}: {what}"));
-        let LogBatch { payload_version, run_id, fence, number, version, open, first_seq, chain_before, chain_after, events, finished } =
-            LogBatch::decode(payload).map_err(|error| broken(&error.to_string()))?;
+        let LogBatch {
+            payload_version,
+            run_id,
+            fence,
+            number,
+            version,
+            open,
+            first_seq,
+            chain_before,
+            chain_after,
+            events,
+            finished,
+        } = LogBatch::decode(payload).map_err(|error| broken(&error.to_string()))?;
         if payload_version != PAYLOAD_VERSION {
             return Err(broken("its payload is of another version"));
         }

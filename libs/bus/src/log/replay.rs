@@ -47,7 +47,9 @@ struct Page {
 enum Got {
     Batch(Batch),
     /// The page is over; how many messages are left.
-    End { left: u64 },
+    End {
+        left: u64,
+    },
 }
 
 impl Replay {
@@ -148,7 +150,9 @@ fn got(message: &Message) -> Result<Got> {
         None => batch(message).map(Got::Batch),
         Some(END_OF_BATCH) => Ok(Got::End { left: number(message, pending()).unwrap_or(0) }),
         Some(NOTHING) => Ok(Got::End { left: 0 }),
-        Some(status) => Err(unavailable(format!("a replay was refused: {status} {}", message.description.clone().unwrap_or_default()))),
+        Some(status) => {
+            Err(unavailable(format!("a replay was refused: {status} {}", message.description.clone().unwrap_or_default())))
+        }
     }
 }
 

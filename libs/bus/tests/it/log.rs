@@ -25,14 +25,17 @@ async fn of_two_writers_on_one_tail_exactly_one_wins_every_round() {
     let mut tail = Tail::default();
     for round in 0..100 {
         let (a, b) = (next_batch(key, &tail, vec![words(round)]), next_batch(key, &tail, vec![words(1_000 + round)]));
-        let (a, b) = tokio::join!(world.bus.log().publish(key, &a, tail.stream_seq), other.log().publish(key, &b, tail.stream_seq));
+        let (a, b) =
+            tokio::join!(world.bus.log().publish(key, &a, tail.stream_seq), other.log().publish(key, &b, tail.stream_seq));
         let stored = [a.unwrap(), b.unwrap()].iter().filter(|outcome| matches!(outcome, PublishOutcome::Stored { .. })).count();
         assert_eq!(stored, 1, "round {round}");
         tail = world.bus.log().tail(key).await.unwrap();
     }
     let batches = read_all(&world.bus, key).await;
     assert_eq!(batches.len(), 100);
-    assert!(batches.windows(2).all(|pair| pair[0].tail.chain == pair[1].chain_before && pair[0].tail.seq + 1 == pair[1].first_seq));
+    assert!(
+        batches.windows(2).all(|pair| pair[0].tail.chain == pair[1].chain_before && pair[0].tail.seq + 1 == pair[1].first_seq)
+    );
 }
 
 #[tokio::test]

@@ -12,7 +12,8 @@ use tracing_subscriber::{EnvFilter, Layer, Registry};
 use super::json::JsonLines;
 use super::{LogFormat, TelemetryError};
 
-const FILTER_DEFAULT: &str = "info";
+/// Libraries that say at INFO what is nobody's news are heard from WARN on.
+const FILTER_DEFAULT: &str = "info,opentelemetry=warn,opentelemetry_sdk=warn,sqlx=warn,async_nats=warn";
 
 pub(super) fn install<W>(format: LogFormat, tracer: &SdkTracerProvider, writer: W) -> Result<(), TelemetryError>
 where

@@ -4,6 +4,9 @@ use futures::FutureExt as _;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bench() {
     let world = World::new().await;
+    for v in ["session_preload_libraries = 'auto_explain'", "auto_explain.log_min_duration = '4ms'", "auto_explain.log_analyze = on", "auto_explain.log_nested_statements=on", "client_min_messages = warning"] {
+    crate::server::execute(&world.url, &format!("DO $$BEGIN EXECUTE format('ALTER DATABASE %I SET {}', current_database()); END$$", v.replace("'", "''"))).await; }
+    crate::server::value::<i64>(&world.url, "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()").await;
     let session = world.session().await;
     for round in 0..3 {
         let n = 300u32;
@@ -22,7 +25,7 @@ async fn bench() {
         eprintln!("round {round}: send {send:?} claim1 {claim:?} finish {finish:?}");
     }
     // 10,000 ready
-    let make = format!("INSERT INTO threads (id, org_id, user_id, agent_id) SELECT gen_random_uuid(), '{0}', '{1}', '{2}' FROM generate_series(1,10000);
+    let make = format!("INSERT INTO threads (id, org_id, user_id, agent_id) SELECT gen_random_uuid(), '{0}', '{1}', '{2}' FROM generate_series(1,9900);
      INSERT INTO runs (id, org_id, thread_id, user_id, agent_id, agent_version, turn_number, state, version, fence, created_at, changed_at)
      SELECT gen_random_uuid(), org_id, id, user_id, agent_id, 1, 1, 'ready', 1, 0, clock_timestamp(), clock_timestamp() FROM threads WHERE next_turn = 1;
      INSERT INTO run_specs SELECT r.id, r.org_id, (SELECT spec FROM run_specs LIMIT 1) FROM runs r WHERE state='ready';
@@ -30,6 +33,7 @@ async fn bench() {
      INSERT INTO run_transitions SELECT id, 1, org_id, null, 'ready', 'accepted', 0, null, clock_timestamp(), '{{\"v\":1,\"type\":\"quiet\"}}' FROM runs WHERE state='ready';
      UPDATE threads SET next_turn = 2 WHERE next_turn = 1;", world.org.uuid(), world.user.uuid(), world.agent.uuid());
     crate::server::execute(&world.url, &make).await;
+    let dir: String = crate::server::value(&world.url, "SELECT current_setting('data_directory')").await; eprintln!("DIR {dir}");
     let t = Instant::now();
     for _ in 0..100 { assert_eq!(world.claim(session, 1).await.len(), 1); }
     eprintln!("claim 1 of 10000: {:?}", t.elapsed() / 100);
@@ -49,4 +53,7 @@ async fn bench() {
     let t = Instant::now();
     let r = world.system(|tx| async move { runmesh_store::runs::reap(tx, &LEASES, 500).await }.boxed()).await.unwrap();
     eprintln!("reap {} in {:?}", r.len(), t.elapsed());
+
+    let parent = std::path::Path::new(&dir).parent().unwrap().to_owned();
+    std::process::Command::new("sh").arg("-c").arg(format!("cp -r {0}/*.log {0}/*/*.log /tmp/storelogs/ 2>/dev/null; ls {0}", parent.display())).status().unwrap();
 }

@@ -2,12 +2,14 @@
 
 use super::mesh::Running;
 use runmesh_engines::Engines;
+use std::io::Write as _;
 
 const DEFAULT_PORT: u16 = 7420;
 
 /// Prints the box.
 pub fn print(running: &Running, engines: &Engines) {
-    println!("{}", text(running, engines));
+    // A reader of a pipe that has seen enough is no reason to stop the mesh.
+    drop(writeln!(std::io::stdout(), "{}", text(running, engines)));
 }
 
 fn text(running: &Running, engines: &Engines) -> String {

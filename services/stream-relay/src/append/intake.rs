@@ -80,12 +80,14 @@ impl Pending {
         }
     }
 
-    /// Drops what the log holds. True when that was anything.
+    /// Drops what the log holds; it may hold more than was taken in here, through another stream of the attempt. True when
+    /// anything was dropped.
     pub fn drop_up_to(&mut self, number: u64) -> bool {
         let first = self.last + 1 - self.events.len() as u64;
         let covered = usize::try_from((number + 1).saturating_sub(first)).unwrap_or(usize::MAX).min(self.events.len());
         let dropped: usize = self.events.drain(..covered).map(|event| event.len()).sum();
         self.bytes -= dropped;
+        self.last = self.last.max(number);
         covered > 0
     }
 }
@@ -170,6 +172,16 @@ mod tests {
         assert!(!pending.drop_up_to(3));
         assert_eq!(pending.next_batch(), (5, vec![text("4").encode_to_vec(), text("5").encode_to_vec()]));
         assert!(pending.is_empty() && pending.bytes == 0);
+    }
+
+    #[test]
+    fn what_another_stream_of_the_attempt_wrote_counts() {
+        let mut pending = Pending::after(0);
+        assert!(pending.take(message(1, vec![text("1"), text("2")]), 0).is_ok());
+        assert!(pending.drop_up_to(4));
+        assert_eq!(pending.take(message(3, vec![text("3"), text("4")]), 4), Ok(true));
+        assert_eq!(pending.take(message(3, vec![text("3"), text("4"), text("5")]), 4), Ok(false));
+        assert_eq!(pending.next_batch(), (5, vec![text("5").encode_to_vec()]));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use runmesh_bus::{Log, RunKey};
 use runmesh_domain::chain::Chain;
 use runmesh_domain::fold::RunView;
 use runmesh_domain::log::Tail;
+use runmesh_domain::run::StateName;
 use runmesh_domain::{Fault, Result};
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -44,6 +45,15 @@ struct State {
     /// The run is over, and its log cannot be brought up: Postgres answers.
     given_up: bool,
     waits: Option<Waits>,
+}
+
+impl State {
+    fn note_tail(&mut self) {
+        self.heard = Instant::now();
+        if self.warm.tail().is_some_and(|tail| tail.open) {
+            self.waits = Some(Waits::of_state(StateName::Running));
+        }
+    }
 }
 
 /// A viewer's hold on a watched run.
@@ -138,7 +148,7 @@ impl Watched {
     pub(super) fn begin(&self, last: Option<Shown>) {
         let mut state = self.state();
         state.warm.begin(last);
-        state.heard = Instant::now();
+        state.note_tail();
         state.log_away = false;
         drop(state);
         self.tell();
@@ -148,7 +158,7 @@ impl Watched {
         let mut state = self.state();
         let taken = state.warm.take(shown);
         if taken == Taken::Yes {
-            state.heard = Instant::now();
+            state.note_tail();
             drop(state);
             self.tell();
         }
@@ -172,9 +182,15 @@ impl Watched {
         self.state().waits
     }
 
-    /// Says what the run waits for.
+    /// Says what the run waits for, unless its log says that it runs: the log may be ahead of what was read.
     pub fn set_waits(&self, waits: Waits) {
-        if self.state().waits.replace(waits) != Some(waits) {
+        let mut state = self.state();
+        if waits.is_waiting() && state.warm.tail().is_some_and(|tail| tail.open) {
+            return;
+        }
+        let is_news = state.waits.replace(waits) != Some(waits);
+        drop(state);
+        if is_news {
             self.tell();
         }
     }
@@ -213,7 +229,7 @@ impl Watched {
         state.viewers == 0 && state.unwatched_since.elapsed() >= linger
     }
 
-    /// Waits until the log was read; at most so long that a viewer does not wonder.
+    /// Waits until the log was read; at most so long that a viewer does not wonder, and not while the log is away.
     pub async fn ready(&self) -> Result<Tail> {
         let mut changes = self.changes();
         let ready = async {
@@ -221,6 +237,9 @@ impl Watched {
                 changes.mark_unchanged();
                 if let Some(tail) = self.tail() {
                     return Some(tail);
+                }
+                if self.is_log_away() {
+                    return None;
                 }
                 changes.changed().await.ok()?;
             }
@@ -258,8 +277,11 @@ impl Drop for Watching {
         let mut state = self.0.state();
         state.viewers -= 1;
         state.unwatched_since = Instant::now();
+        let was_last = state.viewers == 0;
         drop(state);
-        // The follower looks whether it may go.
-        self.0.look();
+        if was_last {
+            // The follower looks whether it may go.
+            self.0.look();
+        }
     }
 }

@@ -58,6 +58,7 @@ pub async fn attach(relay: Relay, org: OrgId, user: UserId, request: pb::AttachR
         Some(journal) => Source::Ended(EndedRun::find(&relay, key, journal).await),
         None => {
             let run = relay.hub.watch(key);
+            run.set_waits(waits);
             let changes = run.changes();
             Source::Watched { run, changes }
         }

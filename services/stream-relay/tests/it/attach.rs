@@ -97,7 +97,8 @@ async fn a_viewer_that_does_not_read_misses_nothing() {
     world.finish(lease, "done", None).await;
     let seen = slow.to_end().await;
     assert_eq!(seen.events.len(), 103);
-    let shown: String = seen.events.iter().map(|event| if let Event::TextDelta { text, .. } = event { text.as_str() } else { "" }).collect();
+    let shown: String =
+        seen.events.iter().map(|event| if let Event::TextDelta { text, .. } = event { text.as_str() } else { "" }).collect();
     assert!(shown == whole, "{} of {} bytes", shown.len(), whole.len());
     assert!(seen.resets.is_empty());
 }
@@ -123,6 +124,7 @@ async fn a_lost_attempt_leaves_nothing_in_the_text() {
     world.finish(second, "a sentence", runmesh_wire::FromWire::from_wire(ack.position.unwrap(), "").ok()).await;
     let seen = viewer.to_end().await;
     assert_eq!(seen.view.text(), "a sentence");
-    let fences = seen.events.iter().filter_map(|event| if let Event::AttemptStarted { fence, .. } = event { Some(*fence) } else { None });
+    let fences =
+        seen.events.iter().filter_map(|event| if let Event::AttemptStarted { fence, .. } = event { Some(*fence) } else { None });
     assert_eq!(fences.collect::<Vec<_>>(), [1, 2]);
 }

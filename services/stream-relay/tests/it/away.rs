@@ -1,10 +1,14 @@
 //! Parts that are away, logs that are behind, and logs that are gone.
 
-use crate::client::{SNAPSHOT, START, cursor, step_started, text};
+use crate::client::{SNAPSHOT, START, cursor, step_finished, step_started, text};
 use crate::world::{World, eventually, serve};
 use runmesh_domain::cursor::Cursor;
+use runmesh_domain::event::Event;
+use runmesh_domain::message::Part;
 use runmesh_engines::{DataDir, NatsServer, ServerOptions, Silent};
 use runmesh_wire::pb::stream as pb;
+use runmesh_wire::{FromWire as _, IntoWire as _};
+use std::path::PathBuf;
 use std::time::Duration;
 
 async fn nats() -> NatsServer {
@@ -83,9 +87,12 @@ async fn an_ended_run_whose_log_is_behind_is_told_at_attach() {
 #[tokio::test]
 async fn postgres_answers_for_a_run_whose_log_has_aged_out() {
     let world = World::new().await;
-    let (who, run) = (world.person(), world.send().await);
+    let (writer, who, run) = (world.relay().await, world.person(), world.send().await);
     let lease = world.claim().await;
-    world.finish(lease, "kept", None).await;
+    let (mut appender, _) = writer.client.append(lease).await;
+    appender.send(vec![step_started(1), text(1, "kept")]).await;
+    let acked = appender.settled().await.position.unwrap();
+    world.finish(lease, "kept", acked.from_wire("").ok()).await;
     world.system(move |tx| Box::pin(async move { runmesh_store::outbox::mark(tx, &[(run, 3)], &[]).await })).await;
     // Another log, which never heard of the run.
     let empty = nats().await;
@@ -100,5 +107,78 @@ async fn postgres_answers_for_a_run_whose_log_has_aged_out() {
         assert_eq!((seen.view.text().as_str(), seen.from_database), ("kept", true));
         assert_eq!(seen.resets, [pb::reset::Reason::LogTruncated]);
         assert_eq!(seen.end.unwrap().reason(), pb::end::Reason::Finished);
+    }
+}
+
+#[tokio::test]
+async fn postgres_answers_when_the_log_stays_away_and_the_run_is_over() {
+    let nats = nats().await;
+    let world = World::on(nats.url().to_owned()).await;
+    let (relay, who, run) = (world.relay().await, world.person(), world.send().await);
+    let lease = world.claim().await;
+    let mut viewer = relay.client.attach(&who, run, START).await;
+    viewer.until(|seen| seen.view.seq == 1).await;
+    nats.kill().await.unwrap();
+    world.finish_untold(lease, "without a log", None).await;
+    let seen = viewer.to_end().await;
+    assert_eq!((seen.view.text().as_str(), seen.from_database), ("without a log", true));
+    assert_eq!(seen.resets, [pb::reset::Reason::LogBehind]);
+    assert_eq!(seen.end.unwrap().reason(), pb::end::Reason::Finished);
+}
+
+#[tokio::test]
+async fn a_run_goes_on_when_nats_has_lost_everything() {
+    let folder = Folder::new();
+    let options = ServerOptions::new(DataDir::Persistent(folder.0.clone()));
+    let nats = NatsServer::start(&options, &Silent).await.unwrap();
+    let world = World::on(nats.url().to_owned()).await;
+    let (relay, who, run) = (world.relay().await, world.person(), world.send().await);
+    let lease = world.claim().await;
+    let mut viewer = relay.client.attach(&who, run, START).await;
+    let (mut appender, _) = relay.client.append(lease).await;
+    appender.send(vec![step_started(1), step_finished(1, vec![Part::text("kept ").into_wire()])]).await;
+    let acked = appender.settled().await.position.unwrap();
+    world.journal(lease, 1, "kept ", acked.from_wire("").unwrap()).await;
+    viewer.until(|seen| seen.view.seq == 3).await;
+    nats.stop().await.unwrap();
+    folder.forget_streams();
+    nats.restart().await.unwrap();
+    appender.send(vec![step_started(2), text(2, "and on")]).await;
+    appender.settled().await;
+    let seen = viewer.until(|seen| seen.view.text().ends_with("and on")).await;
+    assert!(seen.events.iter().any(|event| matches!(event, Event::LogRestarted { .. })) || !seen.resets.is_empty());
+    let mut late = relay.client.attach(&who, run, SNAPSHOT).await;
+    late.until(|seen| seen.view.text().starts_with("kept ")).await;
+}
+
+/// A folder for a server's data, removed at the end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        Self(std::env::temp_dir().join(format!("runmesh-relay-{}", uuid::Uuid::now_v7().simple())))
+    }
+
+    /// Removes every folder of JetStream's store below.
+    fn forget_streams(&self) {
+        let mut left = vec![self.0.clone()];
+        let mut found = 0;
+        while let Some(folder) = left.pop() {
+            for entry in std::fs::read_dir(&folder).unwrap().flatten().map(|entry| entry.path()).filter(|path| path.is_dir()) {
+                if entry.file_name().is_some_and(|name| name == "jetstream") {
+                    std::fs::remove_dir_all(&entry).unwrap();
+                    found += 1;
+                } else {
+                    left.push(entry);
+                }
+            }
+        }
+        assert!(found > 0, "the server keeps its streams elsewhere");
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
     }
 }

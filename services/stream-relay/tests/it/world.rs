@@ -14,7 +14,7 @@ use runmesh_host::Lifecycle;
 use runmesh_host::health::Reporter;
 use runmesh_host::signed::MeshKey;
 use runmesh_store::runs::{self, ClaimFor, Claimed, Committed, LastStep, NewMessage, OnBusy};
-use runmesh_store::{Db, Scope, StoreConfig, Tx, agents, orgs, sessions, threads};
+use runmesh_store::{Db, Scope, StoreConfig, Tx, agents, orgs, sessions, steps, threads};
 use runmesh_stream_relay::Config;
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -182,6 +182,16 @@ impl World {
         self.tell(committed).await;
     }
 
+    /// The holder journals a step that gave this text.
+    pub async fn journal(&self, lease: LeaseClaim, step_index: u32, text: &str, position: Position) {
+        let result = ModelStep { parts: vec![Part::text(text)], model: "m".into(), ..ModelStep::default() };
+        self.system(move |tx| {
+            let entries = vec![steps::Entry::ModelStep { step_index, result: result.clone() }];
+            Box::pin(async move { steps::record(tx, lease, entries, Some(position)).await })
+        })
+        .await;
+    }
+
     /// The holder ends the run with this text; its log is told.
     pub async fn finish(&self, lease: LeaseClaim, text: &str, position: Option<Position>) {
         let committed = self.finish_untold(lease, text, position).await;
@@ -190,7 +200,8 @@ impl World {
 
     /// As above, but nobody tells the log.
     pub async fn finish_untold(&self, lease: LeaseClaim, text: &str, position: Option<Position>) -> Vec<Committed> {
-        let result = ModelStep { parts: vec![Part::text(text)], model: "m".into(), finish_reason: "stop".into(), ..ModelStep::default() };
+        let result =
+            ModelStep { parts: vec![Part::text(text)], model: "m".into(), finish_reason: "stop".into(), ..ModelStep::default() };
         let (_, committed) = self
             .system(move |tx| {
                 let last = LastStep { step_index: 1, result: result.clone(), unfinished: false };

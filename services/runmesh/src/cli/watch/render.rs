@@ -86,7 +86,7 @@ impl Renderer {
                 self.answer(*step_index, *call_index, content, *is_error, view);
             }
             Event::StepRetracted { step_index, .. } => self.retract(*step_index),
-            Event::StepFinished { step_index, parts, .. } => self.finish_step(*step_index, parts),
+            Event::StepFinished { step_index, parts, .. } => self.finish_step(*step_index, parts, whole),
             Event::ModelRetrying { attempt, reason, .. } => {
                 self.note(format!("the model is asked again (try {attempt}): {}", printable::first_line(reason, 160)));
             }
@@ -194,17 +194,19 @@ impl Renderer {
     }
 
     /// The journaled step takes the place of what was shown of it.
-    fn finish_step(&mut self, step_index: u32, parts: &[Part]) {
-        let whole = plain_text(parts);
+    fn finish_step(&mut self, step_index: u32, parts: &[Part], whole: bool) {
+        let text = plain_text(parts);
         let shown = self.steps.get(&step_index).map(|step| step.text.clone()).unwrap_or_default();
-        if let Some(rest) = whole.strip_prefix(shown.as_str()) {
+        // Whoever came back with a cursor read the beginning elsewhere.
+        let came_back = !whole && !shown.is_empty() && text.ends_with(&shown);
+        if let Some(rest) = text.strip_prefix(shown.as_str()) {
             if !rest.is_empty() {
                 self.text(step_index, rest);
             }
-        } else {
+        } else if !came_back {
             self.note(words::CORRECTED.to_owned());
             self.steps.entry(step_index).or_default().text.clear();
-            self.text(step_index, &whole);
+            self.text(step_index, &text);
         }
         let calls = parts.iter().filter_map(|part| match part {
             Part::ToolCall { name, arguments, .. } => Some((name, arguments)),

@@ -14,11 +14,12 @@ struct Viewer {
     view: RunView,
     seq: u64,
     pieces: Vec<Piece>,
+    whole: bool,
 }
 
 impl Viewer {
     fn new(live: bool) -> Self {
-        Self { renderer: Renderer::new(live), view: RunView::default(), seq: 0, pieces: Vec::new() }
+        Self { renderer: Renderer::new(live), view: RunView::default(), seq: 0, pieces: Vec::new(), whole: true }
     }
 
     fn event(&mut self, event: Event) -> &mut Self {
@@ -29,7 +30,7 @@ impl Viewer {
     }
 
     fn update(&mut self, update: &Update) -> &mut Self {
-        let pieces = self.renderer.take(update, &self.view, true);
+        let pieces = self.renderer.take(update, &self.view, self.whole);
         self.pieces.extend(pieces);
         self
     }
@@ -166,4 +167,11 @@ fn a_snapshot_after_a_reset_starts_over() {
     [started(), delta("new")].iter().for_each(|event| view.apply(event));
     viewer.update(&Update::Reset(runmesh_client::ResetReason::LogTruncated)).update(&Update::Snapshot(Box::new(view)));
     assert_eq!((viewer.answer().as_str(), viewer.lines()), ("oldnew", vec![words::STARTING_OVER]));
+}
+
+#[test]
+fn who_comes_back_with_a_cursor_reads_only_the_rest() {
+    let mut viewer = Viewer { whole: false, ..Viewer::new(true) };
+    viewer.event(delta("lo")).event(step(vec![Part::text("hello")])).event(finished(StateName::Completed, Some("hello")));
+    assert_eq!((viewer.answer().as_str(), viewer.lines().len()), ("lo", 0));
 }

@@ -1,0 +1,241 @@
+//! A worker at work: opens Claim, starts a run for every assignment, gives a credit back for every run that ended, and
+//! drains. It owns every run's task.
+
+use super::claims::{self, ClaimStream, OpenError, Outbox, Session};
+use super::heartbeat::Notice;
+use super::held::Held;
+use super::worker::{WorkerConfig, WorkerError};
+use crate::backoff::Delays;
+use crate::control::Control;
+use crate::run::{self, Assigned, Kit};
+use runmesh_wire::pb::worker::claim_response::Message as Incoming;
+use runmesh_wire::pb::worker::{Assignment, CancelHint, ClaimResponse, Hello, Revoke};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+
+const RETRY_FIRST: Duration = Duration::from_millis(50);
+const RETRY_MOST: Duration = Duration::from_secs(2);
+/// How long runs may take to give themselves back once nothing is waited for any more.
+const RELEASE_WAIT: Duration = Duration::from_secs(3);
+
+/// Why a Claim stream is no longer served.
+enum Left {
+    /// It broke: open it again.
+    Broken,
+    /// The mesh wants it elsewhere; the old one is kept until the new one is open.
+    Moved,
+    /// The session is over.
+    SessionLost,
+    /// The worker drains.
+    Draining,
+}
+
+/// A worker at work.
+pub(super) struct Shift {
+    config: WorkerConfig,
+    kit: Kit,
+    held: Arc<Held>,
+    session: Option<Session>,
+    sessions: watch::Sender<Option<Session>>,
+    notices: mpsc::Receiver<Notice>,
+    pub(super) runs: JoinSet<()>,
+    drain: CancellationToken,
+    hurry: CancellationToken,
+}
+
+impl Shift {
+    pub(super) fn new(
+        config: WorkerConfig,
+        held: Arc<Held>,
+        sessions: watch::Sender<Option<Session>>,
+        notices: mpsc::Receiver<Notice>,
+        drain: CancellationToken,
+    ) -> Self {
+        let kit = Kit {
+            provider: config.provider.clone(),
+            toolbox: config.toolbox.clone(),
+            channels: config.channels.clone(),
+            credentials: config.credentials.clone(),
+        };
+        let hurry = CancellationToken::new();
+        Self { config, kit, held, session: None, sessions, notices, runs: JoinSet::new(), drain, hurry }
+    }
+
+    /// One Claim stream after the other, until the drain is over.
+    pub(super) async fn work(&mut self) -> Result<(), WorkerError> {
+        let mut delays = Delays::new(RETRY_FIRST, RETRY_MOST);
+        let mut stream: Option<ClaimStream> = None;
+        loop {
+            let drain = self.drain.clone();
+            let opened = tokio::select! {
+                biased;
+                () = drain.cancelled() => break,
+                opened = self.open() => opened,
+            };
+            match opened {
+                Ok(opened) => {
+                    delays = Delays::new(RETRY_FIRST, RETRY_MOST);
+                    match self.serve(stream.insert(opened)).await? {
+                        Left::Draining => break,
+                        Left::Moved => {}
+                        Left::Broken => stream = None,
+                        Left::SessionLost => {
+                            stream = None;
+                            self.lose_session();
+                        }
+                    }
+                }
+                Err(OpenError::SessionLost) if self.session.is_some() => {
+                    self.lose_session();
+                    continue;
+                }
+                Err(error) => tracing::warn!(%error, "claim not opened"),
+            }
+            tokio::select! {
+                () = self.drain.cancelled() => break,
+                () = tokio::time::sleep(delays.next()) => {}
+            }
+        }
+        self.drain_out(stream).await;
+        Ok(())
+    }
+
+    /// Opens Claim, coming back to the session if there is one.
+    async fn open(&mut self) -> Result<ClaimStream, OpenError> {
+        let hello = Hello {
+            worker: self.config.name.clone(),
+            capacity: i32::try_from(self.config.capacity).unwrap_or(i32::MAX),
+            agent_ids: self.config.agent_ids.iter().map(ToString::to_string).collect(),
+            tools: self.config.tools.clone(),
+            session_id: self.session.as_ref().map(|session| session.id.clone()).unwrap_or_default(),
+        };
+        let (stream, session) = claims::open(self.config.channels.claims.clone(), &self.config.credentials, hello).await?;
+        tracing::info!(session_id = session.id, stream_number = session.stream_number, "claim open");
+        self.session = Some(session.clone());
+        self.sessions.send_replace(Some(session));
+        Ok(stream)
+    }
+
+    /// The session is over: its runs stop, and the next one begins with nothing in hand.
+    fn lose_session(&mut self) {
+        if let Some(session) = self.session.take() {
+            self.sessions.send_replace(None);
+            self.held.lose(&session.id);
+        }
+    }
+
+    async fn serve(&mut self, stream: &mut ClaimStream) -> Result<Left, WorkerError> {
+        while self.runs.try_join_next().is_some() {}
+        let in_hand = u32::try_from(self.runs.len()).unwrap_or(u32::MAX);
+        let mut outbox = Outbox::with_credits(self.config.capacity.saturating_sub(in_hand));
+        loop {
+            tokio::select! {
+                () = self.drain.cancelled() => return Ok(Left::Draining),
+                notice = self.notices.recv() => match notice {
+                    Some(Notice::Move) => return Ok(Left::Moved),
+                    Some(Notice::Lost(id)) if self.session.as_ref().is_some_and(|session| session.id == id) => {
+                        return Ok(Left::SessionLost);
+                    }
+                    Some(Notice::Lost(_)) => {}
+                    None => return Err(WorkerError::HeartbeatsEnded),
+                },
+                message = stream.inbox.message() => match message {
+                    Ok(Some(message)) => if self.take(message, &mut outbox) { return Ok(Left::Moved) },
+                    Ok(None) => return Ok(Left::Broken),
+                    Err(status) => {
+                        tracing::info!(%status, "claim broke");
+                        return Ok(Left::Broken);
+                    }
+                },
+                Some(ended) = self.runs.join_next() => {
+                    log_end(ended);
+                    outbox.add_credit();
+                }
+                permit = stream.outbox.reserve(), if !outbox.is_empty() => match permit {
+                    Ok(permit) => permit.send(outbox.next()),
+                    Err(_) => return Ok(Left::Broken),
+                },
+            }
+        }
+    }
+
+    /// Acts on a message of the mesh; true when Claim is to be opened elsewhere.
+    fn take(&mut self, message: ClaimResponse, outbox: &mut Outbox) -> bool {
+        match message.message {
+            Some(Incoming::Assignment(assignment)) => self.start(assignment, outbox),
+            Some(Incoming::Revoke(Revoke { lease })) => self.held.with_lease(lease, |control| control.lost.cancel()),
+            Some(Incoming::Cancel(CancelHint { lease })) => self.held.with_lease(lease, |control| control.cancel.cancel()),
+            Some(Incoming::Drain(_)) => return true,
+            Some(Incoming::Welcome(_)) | None => {}
+        }
+        false
+    }
+
+    /// Starts a run. One that cannot be understood is not taken in hand, and comes back to the mesh by that.
+    fn start(&mut self, assignment: Assignment, outbox: &mut Outbox) {
+        let lease = assignment.lease.clone();
+        let assigned = match Assigned::of(assignment) {
+            Ok(assigned) => assigned,
+            Err(refusal) => {
+                outbox.add_credit();
+                return tracing::error!(%refusal, "assignment not understood");
+            }
+        };
+        let control = Arc::new(Control::new(assigned.run_token.clone(), self.drain.clone(), self.hurry.clone()));
+        let session = self.session.as_ref().map_or("", |session| &session.id);
+        let Some(guard) = self.held.take(assigned.held, session, Arc::clone(&control)) else {
+            return outbox.add_credit();
+        };
+        outbox.add_ack(lease.unwrap_or_default());
+        let span = tracing::info_span!("run", run_id = %assigned.held.run, fence = assigned.held.fence);
+        let kit = self.kit.clone();
+        let task = async move {
+            run::drive(kit, assigned, control).await;
+            drop(guard);
+        };
+        self.runs.spawn(task.instrument(span));
+    }
+
+    /// Waits for the runs to give themselves back. The stream stays open meanwhile, so that the mesh does not take the
+    /// worker for dead; an assignment that is still on its way goes back at once.
+    async fn drain_out(&mut self, mut stream: Option<ClaimStream>) {
+        let hurry = tokio::time::sleep(self.config.drain_grace);
+        let give_up = tokio::time::sleep(self.config.drain_grace + RELEASE_WAIT);
+        tokio::pin!(hurry, give_up);
+        let mut unsent = Outbox::default();
+        while !self.runs.is_empty() {
+            tokio::select! {
+                Some(ended) = self.runs.join_next() => log_end(ended),
+                () = &mut hurry, if !self.hurry.is_cancelled() => self.hurry.cancel(),
+                () = &mut give_up => {
+                    tracing::warn!(runs = self.runs.len(), "drained without every run given back");
+                    return;
+                }
+                message = next_message(&mut stream) => match message {
+                    Some(message) => { self.take(message, &mut unsent); }
+                    None => stream = None,
+                },
+            }
+        }
+    }
+}
+
+/// The next message of the stream while there is one; waits for ever when there is none.
+async fn next_message(stream: &mut Option<ClaimStream>) -> Option<ClaimResponse> {
+    match stream {
+        Some(stream) => stream.inbox.message().await.ok().flatten(),
+        None => std::future::pending().await,
+    }
+}
+
+fn log_end(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%error, "a run's task broke");
+    }
+}
