@@ -9,6 +9,10 @@ const TRANSIENT = new Set(["UNAVAILABLE", "DRAINING", "OVERLOADED", "RATE_LIMIT"
 /** The reason, or the code when something between here and runmesh made the status. */
 export function reason(error: unknown): string {
   const status = ConnectError.from(error, Code.Unavailable);
+  if (status.cause instanceof TypeError) {
+    // What fetch throws when there is no answer at all.
+    return "UNAVAILABLE";
+  }
   const info = status.findDetails(ErrorInfoSchema).find(({ domain }) => domain === "runmesh");
   return info?.reason ?? Code[status.code].replace(/(?<=[a-z])(?=[A-Z])/g, "_").toUpperCase();
 }

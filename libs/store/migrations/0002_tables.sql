@@ -122,7 +122,9 @@ CREATE INDEX runs_queue ON runs (thread_id, turn_number) WHERE state = 'queued';
 CREATE INDEX runs_ready ON runs (org_id, user_id, created_at) WHERE state = 'ready';
 CREATE INDEX runs_session ON runs (session_id) WHERE state = 'running';
 CREATE INDEX runs_running ON runs (org_id, user_id) WHERE state = 'running';
-CREATE INDEX runs_open ON runs (org_id, user_id) WHERE state IN ('queued', 'ready', 'running', 'waiting');
+-- The same runs as those in an open state (see ended_has_time). Said in another way so that the planner cannot take this
+-- index for look-ups by state, which have better ones.
+CREATE INDEX runs_open ON runs (org_id, user_id) WHERE ended_at IS NULL;
 CREATE INDEX runs_newest ON runs (org_id, id);
 
 CREATE TABLE run_specs (

@@ -1,6 +1,7 @@
 //! The handle on the database: its pools, and looks at the server that need no scope.
 
 use crate::error;
+use crate::open_counts::OpenCounts;
 use crate::pool::Pool;
 use runmesh_domain::{Fault, Result, Timestamp};
 use sqlx::ConnectOptions as _;
@@ -63,6 +64,7 @@ pub(crate) struct Inner {
     pub(crate) pool: Arc<Pool>,
     pub(crate) beats: Arc<Pool>,
     pub(crate) role: Role,
+    pub(crate) open_counts: Arc<OpenCounts>,
     /// Transactions under way, also those whose caller has gone.
     pub(crate) transactions: TaskTracker,
 }
@@ -94,6 +96,7 @@ impl Db {
             pool: Pool::new(options.clone(), config.connections),
             beats: Pool::new(options, config.heartbeat_connections),
             role: config.role,
+            open_counts: Arc::new(OpenCounts::default()),
             transactions: TaskTracker::new(),
         };
         let db = Self { inner: Arc::new(inner) };

@@ -70,7 +70,7 @@ pub async fn purge(tx: &mut Tx, limit: u32) -> Result<u64> {
                    SELECT o.org_id, o.user_id, o.method, o.key FROM idempotency_keys o, before
                    WHERE o.created_at < before.at AND NOT EXISTS (
                      SELECT 1 FROM runs r WHERE r.org_id = o.org_id AND r.user_id = o.user_id
-                       AND r.state IN ('queued', 'ready', 'running', 'waiting')
+                       AND r.ended_at IS NULL
                        AND r.created_at < o.created_at + interval '1 minute')
                    LIMIT $2 FOR UPDATE OF o SKIP LOCKED)";
     let seconds = IDEMPOTENCY_KEPT.as_secs_f64();

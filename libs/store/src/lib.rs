@@ -9,6 +9,7 @@ mod columns;
 mod db;
 mod error;
 mod migrate;
+mod open_counts;
 mod page;
 mod pool;
 mod scope;

@@ -55,11 +55,11 @@ const COUNT: &str = "
       count(*) FILTER (WHERE s.id IS NULL AND r.state <> 'waiting') AS queued, clock_timestamp() AS at
     FROM runs r LEFT JOIN worker_sessions s ON r.state = 'running' AND s.id = r.session_id AND s.lost_at IS NULL
       AND s.lease_ends_at > clock_timestamp()
-    WHERE r.org_id = $1 AND r.state IN ('queued', 'ready', 'running', 'waiting')";
+    WHERE r.org_id = $1 AND r.ended_at IS NULL";
 const ACTIVE: &str = "
     SELECT r.id, r.thread_id, t.title, r.agent_id, a.name AS agent_name, r.user_id, r.state, r.changed_at
     FROM runs r JOIN threads t ON t.id = r.thread_id JOIN agents a ON a.id = r.agent_id
-    WHERE r.org_id = $1 AND r.state IN ('queued', 'ready', 'running', 'waiting') ORDER BY r.id DESC LIMIT $2";
+    WHERE r.org_id = $1 AND r.ended_at IS NULL ORDER BY r.id DESC LIMIT $2";
 
 #[derive(sqlx::FromRow)]
 struct Counts {

@@ -6,6 +6,7 @@
 
 use crate::db::Db;
 use crate::error::{self, MET, Met};
+use crate::open_counts::OpenCounts;
 use crate::pool::{Checkout, Pool};
 use crate::scope::{Kind, Scope};
 use futures::future::BoxFuture;
@@ -21,9 +22,14 @@ const TRIES_MAX: u32 = 3;
 /// A transaction under way.
 pub struct Tx {
     checkout: Checkout,
+    open_counts: Arc<OpenCounts>,
 }
 
 impl Tx {
+    pub(crate) fn open_counts(&self) -> Arc<OpenCounts> {
+        Arc::clone(&self.open_counts)
+    }
+
     pub(crate) fn connection(&mut self) -> &mut PgConnection {
         self.checkout.connection()
     }
@@ -66,11 +72,12 @@ impl Db {
         F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T>> + Send + Sync + 'static,
     {
         let begin = scope.begin(self.inner.role, kind);
+        let counts = Arc::clone(&self.inner.open_counts);
         let span = tracing::Span::current();
         let whole = async move {
             let mut tries = 1;
             loop {
-                match MET.scope(Cell::new(Met::Nothing), once(&pool, &begin, &f)).await {
+                match MET.scope(Cell::new(Met::Nothing), once(&pool, &begin, &counts, &f)).await {
                     Try::Done(answer) => return answer,
                     Try::Again(error) if tries == TRIES_MAX => return Err(error),
                     Try::Again(error) => tracing::debug!(%error, tries, "transaction tried again"),
@@ -86,12 +93,12 @@ impl Db {
     }
 }
 
-async fn once<T, F>(pool: &Arc<Pool>, begin: &str, f: &F) -> Try<T>
+async fn once<T, F>(pool: &Arc<Pool>, begin: &str, counts: &Arc<OpenCounts>, f: &F) -> Try<T>
 where
     F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T>> + Send + Sync,
 {
     let mut tx = match self::begin(pool, begin).await {
-        Ok(tx) => tx,
+        Ok(checkout) => Tx { checkout, open_counts: Arc::clone(counts) },
         Err(error) => return Try::Done(Err(error)),
     };
     let answer = f(&mut tx).await;
@@ -112,7 +119,7 @@ where
     }
 }
 
-async fn begin(pool: &Arc<Pool>, begin: &str) -> Result<Tx> {
+async fn begin(pool: &Arc<Pool>, begin: &str) -> Result<Checkout> {
     let mut checkout = pool.checkout().await?;
     let text = || sqlx::raw_sql(AssertSqlSafe(begin.to_owned()));
     match text().execute(checkout.connection()).await {
@@ -124,7 +131,7 @@ async fn begin(pool: &Arc<Pool>, begin: &str) -> Result<Tx> {
         }
         Err(problem) => return Err(error::sql(problem)),
     }
-    Ok(Tx { checkout })
+    Ok(checkout)
 }
 
 async fn commit<T>(mut tx: Tx, value: T) -> Try<T> {

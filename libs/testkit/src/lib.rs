@@ -11,5 +11,5 @@ pub mod seen;
 pub mod until;
 
 pub use mesh::{Builder, Mesh, Service};
-pub use seen::Seen;
+pub use seen::{Seen, Viewer};
 pub use until::until;

@@ -11,7 +11,14 @@ use std::time::Duration;
 /// How long a viewer follows at most.
 const DEADLINE: Duration = Duration::from_secs(90);
 
+/// A viewer that is attached.
+pub struct Viewer {
+    follow: Follow,
+    seen: Seen,
+}
+
 /// Everything that one viewer was told.
+#[derive(Default)]
 pub struct Seen {
     history: History,
     view: RunView,
@@ -20,30 +27,50 @@ pub struct Seen {
     end: Option<EndReason>,
 }
 
-impl Seen {
-    /// Follows a run to its end.
-    pub async fn follow(client: Client, run: &Run, start: Start) -> Self {
+impl Viewer {
+    /// Attaches to a run.
+    pub fn new(client: &Client, run: &Run, start: Start) -> Self {
         let from_start = start == Start::Beginning || start == Start::Cursor(run.cursor.clone());
         let follow = client.follow(run.id, start);
-        let seen = tokio::time::timeout(DEADLINE, Self::collect(follow, from_start)).await;
-        seen.unwrap_or_else(|_| panic!("{}: no end within {DEADLINE:?}", run.id))
+        Self { follow, seen: Seen { from_start, ..Seen::default() } }
     }
 
-    async fn collect(mut follow: Follow, from_start: bool) -> Self {
-        let mut history = History::default();
-        let (mut reconnects, mut end) = (0, None);
-        while let Some(update) = follow.next().await {
-            let update = update.expect("the stream keeps its promises");
-            history.take(&update);
-            match update {
-                Update::Reconnecting { .. } => reconnects += 1,
-                Update::End { reason, .. } => end = Some(reason),
-                _ => {}
+    /// Attaches from the run's first event on, and waits for the first piece of text.
+    pub async fn of_text(client: &Client, run: &Run) -> Self {
+        let mut viewer = Self::new(client, run, Start::Cursor(run.cursor.clone()));
+        let text = |event: &Event| matches!(event, Event::TextDelta { .. });
+        let flowing = async {
+            while viewer.seen.count(text) == 0 {
+                assert!(viewer.step().await, "{}: ended without text", run.id);
             }
-        }
-        Self { history, view: follow.view().clone(), from_start, reconnects, end }
+        };
+        tokio::time::timeout(DEADLINE, flowing).await.unwrap_or_else(|_| panic!("{}: no text within {DEADLINE:?}", run.id));
+        viewer
     }
 
+    /// Takes one update; false at the end.
+    async fn step(&mut self) -> bool {
+        let Some(update) = self.follow.next().await else { return false };
+        let update = update.expect("the stream keeps its promises");
+        self.seen.history.take(&update);
+        match update {
+            Update::Reconnecting { .. } => self.seen.reconnects += 1,
+            Update::End { reason, .. } => self.seen.end = Some(reason),
+            _ => {}
+        }
+        true
+    }
+
+    /// Follows to the end.
+    pub async fn to_end(mut self) -> Seen {
+        let run = self.follow.run();
+        let all = async { while self.step().await {} };
+        tokio::time::timeout(DEADLINE, all).await.unwrap_or_else(|_| panic!("{run}: no end within {DEADLINE:?}"));
+        Seen { view: self.follow.view().clone(), ..self.seen }
+    }
+}
+
+impl Seen {
     /// The events, in order, with their numbers.
     pub fn events(&self) -> Vec<(u64, Event)> {
         self.history.events()

@@ -24,12 +24,24 @@ pub struct ListRuns {
 }
 
 const GET: &str = concat!("SELECT ", run_columns!(), " FROM runs r WHERE r.id = $1");
-const LIST: &str = concat!(
-    "SELECT ",
-    run_columns!(),
-    " FROM runs r WHERE r.org_id = $1 AND r.id < $2 AND ($3::uuid IS NULL OR r.thread_id = $3)
-       AND ($4::text[] IS NULL OR r.state = ANY ($4)) ORDER BY r.id DESC LIMIT $5"
-);
+/// A list by one of its ways in, each with an index of its own.
+macro_rules! list_statement {
+    ($of:literal) => {
+        concat!(
+            "SELECT ",
+            run_columns!(),
+            " FROM runs r WHERE r.org_id = $1 AND r.id < $2 AND ($3::uuid IS NULL OR r.thread_id = $3)
+               AND ($4::text[] IS NULL OR r.state = ANY ($4)) ",
+            $of,
+            " ORDER BY r.id DESC LIMIT $5"
+        )
+    };
+}
+
+const LIST: &str = list_statement!("");
+const LIST_OF_THREAD: &str = list_statement!("AND r.thread_id = $3");
+const LIST_OPEN: &str = list_statement!("AND r.ended_at IS NULL");
+
 const QUEUE: &str = concat!(
     "SELECT ",
     run_columns!(),
@@ -62,7 +74,13 @@ pub(crate) async fn read(tx: &mut Tx, run: RunId) -> Result<RunRow> {
 pub async fn list(tx: &mut Tx, org: OrgId, wish: &ListRuns) -> Result<Page<RunRow>> {
     let before: Uuid = wish.page.after()?.unwrap_or(Uuid::max());
     let states: Vec<&str> = wish.states.iter().map(|state| state.name()).collect();
-    let query = sqlx::query_as(LIST)
+    let only_open = !wish.states.is_empty() && wish.states.iter().all(|state| !state.is_terminal());
+    let statement = match wish.thread {
+        Some(_) => LIST_OF_THREAD,
+        None if only_open => LIST_OPEN,
+        None => LIST,
+    };
+    let query = sqlx::query_as(statement)
         .bind(org.uuid())
         .bind(before)
         .bind(wish.thread.map(ThreadId::uuid))

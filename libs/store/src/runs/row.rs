@@ -47,14 +47,6 @@ pub enum BlockedBy {
     NoCapableWorker,
 }
 
-/// The states of a run that is not over, as SQL.
-macro_rules! run_states_open {
-    () => {
-        "('queued', 'ready', 'running', 'waiting')"
-    };
-}
-pub(crate) use run_states_open;
-
 /// The columns of [`Row`], of a table called `r`.
 macro_rules! run_columns {
     () => {

@@ -1,8 +1,8 @@
 //! Accepting a message: the message, its run, the frozen spec and the first transition, in two statements.
 
 use super::committed::Committed;
-use super::row::{RunRow, run_states_open};
-use crate::columns::{At, big, count, int};
+use super::row::RunRow;
+use crate::columns::{At, big, count};
 use crate::error::sql;
 use crate::orgs::MemberRole;
 use crate::threads::{message_bytes, title_of};
@@ -89,17 +89,16 @@ const LOCK_THREAD: &str = "
     LEFT JOIN members m ON m.org_id = $2 AND m.user_id = $3";
 
 /// Looks at the gate and the queues and writes everything. A statement of its own: only one that begins after the thread's
-/// lock was got sees what the lock's last holder did. Bounds are judged from its answer; a refusal rolls it all back.
-const ACCEPT: &str = concat!(
-    "WITH gate AS MATERIALIZED (
+/// lock was got sees what the lock's last holder did. Bounds are judged from its answer; a refusal rolls it all back. No
+/// count goes further than its bound, and the org's is taken only when nobody here took it just now.
+const ACCEPT: &str = "
+    WITH gate AS MATERIALIZED (
        SELECT (SELECT id FROM runs WHERE thread_id = $3 AND state IN ('ready', 'running', 'waiting')) AS holder,
          (SELECT count(*) FROM runs WHERE thread_id = $3 AND state = 'queued') AS queued,
-         (SELECT count(*) FROM runs WHERE org_id = $2 AND user_id = $4 AND state IN ",
-    run_states_open!(),
-    ") AS of_user,
-         (SELECT count(*) FROM runs WHERE org_id = $2 AND state IN ",
-    run_states_open!(),
-    ") AS of_org),
+         (SELECT count(*) FROM (
+            SELECT 1 FROM runs WHERE org_id = $2 AND user_id = $4 AND ended_at IS NULL LIMIT $17) u) AS of_user,
+         CASE WHEN $18 THEN (SELECT count(*) FROM (
+            SELECT 1 FROM runs WHERE org_id = $2 AND ended_at IS NULL LIMIT $19) o) END AS of_org),
      free AS MATERIALIZED (SELECT holder IS NULL AND queued = 0 AS is_free FROM gate),
      thread AS (UPDATE threads SET next_turn = $7 + 1, updated_at = $8, title = $9 WHERE id = $3),
      run AS (
@@ -113,8 +112,7 @@ const ACCEPT: &str = concat!(
      noted AS (
        INSERT INTO run_transitions (run_id, version, org_id, from_state, to_state, cause, fence, session_id, at, record)
        SELECT $1, 1, $2, NULL, CASE WHEN is_free THEN 'ready' ELSE 'queued' END, $15, 0, NULL, $8, $16 FROM free)
-     SELECT holder, queued, of_user, of_org FROM gate"
-);
+     SELECT holder, queued, of_user, of_org FROM gate";
 
 #[derive(sqlx::FromRow)]
 struct ThreadRow {
@@ -134,7 +132,7 @@ struct Gate {
     holder: Option<Uuid>,
     queued: i64,
     of_user: i64,
-    of_org: i64,
+    of_org: Option<i64>,
 }
 
 /// Accepts a message: READY when its thread is free, else QUEUED behind everything accepted before.
@@ -149,8 +147,11 @@ pub async fn send(tx: &mut Tx, new: NewMessage) -> Result<Accepted> {
     let thread = thread.ok_or(Refusal::NotFound { what: "thread" })?;
     check_may_send(&thread, new.user)?;
     let spec = freeze(&thread, &new)?;
-    let gate = write(tx, &thread, &new, &spec).await?;
-    check_room(&gate, &new)?;
+    let known = tx.open_counts().recent(new.org);
+    let gate = write(tx, &thread, &new, &spec, known.is_none()).await?;
+    let of_org = gate.of_org.or(known).unwrap_or_default();
+    check_room(&gate, of_org, &new)?;
+    tx.open_counts().learn(new.org, of_org + 1, gate.of_org.is_some());
 
     let ids = RunIds {
         id: new.run,
@@ -195,7 +196,7 @@ fn freeze(thread: &ThreadRow, new: &NewMessage) -> Result<RunSpec, Refusal> {
     })
 }
 
-async fn write(tx: &mut Tx, thread: &ThreadRow, new: &NewMessage, spec: &RunSpec) -> Result<Gate> {
+async fn write(tx: &mut Tx, thread: &ThreadRow, new: &NewMessage, spec: &RunSpec, count_org: bool) -> Result<Gate> {
     let title = if thread.title.is_empty() { title_of(&new.parts) } else { thread.title.clone() };
     let query = sqlx::query_as(ACCEPT)
         .bind(new.run.uuid())
@@ -213,7 +214,10 @@ async fn write(tx: &mut Tx, thread: &ThreadRow, new: &NewMessage, spec: &RunSpec
         .bind(message_bytes(&new.parts))
         .bind(Json(spec))
         .bind(Cause::Accepted.name())
-        .bind(Json(Stored::new(Record::Quiet)));
+        .bind(Json(Stored::new(Record::Quiet)))
+        .bind(i64::from(new.queues.open_per_user_max))
+        .bind(count_org)
+        .bind(i64::from(new.queues.open_per_org_max));
     query.fetch_one(tx.connection()).await.map_err(sql)
 }
 
@@ -223,19 +227,19 @@ fn needs(agent: &AgentSpec) -> Vec<String> {
     builtin.map(|tool| tool.name.clone()).collect()
 }
 
-fn check_room(gate: &Gate, new: &NewMessage) -> Result<(), Refusal> {
+fn check_room(gate: &Gate, of_org: i64, new: &NewMessage) -> Result<(), Refusal> {
     let full = |what, max| Refusal::QueueLimit { what, max, retry_after: RETRY_AFTER };
     if let (Some(holder), OnBusy::Reject) = (gate.holder, new.on_busy) {
         return Err(Refusal::ThreadBusy { run: RunId::from_uuid(holder) });
     }
     let Queues { queued_per_thread_max, open_per_user_max, open_per_org_max, .. } = new.queues;
-    if gate.holder.is_some() && gate.queued >= i64::from(int(queued_per_thread_max)) {
+    if gate.holder.is_some() && gate.queued >= i64::from(queued_per_thread_max) {
         return Err(full("too many turns wait on this thread", queued_per_thread_max));
     }
-    if gate.of_user >= i64::from(int(open_per_user_max)) {
+    if gate.of_user >= i64::from(open_per_user_max) {
         return Err(full("the user has too many open runs", open_per_user_max));
     }
-    if gate.of_org >= i64::from(int(open_per_org_max)) {
+    if of_org >= i64::from(open_per_org_max) {
         return Err(full("the org has too many open runs", open_per_org_max));
     }
     Ok(())

@@ -15,4 +15,3 @@ mod random;
 mod recovery;
 mod server;
 mod walls;
-mod zz_bench;

@@ -1,7 +1,7 @@
 //! What tests say to a mesh.
 
 use super::{Mesh, Service};
-use crate::seen::Seen;
+use crate::seen::{Seen, Viewer};
 use crate::until;
 use runmesh_client::{Client, SendOptions, Sent, Start, pb};
 use runmesh_domain::id::{RunId, ThreadId};
@@ -52,18 +52,23 @@ impl Mesh {
 
     /// Everything that a viewer from the run's first event on is told.
     pub async fn attach(&self, gateway: usize, run: &Run) -> Seen {
-        Seen::follow(self.client(gateway), run, Start::Cursor(run.cursor.clone())).await
+        self.attach_from(gateway, run, Start::Cursor(run.cursor.clone())).await
     }
 
     /// Everything that a viewer from `start` on is told.
     pub async fn attach_from(&self, gateway: usize, run: &Run, start: Start) -> Seen {
-        Seen::follow(self.client(gateway), run, start).await
+        Viewer::new(&self.client(gateway), run, start).to_end().await
     }
 
     /// The orchestrator whose worker drives the run, once one does.
     pub async fn owner_of(&self, run: &Run) -> Service {
         let client = self.client(0);
         until("a worker drives the run", RUN_DEADLINE, || owner(client.clone(), run.id)).await
+    }
+
+    /// A viewer of the run from its first event on, once text is flowing.
+    pub async fn watch(&self, gateway: usize, run: &Run) -> Viewer {
+        Viewer::of_text(&self.client(gateway), run).await
     }
 
     /// Waits until the run is over.
