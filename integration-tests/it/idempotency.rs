@@ -15,7 +15,10 @@ async fn a_repeat_hears_the_first_answer_and_another_body_is_refused() {
     let first = mesh.client(0).send(thread, "many:1", with_key("k-1")).await.expect("accepted");
     let again = mesh.client(1).send(thread, "many:1", with_key("k-1")).await.expect("accepted");
     assert!(!first.replayed && again.replayed);
-    assert_eq!((first.run, first.message, first.turn_number, &first.cursor), (again.run, again.message, again.turn_number, &again.cursor));
+    assert_eq!(
+        (first.run, first.message, first.turn_number, &first.cursor),
+        (again.run, again.message, again.turn_number, &again.cursor)
+    );
     let refused = mesh.client(1).send(thread, "many:2", with_key("k-1")).await.expect_err("a refusal");
     assert_eq!(refused.reason(), Some(Reason::IdempotencyKeyReused));
 }

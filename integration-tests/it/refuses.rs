@@ -33,7 +33,11 @@ fn check(case: &str, answer: Result<(), Status>, want: &Want) {
     let infos: Vec<_> = details.iter().filter(|detail| matches!(detail, tonic_types::ErrorDetail::ErrorInfo(_))).collect();
     assert_eq!(infos.len(), 1, "{case}: {status:?}");
     let info = status.get_details_error_info().expect("an ErrorInfo");
-    assert_eq!((status.code(), info.reason.as_str(), info.domain.as_str()), (want.code, want.reason, "runmesh"), "{case}: {status:?}");
+    assert_eq!(
+        (status.code(), info.reason.as_str(), info.domain.as_str()),
+        (want.code, want.reason, "runmesh"),
+        "{case}: {status:?}"
+    );
     if !want.field.is_empty() {
         let bad = status.get_details_bad_request().expect("a BadRequest");
         assert_eq!(bad.field_violations[0].field, want.field, "{case}");
@@ -57,8 +61,16 @@ async fn send_message() {
     let known = mesh.thread().await.to_string();
     let mut client = RunServiceClient::new(mesh.client(0).channel());
     let cases = [
-        ("no key", run::SendMessageRequest { idempotency_key: String::new(), ..send(&known, vec![text("a")]) }, invalid("idempotency_key")),
-        ("a key with a space", run::SendMessageRequest { idempotency_key: "a b".into(), ..send(&known, vec![text("a")]) }, invalid("idempotency_key")),
+        (
+            "no key",
+            run::SendMessageRequest { idempotency_key: String::new(), ..send(&known, vec![text("a")]) },
+            invalid("idempotency_key"),
+        ),
+        (
+            "a key with a space",
+            run::SendMessageRequest { idempotency_key: "a b".into(), ..send(&known, vec![text("a")]) },
+            invalid("idempotency_key"),
+        ),
         ("no thread", send("", vec![text("a")]), invalid("thread_id")),
         ("a thread that is a subject", send("thr_>", vec![text("a")]), invalid("thread_id")),
         ("an unknown thread", send(UNKNOWN_THREAD, vec![text("a")]), no(Code::NotFound, "NOT_FOUND")),
@@ -120,7 +132,11 @@ async fn agents_threads_and_workers() {
     let mesh = small().start().await;
     let channel = mesh.client(0).channel();
     let mut agents = AgentServiceClient::new(channel.clone());
-    let create = |name: &str, spec: Option<agent::AgentSpec>| agent::CreateAgentRequest { idempotency_key: "k".into(), name: name.into(), spec };
+    let create = |name: &str, spec: Option<agent::AgentSpec>| agent::CreateAgentRequest {
+        idempotency_key: "k".into(),
+        name: name.into(),
+        spec,
+    };
     let tool = agent::Tool { name: "x".into(), ..agent::Tool::default() };
     let with_tool = agent::AgentSpec { tools: vec![tool], ..agent::AgentSpec::default() };
     let cases = [

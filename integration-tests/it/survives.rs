@@ -11,7 +11,10 @@ use std::time::{Duration, Instant};
 
 /// The call stamps that the text shows: one model call, one stamp.
 fn stamps(text: &str) -> BTreeSet<String> {
-    text.split_whitespace().filter(|word| word.starts_with('t') && word[1..].bytes().all(|b| b.is_ascii_digit())).map(str::to_owned).collect()
+    text.split_whitespace()
+        .filter(|word| word.starts_with('t') && word[1..].bytes().all(|b| b.is_ascii_digit()))
+        .map(str::to_owned)
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -20,7 +23,10 @@ async fn a_worker_killed_in_the_middle_of_a_model_call() {
     let run = mesh.send("slow:20x100").await;
     drop(mesh.watch(0, &run).await);
     let owner = mesh.owner_of(&run).await;
-    let survivor = 1 - match owner { Service::Orchestrator(index) => index, _ => unreachable!("workers live in orchestrators") };
+    let survivor = 1 - match owner {
+        Service::Orchestrator(index) => index,
+        _ => unreachable!("workers live in orchestrators"),
+    };
     let killed_at = Instant::now();
     mesh.kill(owner);
     let seen = mesh.attach(0, &run).await;

@@ -221,9 +221,10 @@ impl Tool {
         text::at_most_chars(&format!("{path}.description"), &self.description, limits::TOOL_DESCRIPTION_CHARS_MAX)?;
         match &self.kind {
             ToolKind::Builtin if BUILTIN_TOOLS.contains(&self.name.as_str()) => Ok(()),
-            ToolKind::Builtin => {
-                Err(Refusal::field(format!("{path}.name"), format!("no such built-in tool; there are: {}", BUILTIN_TOOLS.join(", "))))
-            }
+            ToolKind::Builtin => Err(Refusal::field(
+                format!("{path}.name"),
+                format!("no such built-in tool; there are: {}", BUILTIN_TOOLS.join(", ")),
+            )),
             ToolKind::Http { url, schema, .. } => check_http_tool(path, url, schema),
         }
     }

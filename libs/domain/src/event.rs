@@ -123,7 +123,9 @@ impl Event {
     #[must_use]
     pub const fn is_transition(&self) -> bool {
         match self {
-            Self::AttemptStarted { .. } | Self::ApprovalRequested { .. } | Self::RunFinished(_) | Self::LogRestarted { .. } => true,
+            Self::AttemptStarted { .. } | Self::ApprovalRequested { .. } | Self::RunFinished(_) | Self::LogRestarted { .. } => {
+                true
+            }
             Self::StepStarted { .. }
             | Self::TextDelta { .. }
             | Self::ReasoningDelta { .. }

@@ -20,9 +20,7 @@ pub struct ParseIdError {
 fn parse(prefix: &'static str, text: &str) -> Result<Uuid, ParseIdError> {
     let hex = text.strip_prefix(prefix).and_then(|rest| rest.strip_prefix('_'));
     let lowercase = |hex: &&str| hex.len() == 32 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    hex.filter(lowercase)
-        .and_then(|hex| Uuid::try_parse(hex).ok())
-        .ok_or(ParseIdError { prefix })
+    hex.filter(lowercase).and_then(|hex| Uuid::try_parse(hex).ok()).ok_or(ParseIdError { prefix })
 }
 
 /// A UUID that follows from bytes: version 8, the first 16 bytes of their SHA-256.

@@ -16,7 +16,10 @@ pub struct Invariant {
 pub const ALL: &[Invariant] = &[
     Invariant { id: "R1", holds: "a fence never decreases, and no write under another fence than the run's is accepted" },
     Invariant { id: "R2", holds: "an accepted run reaches exactly one terminal state, and nothing follows it" },
-    Invariant { id: "R3", holds: "at most one turn of a thread is READY, RUNNING or WAITING, and turns start in the order accepted" },
+    Invariant {
+        id: "R3",
+        holds: "at most one turn of a thread is READY, RUNNING or WAITING, and turns start in the order accepted",
+    },
     Invariant { id: "R4", holds: "a journaled step is never executed again, nor an unsafe call without a person's word" },
     Invariant { id: "R5", holds: "one idempotency key and body is one run and one answer" },
     Invariant { id: "S1", holds: "a client that follows cursors sees every event once and in order, or an explicit Reset" },

@@ -175,7 +175,10 @@ mod tests {
         let rows = [row(3, 2, Record::Quiet, false)];
         let plan = catch_up(&tail(1, 7, 2, true, 8), Position::default(), &rows).ok().flatten();
         let header = plan.map(|plan| plan.header);
-        assert_eq!(header, Some(Tail { stream_seq: 0, fence: 2, number: 0, version: 3, open: false, finished: false, seq: 8, chain: Chain(8) }));
+        assert_eq!(
+            header,
+            Some(Tail { stream_seq: 0, fence: 2, number: 0, version: 3, open: false, finished: false, seq: 8, chain: Chain(8) })
+        );
     }
 
     #[test]

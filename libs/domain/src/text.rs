@@ -42,7 +42,8 @@ pub fn at_most_chars(field: &str, text: &str, max: usize) -> Result<(), Refusal>
 /// # Errors
 /// [`Refusal::InvalidField`] naming `field`.
 pub fn name(field: &str, text: &str, uppercase: bool) -> Result<(), Refusal> {
-    let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b) || (uppercase && b.is_ascii_uppercase());
+    let fits =
+        |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b) || (uppercase && b.is_ascii_uppercase());
     if text.is_empty() || text.len() > limits::NAME_BYTES_MAX || !text.bytes().all(fits) {
         let letters = if uppercase { "a-z, A-Z" } else { "a-z" };
         return Err(Refusal::field(field, format!("want 1 to {} of {letters}, 0-9, - and _", limits::NAME_BYTES_MAX)));

@@ -25,7 +25,6 @@ pub struct Admin {
 }
 
 /// The routes, for processes that serve them beside something else.
-#[must_use]
 pub fn router(admin: Admin) -> Router {
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))

@@ -81,20 +81,12 @@ impl Answer {
                 name: hint.name,
                 arguments: hint.arguments,
             });
-            (
-                Content::Calls(calls.collect()),
-                Duration::ZERO,
-                "tool_calls",
-            )
+            (Content::Calls(calls.collect()), Duration::ZERO, "tool_calls")
         } else {
             let finish = if hints.length { "length" } else { "stop" };
             match hints.chunks {
                 Some(chunks) => (Content::Numbered(chunks.count), chunks.gap, finish),
-                None => (
-                    Content::Prose(prose::answer(request)),
-                    Duration::ZERO,
-                    finish,
-                ),
+                None => (Content::Prose(prose::answer(request)), Duration::ZERO, finish),
             }
         };
         Self {
@@ -153,17 +145,9 @@ mod tests {
 
     #[test]
     fn arguments_come_in_pieces_that_join_to_the_whole() {
-        for arguments in [
-            "{}",
-            r#"{"a":1}"#,
-            "{\"ä\":\"öüß€😀😀😀\"}",
-            r#"{"long":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"}"#,
-        ] {
-            let call = ToolCall {
-                id: String::new(),
-                name: String::new(),
-                arguments: arguments.to_owned(),
-            };
+        for arguments in ["{}", r#"{"a":1}"#, "{\"ä\":\"öüß€😀😀😀\"}", r#"{"long":"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"}"#]
+        {
+            let call = ToolCall { id: String::new(), name: String::new(), arguments: arguments.to_owned() };
             let pieces = call.pieces();
             assert_eq!(pieces.concat(), arguments);
             assert!((2..=5).contains(&pieces.len()), "{pieces:?}");

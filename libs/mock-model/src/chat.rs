@@ -22,15 +22,8 @@ use crate::{failure, stream, whole};
 const RUN_HEADER: &str = "x-runmesh-run";
 
 /// `POST /chat/completions`
-pub(crate) async fn completions(
-    State(shared): State<Arc<Shared>>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    let stamp = Stamp {
-        number: shared.next_call(),
-        start_ms: unix_ms(),
-    };
+pub(crate) async fn completions(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {
+    let stamp = Stamp { number: shared.next_call(), start_ms: unix_ms() };
     shared.received.push(&headers, &body);
     let request: ChatRequest = match serde_json::from_slice(&body) {
         Ok(request) => request,
@@ -48,16 +41,8 @@ pub(crate) async fn completions(
         cut = hints.cut(call);
     }
     let answer = Answer::new(&request, hints, stamp, cut, || shared.next_tool_call_id());
-    tracing::debug!(
-        call = stamp.number,
-        stream = request.streams(),
-        "model call"
-    );
-    if request.streams() {
-        stream::respond(answer)
-    } else {
-        whole::respond(answer).await
-    }
+    tracing::debug!(call = stamp.number, stream = request.streams(), "model call");
+    if request.streams() { stream::respond(answer) } else { whole::respond(answer).await }
 }
 
 /// `GET /models`
@@ -67,8 +52,6 @@ pub(crate) async fn models() -> Json<Value> {
 }
 
 fn unix_ms() -> u64 {
-    let since_epoch = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX)
 }

@@ -16,11 +16,7 @@ pub(crate) struct Counts<K> {
 impl<K: Hash + Eq + Clone> Counts<K> {
     /// No keys yet; from `keys_max` on every new key pushes the oldest out.
     pub(crate) fn new(keys_max: usize) -> Self {
-        Self {
-            seen: HashMap::new(),
-            oldest_first: VecDeque::new(),
-            keys_max,
-        }
+        Self { seen: HashMap::new(), oldest_first: VecDeque::new(), keys_max }
     }
 
     /// Counts `key` once more and returns its count, 1 for a new key.
@@ -75,10 +71,7 @@ mod tests {
         for key in ["a", "b", "a", "c"] {
             counts.add(key);
         }
-        assert_eq!(
-            (counts.get(&"a"), counts.get(&"b"), counts.get(&"c")),
-            (0, 1, 1)
-        );
+        assert_eq!((counts.get(&"a"), counts.get(&"b"), counts.get(&"c")), (0, 1, 1));
         assert_eq!(counts.keys(), 2);
     }
 }

@@ -34,11 +34,7 @@ pub(crate) fn bad_request(message: &str) -> Response {
 
 /// 404 for every path that is not served.
 pub(crate) async fn not_found() -> Response {
-    error(
-        StatusCode::NOT_FOUND,
-        "invalid_request_error",
-        "no such path",
-    )
+    error(StatusCode::NOT_FOUND, "invalid_request_error", "no such path")
 }
 
 fn error(status: StatusCode, kind: &str, message: &str) -> Response {

@@ -32,11 +32,7 @@ impl MockModel {
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared::new(RECEIVED_MAX));
         let server = tokio::spawn(server::run(listener, pending(), Arc::clone(&shared)));
-        Ok(Self {
-            address,
-            shared,
-            server,
-        })
+        Ok(Self { address, shared, server })
     }
 
     /// The base URL for model clients, as in `http://127.0.0.1:4000/v1`.

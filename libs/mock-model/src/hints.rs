@@ -108,9 +108,7 @@ impl Hints {
         match name {
             "slow" => self.chunks = self.chunks.or_else(|| slow(value)),
             "many" => self.chunks = self.chunks.or_else(|| many(value)),
-            "fail" => push_fault(&mut self.fails, value, |status| {
-                (400..=599).contains(status)
-            }),
+            "fail" => push_fault(&mut self.fails, value, |status| (400..=599).contains(status)),
             "cut" => push_fault(&mut self.cuts, value, |chunks| *chunks <= CHUNKS_MAX),
             _ => {}
         }
@@ -125,28 +123,18 @@ fn next_word(text: &str) -> &str {
 fn slow(value: &str) -> Option<Chunks> {
     let (count, gap_ms) = value.split_once('x')?;
     let gap_ms: u64 = gap_ms.parse().ok().filter(|ms| *ms <= GAP_MS_MAX)?;
-    Some(Chunks {
-        count: chunk_count(count)?,
-        gap: Duration::from_millis(gap_ms),
-    })
+    Some(Chunks { count: chunk_count(count)?, gap: Duration::from_millis(gap_ms) })
 }
 
 fn many(value: &str) -> Option<Chunks> {
-    Some(Chunks {
-        count: chunk_count(value)?,
-        gap: Duration::ZERO,
-    })
+    Some(Chunks { count: chunk_count(value)?, gap: Duration::ZERO })
 }
 
 fn chunk_count(value: &str) -> Option<u32> {
     value.parse().ok().filter(|n| (1..=CHUNKS_MAX).contains(n))
 }
 
-fn push_fault<T: std::str::FromStr>(
-    faults: &mut Vec<Fault<T>>,
-    value: &str,
-    in_bounds: impl Fn(&T) -> bool,
-) {
+fn push_fault<T: std::str::FromStr>(faults: &mut Vec<Fault<T>>, value: &str, in_bounds: impl Fn(&T) -> bool) {
     let (number, every) = match value.strip_suffix('*') {
         Some(number) => (number, true),
         None => (value, false),

@@ -12,22 +12,13 @@ const QUOTE_CHARS_MAX: usize = 120;
 /// What the model says: the fresh tool results if there are any, else what can be tried.
 pub(crate) fn answer(request: &ChatRequest) -> String {
     let results = request.fresh_results();
-    if results.is_empty() {
-        welcome(request)
-    } else {
-        about_results(&results)
-    }
+    if results.is_empty() { welcome(request) } else { about_results(&results) }
 }
 
 fn about_results(results: &[(&str, &str)]) -> String {
     let lines: Vec<String> = results
         .iter()
-        .map(|(tool, result)| {
-            format!(
-                "The tool {tool} answered: {}",
-                start_of(result, RESULT_CHARS_MAX)
-            )
-        })
+        .map(|(tool, result)| format!("The tool {tool} answered: {}", start_of(result, RESULT_CHARS_MAX)))
         .collect();
     lines.join("\n")
 }

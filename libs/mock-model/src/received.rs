@@ -40,10 +40,7 @@ pub(crate) struct ReceivedLog {
 impl ReceivedLog {
     /// A log that keeps the latest `calls_max` calls; none for 0.
     pub(crate) fn new(calls_max: usize) -> Self {
-        Self {
-            latest: Mutex::new(VecDeque::new()),
-            calls_max,
-        }
+        Self { latest: Mutex::new(VecDeque::new()), calls_max }
     }
 
     /// Notes a call.
@@ -51,10 +48,7 @@ impl ReceivedLog {
         if self.calls_max == 0 {
             return;
         }
-        let received = Received {
-            headers: headers.clone(),
-            body: serde_json::from_slice(body).unwrap_or(Value::Null),
-        };
+        let received = Received { headers: headers.clone(), body: serde_json::from_slice(body).unwrap_or(Value::Null) };
         let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
         if latest.len() >= self.calls_max {
             latest.pop_front();

@@ -75,34 +75,25 @@ impl ChatRequest {
 
     /// True when the request itself asks for token counts in the stream.
     pub(crate) fn wants_usage(&self) -> bool {
-        self.stream_options
-            .as_ref()
-            .and_then(|options| options.include_usage)
-            .unwrap_or(false)
+        self.stream_options.as_ref().and_then(|options| options.include_usage).unwrap_or(false)
     }
 
     /// The text of the last user message, where the hints are; empty without one.
     pub(crate) fn last_user_text(&self) -> &str {
-        self.last_user_index()
-            .map_or("", |index| &self.messages[index].content)
+        self.last_user_index().map_or("", |index| &self.messages[index].content)
     }
 
     /// The tool results the conversation ends with, each with the name of its tool.
     pub(crate) fn fresh_results(&self) -> Vec<(&str, &str)> {
         let trailing = self.messages.iter().rev().take_while(|m| m.role == "tool");
         let start = self.messages.len() - trailing.count();
-        self.messages[start..]
-            .iter()
-            .map(|message| (self.tool_name(message), message.content.as_str()))
-            .collect()
+        self.messages[start..].iter().map(|message| (self.tool_name(message), message.content.as_str())).collect()
     }
 
     /// The first offered tool that is not for asking the user.
     pub(crate) fn offered_tool(&self) -> Option<&str> {
         let tools = self.tools.as_deref().unwrap_or_default();
-        let mut names = tools
-            .iter()
-            .filter_map(|tool| Some(tool.function.as_ref()?.name.as_str()));
+        let mut names = tools.iter().filter_map(|tool| Some(tool.function.as_ref()?.name.as_str()));
         names.find(|name| *name != "ask_user")
     }
 
@@ -130,15 +121,9 @@ impl ChatRequest {
     /// The name of the tool `result` answers. Ids may repeat in a conversation, so the latest call with the id counts.
     fn tool_name<'a>(&'a self, result: &'a Message) -> &'a str {
         let id = result.tool_call_id.as_deref();
-        let calls = self
-            .messages
-            .iter()
-            .rev()
-            .flat_map(|m| m.tool_calls.iter().flatten());
+        let calls = self.messages.iter().rev().flat_map(|m| m.tool_calls.iter().flatten());
         let mut matching = calls.filter(|call| id.is_some() && call.id.as_deref() == id);
-        matching
-            .next()
-            .map_or("an unknown tool", |call| &call.function.name)
+        matching.next().map_or("an unknown tool", |call| &call.function.name)
     }
 }
 
@@ -188,10 +173,7 @@ mod tests {
             {"role": "tool", "tool_call_id": "call_2", "content": "two"},
             {"role": "tool", "tool_call_id": "nobody", "content": "three"},
         ]}));
-        assert_eq!(
-            parsed.fresh_results(),
-            [("b", "two"), ("an unknown tool", "three")]
-        );
+        assert_eq!(parsed.fresh_results(), [("b", "two"), ("an unknown tool", "three")]);
     }
 
     #[test]
@@ -199,16 +181,11 @@ mod tests {
         let user = json!({"role": "user", "content": "hi"});
         let plain = request(json!({"messages": [user]}));
         let later = request(json!({"messages": [user, {"role": "tool", "content": "x"}]}));
-        let other_history =
-            request(json!({"messages": [{"role": "system", "content": "s"}, user]}));
+        let other_history = request(json!({"messages": [{"role": "system", "content": "s"}, user]}));
         let other_user = request(json!({"messages": [user], "user": "u"}));
         let key = plain.message_key(None);
         assert_eq!(later.message_key(None), key);
-        for different in [
-            other_history.message_key(None),
-            other_user.message_key(None),
-            plain.message_key(Some("r")),
-        ] {
+        for different in [other_history.message_key(None), other_user.message_key(None), plain.message_key(Some("r"))] {
             assert_ne!(different, key);
         }
     }

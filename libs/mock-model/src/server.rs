@@ -33,21 +33,14 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 ///
 /// # Errors
 /// None today: a failed accept is logged and tried again.
-pub async fn serve(
-    listener: TcpListener,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
+pub async fn serve(listener: TcpListener, shutdown: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
     // Nobody can read a log of calls here, so none is kept.
     run(listener, shutdown, Arc::new(Shared::new(0))).await;
     Ok(())
 }
 
 /// Accepts and serves connections until `shutdown` completes.
-pub(crate) async fn run(
-    listener: TcpListener,
-    shutdown: impl Future<Output = ()>,
-    shared: Arc<Shared>,
-) {
+pub(crate) async fn run(listener: TcpListener, shutdown: impl Future<Output = ()>, shared: Arc<Shared>) {
     let router = router(shared);
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
@@ -70,9 +63,7 @@ pub(crate) async fn run(
 }
 
 fn router(shared: Arc<Shared>) -> Router {
-    let model = Router::new()
-        .route("/chat/completions", post(chat::completions))
-        .route("/models", get(chat::models));
+    let model = Router::new().route("/chat/completions", post(chat::completions)).route("/models", get(chat::models));
     Router::new()
         .merge(model.clone())
         .nest("/v1", model)

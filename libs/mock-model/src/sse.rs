@@ -45,10 +45,7 @@ impl Events {
         };
         Self {
             buffer: BytesMut::with_capacity(PIECE_BYTES),
-            numbered_head: format!(
-                "{head}\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"t{} chunk-",
-                stamp.start_ms
-            ),
+            numbered_head: format!("{head}\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"t{} chunk-", stamp.start_ms),
             numbered_tail: format!(" \"}},\"finish_reason\":null}}]}}{blank}"),
             head,
             blank,
@@ -75,16 +72,12 @@ impl Events {
 
     /// A chunk with this delta.
     pub(crate) fn delta(&mut self, delta: &Value) {
-        self.event(&format!(
-            "\"choices\":[{{\"index\":0,\"delta\":{delta},\"finish_reason\":null}}]"
-        ));
+        self.event(&format!("\"choices\":[{{\"index\":0,\"delta\":{delta},\"finish_reason\":null}}]"));
     }
 
     /// The chunk with the finish reason, then token counts if there are any, then `[DONE]` unless the stream is quirky.
     pub(crate) fn finish(&mut self, reason: &str, usage: Option<&Value>) {
-        self.event(&format!(
-            "\"choices\":[{{\"index\":0,\"delta\":{{}},\"finish_reason\":\"{reason}\"}}]"
-        ));
+        self.event(&format!("\"choices\":[{{\"index\":0,\"delta\":{{}},\"finish_reason\":\"{reason}\"}}]"));
         if let Some(usage) = usage {
             self.event(&format!("\"choices\":[],\"usage\":{usage}"));
         }

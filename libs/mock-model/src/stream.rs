@@ -23,10 +23,7 @@ const FLUSH: Duration = Duration::from_millis(20);
 
 /// The streaming response of `answer`.
 pub(crate) fn respond(answer: Answer) -> Response {
-    let headers = [
-        (CONTENT_TYPE, "text/event-stream"),
-        (CACHE_CONTROL, "no-cache"),
-    ];
+    let headers = [(CONTENT_TYPE, "text/event-stream"), (CACHE_CONTROL, "no-cache")];
     (headers, Body::from_stream(events(answer))).into_response()
 }
 
@@ -93,14 +90,9 @@ impl Chunks {
     fn of(answer: &Answer) -> Self {
         match &answer.content {
             Content::Numbered(count) => Self::Numbered(*count),
-            Content::Prose(text) => {
-                Self::Rendered(words(text).map(|word| json!({"content": word})).collect())
-            }
+            Content::Prose(text) => Self::Rendered(words(text).map(|word| json!({"content": word})).collect()),
             Content::Calls(calls) => {
-                let deltas = calls
-                    .iter()
-                    .enumerate()
-                    .flat_map(|(index, call)| call_deltas(index, call, answer.quirks));
+                let deltas = calls.iter().enumerate().flat_map(|(index, call)| call_deltas(index, call, answer.quirks));
                 Self::Rendered(deltas.collect())
             }
         }
@@ -136,10 +128,7 @@ fn call_deltas(index: usize, call: &ToolCall, quirks: bool) -> Vec<Value> {
         }
         delta
     });
-    std::iter::once(open)
-        .chain(pieces)
-        .map(|call| json!({"tool_calls": [call]}))
-        .collect()
+    std::iter::once(open).chain(pieces).map(|call| json!({"tool_calls": [call]})).collect()
 }
 
 fn to_usize(count: u32) -> usize {

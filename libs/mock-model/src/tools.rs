@@ -46,12 +46,7 @@ async fn echo(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes
 }
 
 /// Waits `ms` milliseconds, then answers as `echo` does.
-async fn slow(
-    State(shared): State<Arc<Shared>>,
-    Path(ms): Path<u64>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
+async fn slow(State(shared): State<Arc<Shared>>, Path(ms): Path<u64>, headers: HeaderMap, body: Bytes) -> Response {
     if ms > SLOW_MS_MAX {
         return failure::bad_request("slow takes up to 600000 ms");
     }
@@ -65,15 +60,8 @@ async fn slow(
 }
 
 /// Fails with `status`, an error status.
-async fn fail(
-    State(shared): State<Arc<Shared>>,
-    Path(status): Path<u16>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    let Some(status) = StatusCode::from_u16(status)
-        .ok()
-        .filter(|status| status.is_client_error() || status.is_server_error())
+async fn fail(State(shared): State<Arc<Shared>>, Path(status): Path<u16>, headers: HeaderMap, body: Bytes) -> Response {
+    let Some(status) = StatusCode::from_u16(status).ok().filter(|status| status.is_client_error() || status.is_server_error())
     else {
         return failure::bad_request("fail takes a status from 400 to 599");
     };
@@ -89,10 +77,7 @@ struct EffectsQuery {
 }
 
 /// The calls that arrived under one key, or without a key in the query a summary over all.
-async fn effects(
-    State(shared): State<Arc<Shared>>,
-    Query(EffectsQuery { key }): Query<EffectsQuery>,
-) -> Json<Value> {
+async fn effects(State(shared): State<Arc<Shared>>, Query(EffectsQuery { key }): Query<EffectsQuery>) -> Json<Value> {
     Json(match key {
         Some(key) => json!({"key": key, "n": shared.effects.of(&key)}),
         None => {
@@ -104,6 +89,7 @@ async fn effects(
 
 /// Counts a call and returns its JSON body (null when empty) with the number of calls under its key so far; calls
 /// without a key share one count.
+#[expect(clippy::result_large_err, reason = "the refusal is the answer itself, made once and sent")]
 fn arrive(shared: &Shared, headers: &HeaderMap, body: &[u8]) -> Result<(Value, u64), Response> {
     let key = match headers.get("idempotency-key").map(|key| key.to_str()) {
         None => "",

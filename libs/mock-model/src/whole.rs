@@ -52,9 +52,7 @@ pub(crate) fn usage(answer: &Answer) -> Value {
 fn completion(answer: &Answer) -> Value {
     let message = match &answer.content {
         Content::Numbered(count) => {
-            let text: String = (0..*count)
-                .map(|index| numbered(answer.stamp.start_ms, index))
-                .collect();
+            let text: String = (0..*count).map(|index| numbered(answer.stamp.start_ms, index)).collect();
             json!({"role": "assistant", "content": text})
         }
         Content::Prose(text) => json!({"role": "assistant", "content": text}),

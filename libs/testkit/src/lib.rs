@@ -1,7 +1,7 @@
 //! For tests only: a mesh of real processes over real engines, with what is needed to hurt it and to check it.
 //!
 //! Failures panic with what a reader needs to understand them: these are tests' hands, not a library for products.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a harness fails its test by panicking")]
+#![expect(clippy::expect_used, reason = "a harness fails its test by panicking")]
 
 pub mod engines;
 pub mod mesh;

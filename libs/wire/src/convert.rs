@@ -14,6 +14,7 @@ use std::time::Duration;
 
 /// Into the domain, from what came over the wire.
 pub trait FromWire<T> {
+    #[expect(clippy::wrong_self_convention, reason = "named by its direction, as the other one is")]
     /// Checks and converts; `path` is where this stands in the request, for the refusal.
     ///
     /// # Errors

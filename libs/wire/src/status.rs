@@ -16,7 +16,9 @@ const RETRY_AFTER_OUTAGE: Duration = Duration::from_millis(500);
 #[must_use]
 pub const fn code(reason: Reason) -> Code {
     match reason {
-        Reason::InvalidField | Reason::MalformedMessage | Reason::MessageTooLarge | Reason::InvalidCursor => Code::InvalidArgument,
+        Reason::InvalidField | Reason::MalformedMessage | Reason::MessageTooLarge | Reason::InvalidCursor => {
+            Code::InvalidArgument
+        }
         Reason::UnknownMethod => Code::Unimplemented,
         Reason::NotFound => Code::NotFound,
         Reason::PermissionDenied | Reason::TokenMismatch => Code::PermissionDenied,

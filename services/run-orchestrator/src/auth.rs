@@ -4,8 +4,8 @@ use runmesh_domain::id::{OrgId, UserId};
 use runmesh_domain::principal::{LeaseClaim, Principal, WorkerCredential};
 use runmesh_domain::{Refusal, Result};
 use runmesh_host::signed::Verified;
-use runmesh_store::orgs::{self, MemberRole};
 use runmesh_store::Tx;
+use runmesh_store::orgs::{self, MemberRole};
 use runmesh_wire::FromWire as _;
 use runmesh_wire::convert::journal::HeldRun;
 use runmesh_wire::convert::required;
@@ -36,7 +36,9 @@ pub fn caller<T>(request: &Request<T>) -> Result<Caller> {
 pub fn worker<T>(request: &Request<T>) -> Result<WorkerCredential> {
     match principal(request)? {
         Principal::Worker(credential) => Ok(credential.clone()),
-        Principal::User { .. } | Principal::Lease(_) => Err(Refusal::PermissionDenied { why: "this method is for workers" }.into()),
+        Principal::User { .. } | Principal::Lease(_) => {
+            Err(Refusal::PermissionDenied { why: "this method is for workers" }.into())
+        }
     }
 }
 

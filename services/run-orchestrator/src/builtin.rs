@@ -27,9 +27,7 @@ const HOP_TTL: Duration = Duration::from_secs(60);
 /// Passes cancel hints of other replicas on to the workers whose streams are here.
 pub fn hints(mesh: &Mesh, life: &Lifecycle) {
     let (mesh, soft) = (mesh.clone(), life.soft().clone());
-    life.spawn("cancel-hints", async move {
-        soft.run_until_cancelled(mesh.pass_hints()).await.unwrap_or(Ok(()))
-    });
+    life.spawn("cancel-hints", async move { soft.run_until_cancelled(mesh.pass_hints()).await.unwrap_or(Ok(())) });
 }
 
 impl Mesh {
@@ -47,7 +45,13 @@ impl Mesh {
 }
 
 /// Starts the worker; `done` is cancelled when it has given everything back.
-pub fn start(config: &Config, key: &MeshKey, here: SocketAddr, life: &Lifecycle, done: CancellationToken) -> Result<(), ServeError> {
+pub fn start(
+    config: &Config,
+    key: &MeshKey,
+    here: SocketAddr,
+    life: &Lifecycle,
+    done: CancellationToken,
+) -> Result<(), ServeError> {
     let minting = Minting::new(key);
     let refused = |error: &dyn std::fmt::Display| ServeError::Worker(error.to_string());
     let worker = Worker::new(WorkerConfig {
@@ -58,7 +62,8 @@ pub fn start(config: &Config, key: &MeshKey, here: SocketAddr, life: &Lifecycle,
         channels: channels(&config.relays, here, &minting)?,
         credentials: Credentials { header: header::PRINCIPAL, worker_token: Arc::new(move || minting.worker()) },
         provider: Provider::new(model(config)?).map_err(|error| refused(&error))?,
-        toolbox: Toolbox::new(ToolsConfig { private_addresses: config.worker.private_addresses }).map_err(|error| refused(&error))?,
+        toolbox: Toolbox::new(ToolsConfig { private_addresses: config.worker.private_addresses })
+            .map_err(|error| refused(&error))?,
         drain_grace: Duration::from_millis(config.worker.drain_grace_ms),
     })
     .map_err(|error| refused(&error))?;

@@ -19,9 +19,7 @@ const CLAIM_MAX: u32 = 64;
 /// Starts the loops.
 pub fn start(mesh: &Mesh, life: &Lifecycle) {
     let (waker, soft) = (mesh.clone(), life.soft().clone());
-    life.spawn("wake-ups", async move {
-        soft.run_until_cancelled(waker.listen()).await.unwrap_or(Ok(()))
-    });
+    life.spawn("wake-ups", async move { soft.run_until_cancelled(waker.listen()).await.unwrap_or(Ok(())) });
     let (dispatcher, soft) = (mesh.clone(), life.soft().clone());
     life.spawn("dispatch", async move {
         soft.run_until_cancelled(dispatcher.dispatch()).await;
@@ -75,10 +73,7 @@ impl Mesh {
 
     async fn claim_for(&self, stream: &Arc<Stream>, limit: u32) -> Result<u32> {
         let claim = ClaimFor { session: stream.session, limit, queues: self.queues };
-        let claimed = self
-            .db
-            .tx(Scope::System, move |tx| Box::pin(async move { runs::claim(tx, claim).await }))
-            .await?;
+        let claimed = self.db.tx(Scope::System, move |tx| Box::pin(async move { runs::claim(tx, claim).await })).await?;
         let got = u32::try_from(claimed.len()).unwrap_or(u32::MAX);
         for mut run in claimed {
             self.tell(std::mem::take(&mut run.committed));

@@ -15,9 +15,9 @@ use runmesh_host::upstream::UpstreamError;
 use runmesh_host::{Lifecycle, Server, reflection};
 use runmesh_store::{Db, StoreConfig, agents, orgs};
 use runmesh_wire::{deadline, descriptors, header, status};
+use secrecy::ExposeSecret as _;
 use std::sync::Arc;
 use std::time::Duration;
-use secrecy::ExposeSecret as _;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -57,7 +57,12 @@ pub enum ServeError {
 ///
 /// # Errors
 /// [`ServeError`]: a part that is needed at start is not there.
-pub async fn serve(config: Config, listener: TcpListener, life: Lifecycle, health: Reporter) -> std::result::Result<(), ServeError> {
+pub async fn serve(
+    config: Config,
+    listener: TcpListener,
+    life: Lifecycle,
+    health: Reporter,
+) -> std::result::Result<(), ServeError> {
     let key = mesh_key(&config)?;
     let mesh = connect(&config, &key, &life).await?;
     for name in &config.dev_orgs {

@@ -10,8 +10,8 @@ use runmesh_host::Lifecycle;
 use runmesh_store::maintenance::{self, Due};
 use runmesh_store::{ClockGuard, Scope, Tx, actions, idempotency, outbox, runs, sessions};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Rows of one sweep.
@@ -38,10 +38,9 @@ pub fn start(mesh: &Mesh, life: &Lifecycle) {
 impl Mesh {
     async fn sweep(&self, tick: u64, clock: &Mutex<ClockGuard>) -> Result<()> {
         let leases = self.leases;
-        let look_for_free = tick % FREE_THREADS_EVERY == 0;
-        let due = self
-            .system(move |tx| Box::pin(async move { maintenance::due(tx, &leases, OWN_TIME, look_for_free).await }))
-            .await?;
+        let look_for_free = tick.is_multiple_of(FREE_THREADS_EVERY);
+        let due =
+            self.system(move |tx| Box::pin(async move { maintenance::due(tx, &leases, OWN_TIME, look_for_free).await })).await?;
         let Due { now, lost_leases, unpublished, free_threads, expired_actions, unserved } = due;
         // Asked every tick, so that it compares neighbours.
         let steady = clock.lock().unwrap_or_else(PoisonError::into_inner).is_steady(now, Instant::now());

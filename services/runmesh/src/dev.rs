@@ -56,7 +56,9 @@ impl Dev {
     /// [`Failure`] when an engine or a service cannot start, or when one dies.
     pub async fn run(self) -> Result<(), Failure> {
         if self.model_url.is_some() && self.model.is_none() {
-            return Err(Failure::config("--model-url needs --model").with_hint("name the model as its provider does: --model NAME"));
+            return Err(
+                Failure::config("--model-url needs --model").with_hint("name the model as its provider does: --model NAME")
+            );
         }
         let progress = progress::Progress::new();
         let engines = self.engines(&progress).await?;

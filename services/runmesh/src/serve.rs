@@ -128,7 +128,7 @@ fn load<T: serde::de::DeserializeOwned>(name: &str, settings: &Settings) -> Resu
 
 async fn gateway(settings: Settings) -> Result<(), Failure> {
     let config: runmesh_gateway::GatewayConfig = load("gateway", &settings)?;
-    let process = Process::new("gateway", &runmesh_gateway::services(), &settings)?;
+    let process = Process::new("gateway", runmesh_gateway::services(), &settings)?;
     let started = async {
         process.admin(&config.admin_listen).await?;
         let listener = bind(&config.listen).await?;

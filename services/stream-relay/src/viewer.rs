@@ -52,6 +52,7 @@ pub struct Viewer {
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one a viewer, and most of them are watched")]
 enum Source {
     /// A run that goes on.
     Watched { run: Watching, changes: watch::Receiver<u64> },

@@ -77,7 +77,7 @@ pub fn transitions(ids: &RunIds, version: u64) -> Vec<(Transition, bool)> {
 }
 
 fn transition(ids: &RunIds, version: u64) -> Transition {
-    let claimed = version % 2 == 0;
+    let claimed = version.is_multiple_of(2);
     let session = claimed.then(|| SessionId::from_uuid(Uuid::from_u128(u128::from(version))));
     let (to, cause, record) = match (version, claimed) {
         (1, _) => (StateName::Ready, Cause::Accepted, Record::Quiet),

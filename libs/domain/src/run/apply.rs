@@ -1,8 +1,8 @@
 //! Applying changes. Total: every change that was decided can be applied, today and on replay.
 
+use super::Run;
 use super::command::Change;
 use super::state::State;
-use super::Run;
 
 impl Run {
     /// The run after `change`.

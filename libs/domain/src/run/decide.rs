@@ -1,8 +1,8 @@
 //! What a command would change.
 
+use super::Run;
 use super::command::{Ask, Change, Command, Outcome};
 use super::state::{Ended, State};
-use super::Run;
 use crate::error::{Fault, Refusal};
 use crate::id::{ActionId, SessionId};
 use crate::limits::BARREN_ATTEMPTS_MAX;
@@ -119,9 +119,7 @@ impl Run {
 fn finish(outcome: &Outcome) -> Vec<Change> {
     let (ended, cause) = match outcome {
         Outcome::Completed => (Ended::Completed, Cause::Finished),
-        Outcome::Failed { reason, detail } => {
-            (Ended::Failed { reason: reason.clone(), detail: detail.clone() }, Cause::Finished)
-        }
+        Outcome::Failed { reason, detail } => (Ended::Failed { reason: reason.clone(), detail: detail.clone() }, Cause::Finished),
         Outcome::Canceled => (Ended::Canceled, Cause::Canceled),
     };
     vec![Change::Ended { ended, cause, taken: false }]

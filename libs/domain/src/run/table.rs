@@ -132,7 +132,8 @@ mod tests {
                 if before.state.name().is_terminal() {
                     assert_eq!(after, before, "R2: {name} × {asked}");
                 }
-                let taken = before.state.name() == crate::run::StateName::Running && after.state.session() != before.state.session();
+                let taken =
+                    before.state.name() == crate::run::StateName::Running && after.state.session() != before.state.session();
                 if taken && matches!(command, Command::LoseLease { .. }) {
                     assert_eq!(after.fence, before.fence + 1, "R1: {name} × {asked}");
                 }

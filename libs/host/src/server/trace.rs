@@ -90,10 +90,10 @@ where
         let Ok(response) = ready!(Pin::new(&mut this.inner).poll(cx));
         drop(entered);
         let mut record = this.record.take();
-        if let Some(code) = status::code_of(response.headers()) {
-            if let Some(record) = record.take() {
-                record.finish(code);
-            }
+        if let Some(code) = status::code_of(response.headers())
+            && let Some(record) = record.take()
+        {
+            record.finish(code);
         }
         Poll::Ready(Ok(response.map(|inner| Traced { inner, record })))
     }

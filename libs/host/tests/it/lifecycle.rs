@@ -60,7 +60,7 @@ async fn a_loop_ticks_outlives_failed_ticks_and_stops_on_soft() {
     let counted = Arc::clone(&ticks);
     life.spawn_loop("counter", Duration::from_millis(2), move || {
         let tick = counted.fetch_add(1, Ordering::SeqCst);
-        async move { if tick % 2 == 0 { Err("every other") } else { Ok(()) } }
+        async move { if tick.is_multiple_of(2) { Err("every other") } else { Ok(()) } }
     });
     eventually("several ticks", || async { ticks.load(Ordering::SeqCst) >= 6 }).await;
     assert!(life.fault().is_none());

@@ -20,10 +20,7 @@ impl CallHint {
     /// The call of `ask_user` with one question and two options.
     pub(crate) fn ask() -> Self {
         let arguments = r#"{"questions":[{"question":"Which one should I take?","options":["the first","the second"]}]}"#;
-        Self {
-            name: "ask_user".to_owned(),
-            arguments: arguments.to_owned(),
-        }
+        Self { name: "ask_user".to_owned(), arguments: arguments.to_owned() }
     }
 }
 
@@ -40,10 +37,7 @@ pub(super) fn parse(text: &str) -> Option<(CallHint, &str)> {
         Some(c) if !c.is_whitespace() && c != '`' => return None,
         _ => ("{}", after_name),
     };
-    let call = CallHint {
-        name: name.to_owned(),
-        arguments: arguments.to_owned(),
-    };
+    let call = CallHint { name: name.to_owned(), arguments: arguments.to_owned() };
     Some((call, after))
 }
 

@@ -20,10 +20,7 @@ pub(crate) struct Effects {
 impl Effects {
     /// No calls yet.
     pub(crate) fn new() -> Self {
-        Self {
-            total: AtomicU64::new(0),
-            by_key: Mutex::new(Counts::new(KEYS_MAX)),
-        }
+        Self { total: AtomicU64::new(0), by_key: Mutex::new(Counts::new(KEYS_MAX)) }
     }
 
     /// Counts a call under `key` and returns the calls under it so far. The empty key stands for none: its calls are

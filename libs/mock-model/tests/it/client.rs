@@ -37,13 +37,8 @@ impl Reply {
 
     /// The JSON of every event but `[DONE]`.
     pub fn events(&self) -> Vec<Value> {
-        let data = self
-            .body
-            .lines()
-            .filter_map(|line| line.strip_prefix("data: "));
-        data.filter(|data| *data != "[DONE]")
-            .map(|data| serde_json::from_str(data).unwrap())
-            .collect()
+        let data = self.body.lines().filter_map(|line| line.strip_prefix("data: "));
+        data.filter(|data| *data != "[DONE]").map(|data| serde_json::from_str(data).unwrap()).collect()
     }
 
     pub fn is_done(&self) -> bool {
@@ -53,9 +48,7 @@ impl Reply {
     /// The deltas of all choices, in order.
     pub fn deltas(&self) -> Vec<Value> {
         let events = self.events();
-        let choices = events
-            .iter()
-            .flat_map(|event| event["choices"].as_array().unwrap());
+        let choices = events.iter().flat_map(|event| event["choices"].as_array().unwrap());
         choices.map(|choice| choice["delta"].clone()).collect()
     }
 
@@ -63,10 +56,7 @@ impl Reply {
     pub fn chunks(&self) -> Vec<String> {
         let deltas = self.deltas();
         let texts = deltas.iter().filter_map(|delta| delta["content"].as_str());
-        texts
-            .filter(|text| !text.is_empty())
-            .map(str::to_owned)
-            .collect()
+        texts.filter(|text| !text.is_empty()).map(str::to_owned).collect()
     }
 
     pub fn text(&self) -> String {
@@ -76,13 +66,8 @@ impl Reply {
     /// Every finish reason that came.
     pub fn finish_reasons(&self) -> Vec<String> {
         let events = self.events();
-        let choices = events
-            .iter()
-            .flat_map(|event| event["choices"].as_array().unwrap());
-        choices
-            .filter_map(|choice| choice["finish_reason"].as_str())
-            .map(str::to_owned)
-            .collect()
+        let choices = events.iter().flat_map(|event| event["choices"].as_array().unwrap());
+        choices.filter_map(|choice| choice["finish_reason"].as_str()).map(str::to_owned).collect()
     }
 
     /// The time from the first byte to the last.
@@ -98,13 +83,7 @@ impl Reply {
 }
 
 /// Sends a request with these header lines and reads all of the response.
-pub async fn request(
-    address: SocketAddr,
-    method: &str,
-    path: &str,
-    headers: &[(&str, &str)],
-    body: &str,
-) -> Reply {
+pub async fn request(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
     let exchange = async {
         let mut socket = TcpStream::connect(address).await.unwrap();
         let mut text = format!("{method} {path} HTTP/1.1\r\nhost: mock\r\nconnection: close\r\n");
@@ -140,14 +119,7 @@ pub async fn ask_whole(address: SocketAddr, message: &str) -> Reply {
 
 /// Posts a chat request.
 pub async fn chat(address: SocketAddr, body: &Value) -> Reply {
-    request(
-        address,
-        "POST",
-        "/v1/chat/completions",
-        &[],
-        &body.to_string(),
-    )
-    .await
+    request(address, "POST", "/v1/chat/completions", &[], &body.to_string()).await
 }
 
 /// A chat request of one user message.
@@ -156,20 +128,11 @@ pub fn body_of(message: &str, stream: bool) -> Value {
 }
 
 fn parse(received: &[u8], arrivals: Vec<(Instant, usize)>) -> Reply {
-    let split = received
-        .windows(4)
-        .position(|four| four == b"\r\n\r\n")
-        .unwrap();
+    let split = received.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
     let head = String::from_utf8(received[..split].to_vec()).unwrap();
     let raw = &received[split + 4..];
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    let mut reply = Reply {
-        status,
-        head,
-        body: String::new(),
-        complete: false,
-        arrivals,
-    };
+    let mut reply = Reply { status, head, body: String::new(), complete: false, arrivals };
     let (body, complete) = match reply.header("content-length") {
         Some(length) => (raw.to_vec(), raw.len() == length.parse::<usize>().unwrap()),
         None => unchunk(raw),

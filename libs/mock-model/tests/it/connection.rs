@@ -14,20 +14,14 @@ const DEADLINE: Duration = Duration::from_secs(10);
 
 fn keep_alive_request(message: &str) -> String {
     let body = body_of(message, true).to_string();
-    format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: mock\r\ncontent-length: {}\r\n\r\n{body}",
-        body.len()
-    )
+    format!("POST /v1/chat/completions HTTP/1.1\r\nhost: mock\r\ncontent-length: {}\r\n\r\n{body}", body.len())
 }
 
 /// Reads until `mark` has come; false when the connection ended before.
 async fn read_until(socket: &mut TcpStream, mark: &str) -> bool {
     let mut received = Vec::new();
     let mut buffer = [0; 4096];
-    while !received
-        .windows(mark.len())
-        .any(|window| window == mark.as_bytes())
-    {
+    while !received.windows(mark.len()).any(|window| window == mark.as_bytes()) {
         match timeout(DEADLINE, socket.read(&mut buffer)).await.unwrap() {
             Ok(0) | Err(_) => return false,
             Ok(n) => received.extend_from_slice(&buffer[..n]),
@@ -41,10 +35,7 @@ async fn one_connection_serves_call_after_call() {
     let mock = MockModel::start().await.unwrap();
     let mut socket = TcpStream::connect(mock.address()).await.unwrap();
     for _ in 0..3 {
-        socket
-            .write_all(keep_alive_request("many:5").as_bytes())
-            .await
-            .unwrap();
+        socket.write_all(keep_alive_request("many:5").as_bytes()).await.unwrap();
         assert!(read_until(&mut socket, "data: [DONE]\n\n\r\n0\r\n\r\n").await);
     }
     assert_eq!(mock.calls(), 3);
@@ -59,10 +50,7 @@ async fn shutdown_ends_open_streams_and_the_server() {
         let _ = stopped.await;
     }));
     let mut socket = TcpStream::connect(address).await.unwrap();
-    socket
-        .write_all(keep_alive_request("slow:1000x1000").as_bytes())
-        .await
-        .unwrap();
+    socket.write_all(keep_alive_request("slow:1000x1000").as_bytes()).await.unwrap();
     assert!(read_until(&mut socket, "chunk-0 ").await);
     stop.send(()).unwrap();
     timeout(DEADLINE, server).await.unwrap().unwrap().unwrap();
@@ -102,10 +90,7 @@ async fn stopping_or_dropping_a_handle_ends_its_streams() {
 async fn a_caller_that_leaves_hurts_nobody() {
     let mock = MockModel::start().await.unwrap();
     let mut socket = TcpStream::connect(mock.address()).await.unwrap();
-    socket
-        .write_all(keep_alive_request("slow:1000x5").as_bytes())
-        .await
-        .unwrap();
+    socket.write_all(keep_alive_request("slow:1000x5").as_bytes()).await.unwrap();
     assert!(read_until(&mut socket, "chunk-1 ").await);
     drop(socket);
     assert_eq!(ask(mock.address(), "many:4").await.chunks().len(), 4);

@@ -39,28 +39,13 @@ async fn paths_work_with_and_without_version() {
     let mock = MockModel::start().await.unwrap();
     let body = body_of("many:1", true).to_string();
     for prefix in ["", "/v1"] {
-        let chat = request(
-            mock.address(),
-            "POST",
-            &format!("{prefix}/chat/completions"),
-            &[],
-            &body,
-        )
-        .await;
+        let chat = request(mock.address(), "POST", &format!("{prefix}/chat/completions"), &[], &body).await;
         assert_eq!(chat.chunks().len(), 1);
-        let models = request(mock.address(), "GET", &format!("{prefix}/models"), &[], "")
-            .await
-            .json();
-        assert_eq!(
-            (&models["object"], &models["data"][0]["id"]),
-            (&json!("list"), &json!("mock"))
-        );
+        let models = request(mock.address(), "GET", &format!("{prefix}/models"), &[], "").await.json();
+        assert_eq!((&models["object"], &models["data"][0]["id"]), (&json!("list"), &json!("mock")));
     }
     let absent = request(mock.address(), "GET", "/v2/models", &[], "").await;
-    assert_eq!(
-        (absent.status, absent.json()["error"]["message"].is_string()),
-        (404, true)
-    );
+    assert_eq!((absent.status, absent.json()["error"]["message"].is_string()), (404, true));
 }
 
 #[tokio::test]
@@ -73,11 +58,7 @@ async fn hints_count_in_the_last_user_message_only() {
         {"role": "user", "content": [{"type": "text", "text": "here:"}, {"type": "text", "text": "many:3"}]},
         {"role": "assistant", "content": "many:6"},
     ]);
-    let reply = chat(
-        mock.address(),
-        &json!({"stream": true, "messages": messages}),
-    )
-    .await;
+    let reply = chat(mock.address(), &json!({"stream": true, "messages": messages})).await;
     assert_eq!((reply.status, reply.chunks().len()), (200, 3));
 }
 
@@ -85,12 +66,7 @@ async fn hints_count_in_the_last_user_message_only() {
 async fn a_request_without_a_user_message_gets_prose() {
     let mock = MockModel::start().await.unwrap();
     let reply = chat(mock.address(), &json!({"messages": []})).await;
-    assert!(
-        reply.json()["choices"][0]["message"]["content"]
-            .as_str()
-            .unwrap()
-            .contains("Three things")
-    );
+    assert!(reply.json()["choices"][0]["message"]["content"].as_str().unwrap().contains("Three things"));
 }
 
 #[tokio::test]
@@ -98,10 +74,7 @@ async fn a_malformed_request_is_refused_and_counted() {
     let mock = MockModel::start().await.unwrap();
     for body in ["", "{", "{}", r#"{"messages": 1}"#] {
         let reply = request(mock.address(), "POST", "/v1/chat/completions", &[], body).await;
-        assert_eq!(
-            (reply.status, reply.json()["error"]["type"].as_str()),
-            (400, Some("invalid_request_error"))
-        );
+        assert_eq!((reply.status, reply.json()["error"]["type"].as_str()), (400, Some("invalid_request_error")));
     }
     assert_eq!(mock.calls(), 4);
 }
@@ -111,14 +84,7 @@ async fn the_log_shows_what_was_sent() {
     let mock = MockModel::start().await.unwrap();
     let body = body_of("hello", true);
     let headers = [("authorization", "Bearer any"), ("x-runmesh-run", "run_1")];
-    request(
-        mock.address(),
-        "POST",
-        "/v1/chat/completions",
-        &headers,
-        &body.to_string(),
-    )
-    .await;
+    request(mock.address(), "POST", "/v1/chat/completions", &headers, &body.to_string()).await;
     ask(mock.address(), "second").await;
     let received = mock.received();
     assert_eq!((received.len(), mock.calls()), (2, 2));

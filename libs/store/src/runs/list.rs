@@ -107,7 +107,7 @@ pub async fn queue(tx: &mut Tx, org: OrgId, thread: ThreadId) -> Result<Vec<RunR
 pub async fn history(tx: &mut Tx, org: OrgId, run: RunId) -> Result<Vec<Transition>> {
     let rows = transitions_after(tx, run, 0).await?;
     // Every run has its first transition.
-    if !rows.first().is_some_and(|(committed, _)| committed.ids.org == org) {
+    if rows.first().is_none_or(|(committed, _)| committed.ids.org != org) {
         return Err(Refusal::NotFound { what: "run" }.into());
     }
     Ok(rows.into_iter().map(|(committed, _)| committed.transition).collect())

@@ -182,10 +182,14 @@ impl Mesh {
     /// Waits until every worker is known and every gateway answers for every service.
     pub async fn wait_ready(&mut self) {
         let workers = self.ports.keys().filter(|service| matches!(service, Service::Orchestrator(_))).count();
-        let gateways: Vec<_> = self.ports.keys().filter_map(|service| match service {
-            Service::Gateway(index) => Some(*index),
-            _ => None,
-        }).collect();
+        let gateways: Vec<_> = self
+            .ports
+            .keys()
+            .filter_map(|service| match service {
+                Service::Gateway(index) => Some(*index),
+                _ => None,
+            })
+            .collect();
         for gateway in gateways {
             let client = self.client(gateway);
             until("the mesh is ready", READY_DEADLINE, || {

@@ -163,7 +163,12 @@ mod tests {
             parameters: ModelParameters { temperature: Some(0.5), top_p: None, max_output_tokens: Some(7) },
             tools: vec![
                 Tool { name: "a".into(), description: "d".into(), policy: ToolPolicy::Deny, kind: http },
-                Tool { name: "current_time".into(), description: String::new(), policy: ToolPolicy::Allow, kind: ToolKind::Builtin },
+                Tool {
+                    name: "current_time".into(),
+                    description: String::new(),
+                    policy: ToolPolicy::Allow,
+                    kind: ToolKind::Builtin,
+                },
             ],
             limits: AgentLimits { max_steps: 3, context_window_tokens: 4_000, model_idle_ms: 5, tool_timeout_ms: 6 },
             on_unknown_outcome: OnUnknownOutcome::Fail,

@@ -35,14 +35,18 @@ fn kind(event: Event) -> Option<Kind> {
             session_id: session.map(|session| session.to_string()).unwrap_or_default(),
             time: Some(at.into_wire()),
         }),
-        Event::StepStarted { step_index, model } => Kind::StepStarted(pb::StepStarted { step_index: signed32(step_index), model }),
+        Event::StepStarted { step_index, model } => {
+            Kind::StepStarted(pb::StepStarted { step_index: signed32(step_index), model })
+        }
         Event::TextDelta { step_index, text } => Kind::TextDelta(pb::TextDelta { step_index: signed32(step_index), text }),
         Event::ReasoningDelta { step_index, text } => {
             Kind::ReasoningDelta(pb::ReasoningDelta { step_index: signed32(step_index), text })
         }
-        Event::ToolCallStarted { step_index, call_index, name } => {
-            Kind::ToolCallStarted(pb::ToolCallStarted { step_index: signed32(step_index), call_index: signed32(call_index), name })
-        }
+        Event::ToolCallStarted { step_index, call_index, name } => Kind::ToolCallStarted(pb::ToolCallStarted {
+            step_index: signed32(step_index),
+            call_index: signed32(call_index),
+            name,
+        }),
         Event::ToolCallArgumentsDelta { step_index, call_index, arguments } => {
             Kind::ToolCallArgumentsDelta(pb::ToolCallArgumentsDelta {
                 step_index: signed32(step_index),
@@ -67,9 +71,10 @@ fn kind(event: Event) -> Option<Kind> {
         Event::ModelRetrying { step_index, attempt, reason } => {
             Kind::ModelRetrying(pb::ModelRetrying { step_index: signed32(step_index), attempt: signed32(attempt), reason })
         }
-        Event::ContextReported { omitted_turns, tokens } => {
-            Kind::ContextReported(pb::ContextReported { omitted_turn_count: signed32(omitted_turns), token_count: signed(tokens) })
-        }
+        Event::ContextReported { omitted_turns, tokens } => Kind::ContextReported(pb::ContextReported {
+            omitted_turn_count: signed32(omitted_turns),
+            token_count: signed(tokens),
+        }),
         Event::ApprovalRequested { action, summary } => {
             Kind::ApprovalRequested(pb::ApprovalRequested { action_id: action.to_string(), summary })
         }
@@ -118,7 +123,9 @@ impl FromWire<Event> for pb::RunEvent {
         Ok(match self.kind {
             None => Event::Unknown,
             Some(Kind::AttemptStarted(event)) => attempt_started(event, path)?,
-            Some(Kind::StepStarted(pb::StepStarted { step_index, model })) => Event::StepStarted { step_index: step(step_index)?, model },
+            Some(Kind::StepStarted(pb::StepStarted { step_index, model })) => {
+                Event::StepStarted { step_index: step(step_index)?, model }
+            }
             Some(Kind::TextDelta(pb::TextDelta { step_index, text })) => Event::TextDelta { step_index: step(step_index)?, text },
             Some(Kind::ReasoningDelta(pb::ReasoningDelta { step_index, text })) => {
                 Event::ReasoningDelta { step_index: step(step_index)?, text }

@@ -25,7 +25,10 @@ impl pb::org_service_server::OrgService for Api {
         answer(self.0.put_member(request).await)
     }
 
-    async fn remove_member(&self, request: Request<pb::RemoveMemberRequest>) -> Result<Response<pb::RemoveMemberResponse>, Status> {
+    async fn remove_member(
+        &self,
+        request: Request<pb::RemoveMemberRequest>,
+    ) -> Result<Response<pb::RemoveMemberResponse>, Status> {
         answer(self.0.remove_member(request).await)
     }
 }

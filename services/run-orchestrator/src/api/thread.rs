@@ -15,7 +15,10 @@ use tonic::{Request, Response, Status};
 
 #[tonic::async_trait]
 impl pb::thread_service_server::ThreadService for Api {
-    async fn create_thread(&self, request: Request<pb::CreateThreadRequest>) -> Result<Response<pb::CreateThreadResponse>, Status> {
+    async fn create_thread(
+        &self,
+        request: Request<pb::CreateThreadRequest>,
+    ) -> Result<Response<pb::CreateThreadResponse>, Status> {
         answer(self.0.create_thread(request).await)
     }
 
@@ -27,15 +30,24 @@ impl pb::thread_service_server::ThreadService for Api {
         answer(self.0.list_threads(request).await)
     }
 
-    async fn update_thread(&self, request: Request<pb::UpdateThreadRequest>) -> Result<Response<pb::UpdateThreadResponse>, Status> {
+    async fn update_thread(
+        &self,
+        request: Request<pb::UpdateThreadRequest>,
+    ) -> Result<Response<pb::UpdateThreadResponse>, Status> {
         answer(self.0.update_thread(request).await)
     }
 
-    async fn delete_thread(&self, request: Request<pb::DeleteThreadRequest>) -> Result<Response<pb::DeleteThreadResponse>, Status> {
+    async fn delete_thread(
+        &self,
+        request: Request<pb::DeleteThreadRequest>,
+    ) -> Result<Response<pb::DeleteThreadResponse>, Status> {
         answer(self.0.delete_thread(request).await)
     }
 
-    async fn list_messages(&self, request: Request<pb::ListMessagesRequest>) -> Result<Response<pb::ListMessagesResponse>, Status> {
+    async fn list_messages(
+        &self,
+        request: Request<pb::ListMessagesRequest>,
+    ) -> Result<Response<pb::ListMessagesResponse>, Status> {
         answer(self.0.list_messages(request).await)
     }
 }

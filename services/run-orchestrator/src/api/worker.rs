@@ -34,7 +34,10 @@ impl pb::worker_service_server::WorkerService for Api {
         answer(self.0.heartbeat(request).await)
     }
 
-    async fn get_run_context(&self, request: Request<pb::GetRunContextRequest>) -> Result<Response<pb::GetRunContextResponse>, Status> {
+    async fn get_run_context(
+        &self,
+        request: Request<pb::GetRunContextRequest>,
+    ) -> Result<Response<pb::GetRunContextResponse>, Status> {
         answer(self.0.get_run_context(request).await)
     }
 
@@ -64,7 +67,9 @@ fn model_step(path: &str, entry: pb::ModelStepEntry) -> Result<(u32, ModelStep)>
     let step_index: u32 = unsigned(&format!("{path}.step_index"), step_index)?;
     let result: ModelStep = required(&format!("{path}.result"), result)?.from_wire(&format!("{path}.result"))?;
     if result.calls().count() > limits::CALLS_PER_STEP_MAX {
-        return Err(Refusal::field(format!("{path}.result.parts"), format!("at most {} calls", limits::CALLS_PER_STEP_MAX)).into());
+        return Err(
+            Refusal::field(format!("{path}.result.parts"), format!("at most {} calls", limits::CALLS_PER_STEP_MAX)).into()
+        );
     }
     for part in &result.parts {
         check_part(path, part)?;
@@ -196,7 +201,13 @@ impl Mesh {
         Ok(pb::FinishResponse { run: Some(encode::run(row)) })
     }
 
-    async fn end(&self, claim: LeaseClaim, outcome: Outcome, last: Option<LastStep>, position: Option<Position>) -> Result<runs::RunRow> {
+    async fn end(
+        &self,
+        claim: LeaseClaim,
+        outcome: Outcome,
+        last: Option<LastStep>,
+        position: Option<Position>,
+    ) -> Result<runs::RunRow> {
         let mesh = self.clone();
         self.whole(async move {
             let (row, committed) = mesh

@@ -213,7 +213,7 @@ async fn gateway(dev: &Dev, parts: &Parts, upstreams: Upstreams) -> Result<(Sock
         server: ServerConfig { cors_origins: vec!["*".to_owned()], ..ServerConfig::default() },
         ..GatewayConfig::default()
     };
-    let health = Reporter::new(&runmesh_gateway::services());
+    let health = Reporter::new(runmesh_gateway::services());
     runmesh_gateway::serve(config, listener, life.clone(), health).await.map_err(Failure::start)?;
     Ok((address, life))
 }

@@ -158,6 +158,7 @@ impl Viewer {
     }
 
     /// Reads to the end of the stream, which must be said.
+    #[expect(clippy::wrong_self_convention, reason = "it reads the whole stream, so it takes it")]
     pub async fn to_end(mut self) -> Seen {
         while self.frame().await.is_some() {}
         assert!(self.seen.end.is_some(), "the stream ended without End: {:?}", self.seen);
