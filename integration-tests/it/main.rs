@@ -2,7 +2,9 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
 mod dev;
+mod examples;
 mod feed;
+mod grpcurl;
 mod harness;
 mod house_rules;
 mod idempotency;

@@ -40,6 +40,29 @@ struct Stored {
     data: String,
 }
 
+#[derive(Deserialize)]
+struct InfoAnswer {
+    error: Option<ApiError>,
+    state: Option<State>,
+}
+
+#[derive(Deserialize)]
+struct State {
+    last_seq: u64,
+}
+
+/// The sequence of the last message that was ever stored in `stream`.
+pub async fn last_seq_of(connection: &Connection, stream: &str) -> Result<u64> {
+    let answer = connection.request(format!("$JS.API.STREAM.INFO.{stream}"), None, Bytes::new()).await?;
+    let answer: InfoAnswer =
+        serde_json::from_slice(&answer.payload).map_err(|error| internal(format!("answer of {stream}: {error}")))?;
+    match (answer.error, answer.state) {
+        (None, Some(State { last_seq })) => Ok(last_seq),
+        (Some(error), _) => Err(unavailable(format!("{stream}: {} ({})", error.description, error.err_code))),
+        (None, None) => Err(internal(format!("{stream} answered neither a state nor an error"))),
+    }
+}
+
 /// The last message of `subject` as the stream's leader has it: its sequence and its payload.
 pub async fn last_of(connection: &Connection, stream: &str, subject: &str) -> Result<Option<(u64, Vec<u8>)>> {
     let question = format!(r#"{{"last_by_subj":"{subject}"}}"#);

@@ -6,8 +6,8 @@ use crate::ensure;
 use crate::fault::{internal, unavailable};
 use crate::feed::Feed;
 use crate::heal::Healer;
-use crate::limits;
 use crate::log::Log;
+use crate::{api, limits, streams};
 use bytes::Bytes;
 use runmesh_domain::Result;
 use std::sync::Arc;
@@ -66,6 +66,13 @@ impl Bus {
         self.requests.is_up() && self.replays.is_up()
     }
 
+    /// Counts the times that the connection of requests and subscriptions was lost. When it changes, a tail that was read
+    /// before is not to be appended to: the log may be another one.
+    #[must_use]
+    pub fn losses(&self) -> watch::Receiver<u64> {
+        self.requests.lost()
+    }
+
     /// Counts the times that the connection of requests and subscriptions was made. When it changes, live subscriptions
     /// may have missed something.
     #[must_use]
@@ -84,6 +91,16 @@ impl Bus {
     pub async fn ping(&self) -> Result<()> {
         self.requests.request("$JS.API.INFO".to_owned(), None, Bytes::new()).await?;
         Ok(())
+    }
+
+    /// Counts the messages that were ever stored: in the run log, and in the transition feed.
+    ///
+    /// # Errors
+    /// `Unavailable` when a stream is missing or JetStream does not answer.
+    pub async fn stored(&self) -> Result<(u64, u64)> {
+        let log = api::last_seq_of(&self.requests, streams::LOG.name).await?;
+        let feed = api::last_seq_of(&self.requests, streams::TRANSITIONS.name).await?;
+        Ok((log, feed))
     }
 
     /// Ends both connections after what was handed to them has been sent; waits for that at most one request time.

@@ -82,6 +82,11 @@ impl Connection {
         self.client.connection_state() == State::Connected
     }
 
+    /// Counts the times that it was lost; a change means that tails read before may be another server's.
+    pub fn lost(&self) -> watch::Receiver<u64> {
+        self.lost.clone()
+    }
+
     /// Counts the times that it was made; a change means that subscriptions may have missed something.
     pub fn made(&self) -> watch::Receiver<u64> {
         self.made.clone()

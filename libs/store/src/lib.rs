@@ -21,6 +21,7 @@ pub mod idempotency;
 pub mod maintenance;
 pub mod orgs;
 pub mod outbox;
+pub mod probe;
 pub mod runs;
 pub mod sessions;
 pub mod steps;

@@ -83,15 +83,15 @@ pub async fn reopen(tx: &mut Tx, session: SessionId, credential: &str, leases: &
     number.ok_or_else(|| Refusal::SessionLost.into())
 }
 
-/// Ends a session in good order: it takes no more runs, and what it still holds is taken back by the next reaping. Scope
-/// System.
+/// Ends a session in good order, when its worker is done with the newest stream of it: it takes no more runs, and what it
+/// still holds is taken back by the next reaping. Closing an older stream than that ends nothing. Scope System.
 ///
 /// # Errors
 /// [`runmesh_domain::Fault`] only.
-pub async fn close(tx: &mut Tx, session: SessionId) -> Result<()> {
+pub async fn close(tx: &mut Tx, session: SessionId, stream_number: i64) -> Result<()> {
     let query = "UPDATE worker_sessions SET lost_at = clock_timestamp(), lease_ends_at = clock_timestamp()
-                 WHERE id = $1 AND lost_at IS NULL";
-    sqlx::query(query).bind(session.uuid()).execute(tx.connection()).await.map_err(sql)?;
+                 WHERE id = $1 AND stream_number = $2 AND lost_at IS NULL";
+    sqlx::query(query).bind(session.uuid()).bind(stream_number).execute(tx.connection()).await.map_err(sql)?;
     Ok(())
 }
 

@@ -12,7 +12,8 @@ use crate::mesh::Mesh;
 use futures::future::BoxFuture;
 use prost::Message;
 use runmesh_domain::{Error, Result};
-use runmesh_store::runs::Committed;
+use crate::sessions::Hand;
+use runmesh_store::runs::{Claimed, Committed};
 use runmesh_store::{PageRequest, Scope, Tx};
 use runmesh_wire::pb;
 use runmesh_wire::status;
@@ -66,12 +67,19 @@ fn answer<T>(result: Result<T>) -> Result<Response<T>, Status> {
 struct Done<R> {
     answer: R,
     committed: Vec<Committed>,
+    /// A run that was claimed in the same transaction, and for whom.
+    claimed: Option<(Arc<Hand>, Claimed)>,
 }
 
 impl<R> Done<R> {
     /// Nothing to tell.
     const fn quiet(answer: R) -> Self {
-        Self { answer, committed: Vec::new() }
+        Self { answer, committed: Vec::new(), claimed: None }
+    }
+
+    /// These transitions to tell.
+    const fn with(answer: R, committed: Vec<Committed>) -> Self {
+        Self { answer, committed, claimed: None }
     }
 }
 
@@ -121,6 +129,11 @@ impl Mesh {
                 })
                 .await?;
             mesh.tell(done.committed);
+            if let Some((hand, mut claimed)) = done.claimed {
+                hand.spend();
+                mesh.tell(std::mem::take(&mut claimed.committed));
+                mesh.assign(&hand.stream, claimed).await?;
+            }
             Ok(done.answer)
         })
         .await

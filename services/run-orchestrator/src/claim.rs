@@ -54,7 +54,7 @@ impl Mesh {
         let ended = self.follow(&stream, capacity, &mut requests).await;
         self.sessions.remove(&stream);
         match ended {
-            Ended::Orderly => self.close_session(stream.session).await,
+            Ended::Orderly => self.close_session(&stream).await,
             Ended::Broken => self.cut(&stream).await,
             Ended::Draining => Ok(()),
         }
@@ -169,8 +169,10 @@ impl Mesh {
         }
     }
 
-    async fn close_session(&self, session: SessionId) -> Result<()> {
-        self.db.tx(Scope::System, move |tx| Box::pin(async move { sessions::close(tx, session).await })).await
+    /// The worker is done with the stream. The session goes with it, unless it has moved to a newer one.
+    async fn close_session(&self, stream: &Stream) -> Result<()> {
+        let (session, number) = (stream.session, stream.number);
+        self.db.tx(Scope::System, move |tx| Box::pin(async move { sessions::close(tx, session, number).await })).await
     }
 
     /// The stream broke: the lease is cut to a second, and the runs that can be redone are taken back then, unless the worker

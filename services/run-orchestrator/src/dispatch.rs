@@ -72,7 +72,7 @@ impl Mesh {
     }
 
     async fn claim_for(&self, stream: &Arc<Stream>, limit: u32) -> Result<u32> {
-        let claim = ClaimFor { session: stream.session, limit, queues: self.queues };
+        let claim = ClaimFor { session: stream.session, limit, queues: self.queues, wait: true };
         let claimed = self.db.tx(Scope::System, move |tx| Box::pin(async move { runs::claim(tx, claim).await })).await?;
         let got = u32::try_from(claimed.len()).unwrap_or(u32::MAX);
         for mut run in claimed {
@@ -83,7 +83,7 @@ impl Mesh {
     }
 
     /// Sends the assignment. One that never arrives is taken back when the session's heartbeats do not name it.
-    async fn assign(&self, stream: &Stream, claimed: Claimed) -> Result<()> {
+    pub async fn assign(&self, stream: &Stream, claimed: Claimed) -> Result<()> {
         let assignment = self.assignment(stream, claimed)?;
         let message = pb::claim_response::Message::Assignment(assignment);
         let answer = pb::ClaimResponse { message: Some(message) };

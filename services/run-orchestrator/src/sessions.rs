@@ -4,6 +4,7 @@
 use runmesh_domain::id::SessionId;
 use runmesh_wire::pb::worker::ClaimResponse;
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
 
@@ -52,6 +53,30 @@ impl Stream {
     }
 }
 
+/// One credit of a stream, taken to claim a run with in a transaction that does something else first. Unless it is spent, it
+/// goes back when the last clone is dropped.
+#[derive(Debug)]
+pub struct Hand {
+    /// Whose credit it is.
+    pub stream: Arc<Stream>,
+    spent: AtomicBool,
+}
+
+impl Hand {
+    /// A run was claimed with it.
+    pub fn spend(&self) {
+        self.spent.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Hand {
+    fn drop(&mut self) {
+        if !self.spent.load(Ordering::Relaxed) {
+            self.stream.give_back(1);
+        }
+    }
+}
+
 /// All streams by session; a newer stream of a session takes the place of the older.
 #[derive(Debug, Default)]
 pub struct Sessions(Mutex<HashMap<SessionId, Arc<Stream>>>);
@@ -79,6 +104,12 @@ impl Sessions {
         self.map().get(&session).cloned()
     }
 
+    /// One credit of any stream that has one.
+    pub fn hand(&self) -> Option<Arc<Hand>> {
+        let stream = self.map().values().find(|stream| stream.take(1) == 1).cloned()?;
+        Some(Arc::new(Hand { stream, spent: AtomicBool::new(false) }))
+    }
+
     /// Every stream.
     pub fn all(&self) -> Vec<Arc<Stream>> {
         self.map().values().cloned().collect()
@@ -103,6 +134,20 @@ mod tests {
         sessions.insert(&new);
         sessions.remove(&old);
         assert_eq!(sessions.get(new.session).map(|stream| stream.number), Some(2));
+    }
+
+    #[test]
+    fn a_hand_that_claims_nothing_gives_its_credit_back() {
+        let (sessions, stream) = (Sessions::default(), stream(1));
+        sessions.insert(&stream);
+        assert!(sessions.hand().is_none());
+        stream.add(1, 1);
+        drop(sessions.hand());
+        let hand = sessions.hand();
+        hand.iter().for_each(|hand| hand.spend());
+        assert!(hand.is_some());
+        drop(hand);
+        assert!(sessions.hand().is_none());
     }
 
     #[test]

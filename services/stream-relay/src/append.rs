@@ -18,9 +18,10 @@ use runmesh_domain::{Error, Fault, Refusal, Result};
 use runmesh_wire::pb::stream as pb;
 use runmesh_wire::pb::stream::append_request::Message as Request;
 use runmesh_wire::pb::stream::append_response::Message as Answer;
+use runmesh_wire::pb::stream::append_stopped::Reason;
 use runmesh_wire::{IntoWire as _, convert::signed, status};
 use std::future::pending;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tonic::{Status, Streaming};
 
@@ -50,6 +51,9 @@ async fn serve(relay: &Relay, claim: LeaseClaim, requests: &mut Streaming<pb::Ap
     let Some(lease) = first(requests).await? else { return Ok(()) };
     caller::same_lease(claim, lease)?;
     let key = RunKey::from(claim);
+    // Counted from before the tail is read.
+    let mut losses = relay.bus.losses();
+    losses.mark_unchanged();
     let (tail, last) = match open::open(relay, key, claim.fence).await? {
         Opening::Open(tail, last) => (tail, last),
         Opening::Stopped(reason) => return stop(answers, reason).await,
@@ -59,9 +63,8 @@ async fn serve(relay: &Relay, claim: LeaseClaim, requests: &mut Streaming<pb::Ap
         return Ok(());
     }
     let pending = Pending::after(tail.number);
-    Writer { relay, key, fence: claim.fence, tail, pending, flying: None, ack_due: false, is_read: false }
-        .write(requests, answers)
-        .await
+    let (flying, ack_due, is_read) = (None, false, false);
+    Writer { relay, key, fence: claim.fence, tail, pending, flying, ack_due, is_read, losses }.write(requests, answers).await
 }
 
 /// The lease of the opening message; none when the worker left without a word.
@@ -75,7 +78,7 @@ async fn first(requests: &mut Streaming<pb::AppendRequest>) -> Result<Option<Opt
     }
 }
 
-async fn stop(answers: &Answers, reason: pb::append_stopped::Reason) -> Result<()> {
+async fn stop(answers: &Answers, reason: Reason) -> Result<()> {
     drop(say(answers, Answer::Stopped(pb::AppendStopped { reason: reason.into() })).await);
     Ok(())
 }
@@ -96,6 +99,8 @@ struct Writer<'a> {
     ack_due: bool,
     /// True when the worker has said everything.
     is_read: bool,
+    /// Losses of the connection: the tail is worth nothing after one.
+    losses: watch::Receiver<u64>,
 }
 
 enum Turn {
@@ -109,8 +114,10 @@ impl Writer<'_> {
     async fn write(mut self, requests: &mut Streaming<pb::AppendRequest>, answers: &Answers) -> Result<()> {
         loop {
             // A drain lets what is in flight land and begins nothing more.
-            if !self.relay.life.is_draining() {
-                self.take_off();
+            if !self.relay.life.is_draining()
+                && let Some(reason) = self.take_off().await?
+            {
+                return stop(answers, reason).await;
             }
             if self.flying.is_none() && self.is_read && !self.ack_due {
                 return Ok(());
@@ -155,19 +162,30 @@ impl Writer<'_> {
         }
     }
 
-    fn take_off(&mut self) {
+    /// Publishes what waits, onto a tail that is read anew when the connection was lost since. Answers why the attempt is
+    /// over, when it is.
+    async fn take_off(&mut self) -> Result<Option<Reason>> {
         if self.flying.is_some() || self.pending.is_empty() {
-            return;
+            return Ok(None);
+        }
+        if self.losses.has_changed().unwrap_or(true)
+            && let Some(reason) = self.open_again().await?
+        {
+            return Ok(Some(reason));
+        }
+        if self.pending.is_empty() {
+            return Ok(None);
         }
         let (number, events) = self.pending.next_batch();
         let header = Tail { number, fence: self.fence, open: true, ..self.tail };
         let batch = Batch::after(self.key.run, header, events);
         let (log, key, expected, flying) = (self.relay.bus.log().clone(), self.key, self.tail.stream_seq, batch.clone());
         self.flying = Some((batch, Box::pin(async move { log.publish(key, &flying, expected).await })));
+        Ok(None)
     }
 
     /// Deals with what became of the publish. Answers why the attempt is over, when it is.
-    async fn landed(&mut self, outcome: Result<PublishOutcome>) -> Result<Option<pb::append_stopped::Reason>> {
+    async fn landed(&mut self, outcome: Result<PublishOutcome>) -> Result<Option<Reason>> {
         let Some((batch, _)) = self.flying.take() else { return Ok(None) };
         match outcome {
             Ok(PublishOutcome::Stored { stream_seq }) => {
@@ -179,6 +197,11 @@ impl Writer<'_> {
             Err(error) => return Err(error),
         }
         self.pending.put_back(batch.events);
+        self.open_again().await
+    }
+
+    async fn open_again(&mut self) -> Result<Option<Reason>> {
+        self.losses.mark_unchanged();
         match open::open(self.relay, self.key, self.fence).await? {
             Opening::Stopped(reason) => Ok(Some(reason)),
             Opening::Open(tail, _) => {

@@ -112,7 +112,7 @@ impl Lease {
             let status = match answer {
                 Ok(Ok(response)) => return Ok(response.into_inner()),
                 Ok(Err(status)) => status,
-                Err(_) => Status::deadline_exceeded("no answer in time"),
+                Err(_) => status::plain(Reason::DeadlineExceeded, "no answer in time"),
             };
             match class(&status) {
                 Class::Refused => return Err(refused(method, &status)),

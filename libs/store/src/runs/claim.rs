@@ -26,6 +26,8 @@ pub struct ClaimFor {
     pub limit: u32,
     /// Bounds of what runs at once.
     pub queues: Queues,
+    /// Whether to wait for an org that another claim holds. One that is made beside something else leaves it to that claim.
+    pub wait: bool,
 }
 
 /// A run that was claimed.
@@ -54,7 +56,7 @@ impl Claimed {
 /// # Errors
 /// [`runmesh_domain::Refusal::SessionLost`] when the session is dead, or its Claim stream was seen to break.
 pub async fn claim(tx: &mut Tx, wish: ClaimFor) -> Result<Vec<Claimed>> {
-    let orgs = pick::lock_orgs(tx, wish.session).await?;
+    let orgs = pick::lock_orgs(tx, wish.session, wish.wait).await?;
     if orgs.is_empty() || wish.limit == 0 {
         return Ok(Vec::new());
     }

@@ -106,13 +106,13 @@ struct PickedRow {
 }
 
 /// Locks orgs with READY runs, or nothing when there are none.
-pub(crate) async fn lock_orgs(tx: &mut Tx, session: SessionId) -> Result<Vec<Uuid>> {
+pub(crate) async fn lock_orgs(tx: &mut Tx, session: SessionId, wait: bool) -> Result<Vec<Uuid>> {
     let query = sqlx::query_as(LOCK_ORGS).bind(session.uuid()).bind(ORGS_MAX);
     let OrgsRow { is_live, locked, wanted } = query.fetch_one(tx.connection()).await.map_err(sql)?;
     if !is_live {
         return Err(Refusal::SessionLost.into());
     }
-    let (true, Some(first)) = (locked.is_empty(), wanted.first()) else { return Ok(locked) };
+    let (true, Some(first)) = (wait && locked.is_empty(), wanted.first()) else { return Ok(locked) };
     let waited: Option<Uuid> = sqlx::query_scalar(WAIT_FOR_ORG).bind(first).fetch_optional(tx.connection()).await.map_err(sql)?;
     Ok(waited.into_iter().collect())
 }

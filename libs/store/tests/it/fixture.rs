@@ -217,7 +217,7 @@ impl World {
     }
 
     pub async fn claim(&self, session: SessionId, limit: u32) -> Vec<Claimed> {
-        self.try_claim(ClaimFor { session, limit, queues: QUEUES }).await.unwrap()
+        self.try_claim(ClaimFor { session, limit, queues: QUEUES, wait: true }).await.unwrap()
     }
 
     /// Sends on a new thread and claims that run.

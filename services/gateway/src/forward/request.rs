@@ -8,6 +8,8 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::oneshot::{self, error::TryRecvError};
+use runmesh_domain::Reason;
+use runmesh_wire::status;
 use tonic::Status;
 
 use super::frames::{Frames, Wrong};
@@ -66,7 +68,7 @@ impl Checked {
             // Nobody listens any more when the answer is over already.
             let _unheard = refusal.send(wrong.status());
         }
-        Status::cancelled("request refused")
+        status::plain(Reason::Cancelled, "request refused")
     }
 
     fn look(&mut self, frame: &Frame<Bytes>) -> Result<(), Wrong> {
@@ -85,12 +87,12 @@ impl Body for Checked {
         let this = &mut *self;
         if this.refusal.is_none() || Pin::new(&mut this.handle_dropped).poll(cx).is_ready() {
             this.refusal = None;
-            return Poll::Ready(Some(Err(Status::cancelled("request is over"))));
+            return Poll::Ready(Some(Err(status::plain(Reason::Cancelled, "request is over"))));
         }
         let checked = match ready!(Pin::new(&mut this.inner).poll_frame(cx)) {
             Some(Ok(frame)) => this.look(&frame).map(|()| Some(Ok(frame))),
             // The caller went away.
-            Some(Err(_)) => return Poll::Ready(Some(Err(Status::cancelled("request was not finished")))),
+            Some(Err(_)) => return Poll::Ready(Some(Err(status::plain(Reason::Cancelled, "request was not finished")))),
             None => this.frames.end().map(|()| None),
         };
         Poll::Ready(checked.unwrap_or_else(|wrong| Some(Err(this.refuse(wrong)))))

@@ -4,12 +4,15 @@ use super::{Api, Done, answer, page};
 use crate::auth::{self, Caller};
 use crate::encode;
 use crate::mesh::{Mesh, new_uuid};
+use crate::sessions::Hand;
 use runmesh_domain::cursor::Cursor;
 use runmesh_domain::id::{MessageId, RunId, ThreadId};
 use runmesh_domain::message::{Part, check_user_parts};
 use runmesh_domain::run::StateName;
-use runmesh_domain::{Refusal, Result};
-use runmesh_store::runs::{self, ListRuns, NewMessage, OnBusy};
+use runmesh_domain::limits::Queues;
+use runmesh_domain::{Error, Refusal, Result};
+use runmesh_store::Tx;
+use runmesh_store::runs::{self, Accepted, ClaimFor, Claimed, ListRuns, NewMessage, OnBusy};
 use runmesh_store::steps;
 use runmesh_wire::convert::{id, list, signed, signed32};
 use runmesh_wire::pb::run as pb;
@@ -55,19 +58,20 @@ impl Mesh {
         let on_busy = body.on_busy();
         let pb::SendMessageRequest { idempotency_key: _, thread_id, parts, on_busy: _ } = body.clone();
         let new = self.new_message(caller, &thread_id, list("parts", parts)?, on_busy, traceparent)?;
+        let (hand, queues) = (self.sessions.hand(), self.queues);
         self.mutate(caller, "SendMessage", key, &body, move |tx| {
-            let new = new.clone();
+            let (new, hand) = (new.clone(), hand.clone());
             Box::pin(async move {
                 let accepted = runs::send(tx, new).await?;
-                let answer = pb::SendMessageResponse {
-                    run_id: accepted.run.to_string(),
-                    message_id: accepted.message.to_string(),
-                    turn_number: signed(accepted.turn_number),
-                    queue_position: signed32(accepted.queue_position),
-                    cursor: Cursor::start(accepted.thread, accepted.run).to_string(),
-                    replayed: false,
+                let claimed = match hand {
+                    Some(hand) if accepted.ready => claim_at_once(tx, &hand, queues).await?.map(|claimed| (hand, claimed)),
+                    Some(_) | None => None,
                 };
-                Ok(Done { answer, committed: accepted.committed })
+                let answer = answer_of(&accepted);
+                // A claim brings along what came before it on its run.
+                let told = claimed.as_ref().is_some_and(|(_, claimed)| claimed.row.run.id == accepted.run);
+                let committed = if told { Vec::new() } else { accepted.committed };
+                Ok(Done { answer, committed, claimed })
             })
         })
         .await
@@ -149,7 +153,7 @@ impl Mesh {
                     // A hint before the commit does no harm: the worker asks again, and the heartbeat's answer is the truth.
                     mesh.bus.hint_cancel(run, row.run.fence, session);
                 }
-                Ok(Done { answer: pb::CancelRunResponse { run: Some(encode::run(row)), replayed: false }, committed })
+                Ok(Done::with(pb::CancelRunResponse { run: Some(encode::run(row)), replayed: false }, committed))
             })
         })
         .await
@@ -172,5 +176,28 @@ impl Mesh {
             })
         })
         .await
+    }
+}
+
+/// A worker here with room takes a run of the org in the accepting transaction: one commit and one round of waking less. It
+/// takes what is next, not what was just accepted, and waits for nobody; what it leaves, the dispatcher claims.
+async fn claim_at_once(tx: &mut Tx, hand: &Hand, queues: Queues) -> Result<Option<Claimed>> {
+    let claim = ClaimFor { session: hand.stream.session, limit: 1, queues, wait: false };
+    match runs::claim(tx, claim).await {
+        Ok(mut claimed) => Ok(claimed.pop()),
+        // The session is over, which is nothing to the sender.
+        Err(Error::Refused(_)) => Ok(None),
+        Err(fault) => Err(fault),
+    }
+}
+
+fn answer_of(accepted: &Accepted) -> pb::SendMessageResponse {
+    pb::SendMessageResponse {
+        run_id: accepted.run.to_string(),
+        message_id: accepted.message.to_string(),
+        turn_number: signed(accepted.turn_number),
+        queue_position: signed32(accepted.queue_position),
+        cursor: Cursor::start(accepted.thread, accepted.run).to_string(),
+        replayed: false,
     }
 }

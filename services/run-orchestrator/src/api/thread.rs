@@ -123,7 +123,7 @@ impl Mesh {
         self.mutate(caller, "DeleteThread", key, &body, move |tx| {
             Box::pin(async move {
                 let committed = threads::delete(tx, caller.org, caller.user, thread).await?;
-                Ok(Done { answer: pb::DeleteThreadResponse { replayed: false }, committed })
+                Ok(Done::with(pb::DeleteThreadResponse { replayed: false }, committed))
             })
         })
         .await

@@ -6,6 +6,7 @@ use super::watched::Watched;
 use crate::limits;
 use crate::shown::Shown;
 use runmesh_bus::{Batch, Bus, Live};
+use runmesh_domain::log::Tail;
 use runmesh_domain::{Fault, Result};
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -84,21 +85,39 @@ impl Follower {
     async fn take(&self, batch: &Batch) -> Result<()> {
         match self.run.take(Shown::of(batch)) {
             Taken::Yes | Taken::Known => Ok(()),
-            Taken::Gap => self.refill(batch.tail.stream_seq).await,
+            Taken::Gap => self.bridge(batch).await,
         }
     }
 
-    /// Brings what is at hand to the log's last batch.
+    /// Brings what is at hand to the log's last batch, which nothing at hand is newer than.
     async fn align(&self, last: Option<Batch>) -> Result<()> {
-        let known = self.run.tail();
-        let at = last.as_ref().map_or(0, |batch| batch.tail.stream_seq);
-        match (known, last) {
-            (Some(tail), _) if tail.stream_seq == at => {}
-            (Some(tail), Some(batch)) if tail.stream_seq < at => self.take(&batch).await?,
-            // Nothing is known yet, or the log ends earlier than it did.
-            (_, last) => self.run.begin(last.as_ref().map(Shown::of)),
+        let is_there = match (self.run.tail(), &last) {
+            (Some(tail), Some(batch)) => tail == batch.tail,
+            (Some(tail), None) => tail == Tail::default(),
+            (None, _) => false,
+        };
+        match last {
+            _ if is_there => {}
+            Some(batch) if self.run.tail().is_some() => match self.run.take(Shown::of(&batch)) {
+                Taken::Yes => {}
+                Taken::Gap => self.bridge(&batch).await?,
+                // The log ends earlier than it did, or is another one.
+                Taken::Known => self.run.begin(Some(Shown::of(&batch))),
+            },
+            last => self.run.begin(last.as_ref().map(Shown::of)),
         }
         self.run.set_log_away(false);
+        Ok(())
+    }
+
+    /// From the tail to a batch that does not follow on it.
+    async fn bridge(&self, batch: &Batch) -> Result<()> {
+        let at = self.run.tail().map_or(0, |tail| tail.stream_seq);
+        if batch.tail.stream_seq > at {
+            return self.refill(batch.tail.stream_seq).await;
+        }
+        // The stream was lost and made again.
+        self.run.begin(Some(Shown::of(batch)));
         Ok(())
     }
 

@@ -76,11 +76,13 @@ impl Warm {
     /// Takes the next batch.
     pub fn take(&mut self, shown: Shown) -> Taken {
         let Some(tail) = self.tail else { return Taken::Gap };
-        if shown.tail.stream_seq <= tail.stream_seq {
-            return Taken::Known;
-        }
+        // A stream that was lost and made again counts from 1: its sequences say nothing about batches with events.
+        let is_later = shown.tail.stream_seq > tail.stream_seq;
         if !shown.joins(tail.seq, tail.chain) {
-            return Taken::Gap;
+            return if is_later || shown.tail.seq > tail.seq { Taken::Gap } else { Taken::Known };
+        }
+        if shown.events.is_empty() && !is_later {
+            return Taken::Known;
         }
         self.tail = Some(shown.tail);
         if !shown.events.is_empty() {
@@ -188,6 +190,15 @@ mod tests {
         assert!(matches!(warm.since(6, Chain(99)), Since::Forked));
         assert!(matches!(warm.since(7, Chain(7)), Since::Ahead));
         assert!(matches!(warm.since(3, Chain(3)), Since::Older));
+    }
+
+    #[test]
+    fn a_stream_that_was_made_again_is_noticed() {
+        let anew = |n: u64| Shown { tail: Tail { stream_seq: n, ..batch(n).tail }, ..batch(n) };
+        let mut warm = Warm::default();
+        warm.begin(Some(batch(5)));
+        assert_eq!((warm.take(anew(7)), warm.take(anew(6)), warm.take(anew(4))), (Taken::Gap, Taken::Yes, Taken::Known));
+        assert_eq!(numbers(&warm.since(4, Chain(4))), [5, 6]);
     }
 
     #[test]

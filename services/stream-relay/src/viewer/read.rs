@@ -43,6 +43,15 @@ impl Reading {
 }
 
 impl Viewer {
+    /// The log holds nothing more, whatever is at hand: has that looked at, and waits.
+    fn wait_for_news(&self) -> Next {
+        match &self.source {
+            Source::Watched { run, .. } => run.look(),
+            Source::Ended(_) => return Next::Snapshot(Some(Reason::LogTruncated)),
+        }
+        Next::Wait
+    }
+
     /// Reads on, as much as makes a frame.
     pub(super) async fn read(&mut self) -> Result<Next> {
         let up_to = match &self.source {
@@ -51,6 +60,7 @@ impl Viewer {
         };
         let up_to = up_to.map_or(0, |tail| tail.stream_seq);
         let log = self.relay.bus.log();
+        let is_fresh = self.reading.is_none();
         let mut reading = self.reading.take().unwrap_or_else(|| Reading { replay: log.replay(self.key, 0, up_to), found: false });
         let (mut batches, mut bytes, mut at) = (Vec::new(), 0, self.at);
         let mut lost = None;
@@ -74,7 +84,12 @@ impl Viewer {
             }
         }
         if batches.is_empty() {
-            return Ok(lost.map_or(Next::Seek, |reason| Next::Snapshot(Some(reason))));
+            return Ok(match lost {
+                Some(reason) => Next::Snapshot(Some(reason)),
+                // An older reading may be of a stream that was lost and made again: the next one begins at the head.
+                None if !is_fresh => Next::Seek,
+                None => self.wait_for_news(),
+            });
         }
         let next = self.send(&batches);
         // What was read goes on from here unless more is at hand; a loss is met again then.

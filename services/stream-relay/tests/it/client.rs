@@ -19,13 +19,16 @@ use runmesh_wire::pb::stream::attach_run_response::Frame;
 use runmesh_wire::pb::stream::stream_service_client::StreamServiceClient;
 use runmesh_wire::pb::worker::Lease;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Status, Streaming};
 
 use crate::world::soon;
+
+/// Signs of life come every 15 s, so a stream that does nothing else never ends by itself.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[derive(Clone)]
 pub struct Client {
@@ -151,7 +154,9 @@ impl Viewer {
 
     /// Reads until `is_enough` of what was seen.
     pub async fn until(&mut self, is_enough: impl Fn(&Seen) -> bool) -> &Seen {
+        let deadline = Instant::now() + PATIENCE;
         while !is_enough(&self.seen) {
+            assert!(Instant::now() < deadline, "not in time: {:?}", self.seen);
             assert!(self.frame().await.is_some(), "the stream ended early: {:?}", self.seen);
         }
         &self.seen
@@ -160,7 +165,10 @@ impl Viewer {
     /// Reads to the end of the stream, which must be said.
     #[expect(clippy::wrong_self_convention, reason = "it reads the whole stream, so it takes it")]
     pub async fn to_end(mut self) -> Seen {
-        while self.frame().await.is_some() {}
+        let deadline = Instant::now() + PATIENCE;
+        while self.frame().await.is_some() {
+            assert!(Instant::now() < deadline, "the stream does not end: {:?}", self.seen);
+        }
         assert!(self.seen.end.is_some(), "the stream ended without End: {:?}", self.seen);
         self.seen
     }
