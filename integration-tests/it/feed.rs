@@ -2,7 +2,7 @@
 
 use crate::harness::mesh;
 use runmesh_bus::{Bus, BusConfig};
-use runmesh_client::{SendOptions, Start, Update};
+use runmesh_client::{SendOptions, Start};
 use runmesh_domain::run::StateName;
 use runmesh_testkit::mesh::Kind;
 use std::collections::BTreeMap;
@@ -47,26 +47,36 @@ async fn every_transition_reaches_the_feed_once_and_in_order_over_a_restart_of_n
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_elsewhere_is_woken_over_nats_and_not_by_the_poll() {
-    // The first orchestrator only serves, the second drives; the poll is far away.
-    let mut mesh = mesh().set(Kind::Orchestrator, "LEASES__POLL_MS", "60000").start().await;
-    mesh.wait_ready().await;
+    // The first orchestrator only serves, the second only drives; its next poll is far away.
+    let mesh = mesh().workers_apart().set(Kind::Orchestrator, "LEASES__POLL_MS", "60000").start().await;
     let thread = mesh.thread().await;
     let client = mesh.client(0);
-    let mut times = Vec::new();
+    let started = Instant::now();
     for n in 0..20 {
-        let started = Instant::now();
         let sent = client.send(thread, format!("many:1 #{n}"), SendOptions::default()).await.expect("accepted");
-        let mut follow = client.follow(sent.run, Start::Cursor(sent.cursor));
-        loop {
-            match follow.next().await.expect("an update").expect("no error") {
-                Update::Events { .. } => break,
-                _ => assert!(started.elapsed() < Duration::from_secs(30), "the run was never started"),
-            }
-        }
-        times.push(started.elapsed());
-        let view = follow.to_end().await.expect("an end");
+        let view = client.follow(sent.run, Start::Cursor(sent.cursor)).to_end().await.expect("an end");
         assert_eq!(view.finished.map(|end| end.state), Some(StateName::Completed));
     }
-    times.sort_unstable();
-    println!("first event: median {:?}, worst {:?}", times[times.len() / 2], times[times.len() - 1]);
+    assert!(started.elapsed() < Duration::from_secs(60), "twenty runs did not wait for a single poll");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_whose_wake_up_is_lost_starts_within_the_poll() {
+    let mesh = mesh().own_engines().workers_apart().set(Kind::Orchestrator, "LEASES__POLL_MS", "2000").start().await;
+    let thread = mesh.thread().await;
+    // Without NATS there is no wake-up, and no log either; the run goes on without both.
+    mesh.engines().nats().expect("an own server").kill().await.expect("SIGKILL");
+    let sent = mesh.client(0).send(thread, "many:3", SendOptions::default()).await.expect("accepted without NATS");
+    let client = mesh.client(0);
+    let run = runmesh_testkit::until("the run ends without NATS", Duration::from_secs(30), || {
+        let client = client.clone();
+        async move { client.get_run(sent.run).await.ok().filter(|run| run.end_time.is_some()) }
+    })
+    .await;
+    assert_eq!(run.state(), runmesh_wire::pb::run::run::State::Completed);
+
+    // When NATS is back, whoever attaches gets it all: the log is brought up to the run.
+    mesh.engines().nats().expect("an own server").restart().await.expect("it comes back");
+    let view = client.follow(sent.run, Start::Cursor(sent.cursor)).to_end().await.expect("an end");
+    assert!(view.text().contains("chunk-2"), "{}", view.text());
 }

@@ -16,6 +16,7 @@ pub mod propagate;
 pub mod reflection;
 pub mod server;
 pub mod signed;
+pub mod start;
 pub mod status;
 pub mod telemetry;
 pub mod upstream;

@@ -38,6 +38,7 @@ pub struct Mesh {
     engines: Arc<Engines>,
     postgres_url: String,
     model: MockModel,
+    workers: usize,
     ports: BTreeMap<Service, u16>,
     commands: BTreeMap<Service, Vec<(String, String)>>,
     processes: BTreeMap<Service, Process>,

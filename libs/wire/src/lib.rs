@@ -4,6 +4,7 @@
 //! *Invariant:* messages are destructured whole on their way in, so that a new field is a compile error until somebody has
 //! decided about it.
 
+pub mod caller;
 pub mod channel;
 pub mod codec;
 pub mod convert;

@@ -58,6 +58,12 @@ pub const fn reason_of_code(code: Code) -> Reason {
     }
 }
 
+/// The name of that reason.
+#[must_use]
+pub const fn reason_name_of_code(code: Code) -> &'static str {
+    reason_of_code(code).name()
+}
+
 /// The status of an error. Faults say which part is at fault and nothing of its insides.
 #[must_use]
 pub fn of(error: &Error) -> Status {

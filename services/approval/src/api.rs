@@ -7,6 +7,7 @@ use runmesh_store::actions::{self, PendingAction};
 use runmesh_store::{Db, PageRequest, Scope, orgs};
 use runmesh_wire::convert::{signed32, unsigned};
 use runmesh_wire::pb::approval as pb;
+use runmesh_wire::caller::{self, Caller};
 use runmesh_wire::{IntoWire as _, status};
 use tonic::{Request, Response, Status};
 
@@ -22,11 +23,8 @@ impl Api {
     }
 
     async fn list(&self, request: Request<pb::ListPendingActionsRequest>) -> Result<pb::ListPendingActionsResponse> {
-        let verified = request.extensions().get::<Verified<Principal>>();
-        let principal = &verified.ok_or(Refusal::Unauthenticated { why: "the call carries no principal" })?.claims;
-        let Principal::User { org, user } = *principal else {
-            return Err(Refusal::PermissionDenied { why: "this method is for users" }.into());
-        };
+        let principal = request.extensions().get::<Verified<Principal>>().map(|verified| &verified.claims);
+        let Caller { org, user } = caller::user(principal)?;
         let pb::ListPendingActionsRequest { page_size, page_token } = request.into_inner();
         let page = PageRequest { page_size: unsigned("page_size", page_size)?, page_token };
         let page = self

@@ -7,4 +7,4 @@ mod config;
 mod serve;
 
 pub use config::Config;
-pub use serve::{ServeError, serve, services};
+pub use serve::{serve, services};

@@ -4,11 +4,11 @@
 
 use crate::config::Config;
 use crate::mesh::Mesh;
-use crate::serve::ServeError;
 use http::HeaderValue;
 use runmesh_agent::{Channels, Credentials, ModelConfig, Provider, Toolbox, ToolsConfig, Worker, WorkerConfig};
 use runmesh_domain::principal::{LeaseClaim, Principal, WorkerCredential};
 use runmesh_host::signed::{MeshKey, Signer, Verifier};
+use runmesh_host::start::StartError;
 use runmesh_host::{Lifecycle, Upstream, UpstreamConfig};
 use runmesh_wire::IntoWire as _;
 use runmesh_wire::convert::journal::HeldRun;
@@ -51,9 +51,9 @@ pub fn start(
     here: SocketAddr,
     life: &Lifecycle,
     done: CancellationToken,
-) -> Result<(), ServeError> {
+) -> Result<(), StartError> {
     let minting = Minting::new(key);
-    let refused = |error: &dyn std::fmt::Display| ServeError::Worker(error.to_string());
+    let refused = |error: &dyn std::fmt::Display| StartError::Part(format!("built-in worker: {error}"));
     let worker = Worker::new(WorkerConfig {
         name: name(config),
         capacity: config.worker.capacity,
@@ -76,7 +76,7 @@ pub fn start(
 }
 
 /// The ways to this process and to the relays. Run tokens are turned into principals on the way, as the gateway does.
-fn channels(relays: &[String], here: SocketAddr, minting: &Minting) -> Result<Channels, ServeError> {
+fn channels(relays: &[String], here: SocketAddr, minting: &Minting) -> Result<Channels, StartError> {
     let own = vec![format!("http://{here}")];
     let claims = Upstream::new(UpstreamConfig::streaming("run-orchestrator", own.clone()))?;
     let calls = Upstream::new(UpstreamConfig::unary("run-orchestrator", own.clone()))?;
@@ -102,7 +102,7 @@ fn name(config: &Config) -> String {
     if host.is_empty() { "built-in".to_owned() } else { format!("built-in@{host}") }
 }
 
-fn model(config: &Config) -> Result<ModelConfig, ServeError> {
+fn model(config: &Config) -> Result<ModelConfig, StartError> {
     let key = match (&config.worker.model_key, &config.worker.model_key_file) {
         (Some(key), _) => Some(key.clone()),
         (None, Some(file)) => Some(SecretString::from(std::fs::read_to_string(file)?.trim().to_owned())),

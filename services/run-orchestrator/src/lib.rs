@@ -20,4 +20,4 @@ mod sessions;
 mod sweeper;
 
 pub use config::{BuiltinWorker, Config, Role};
-pub use serve::{ServeError, serve, services};
+pub use serve::{serve, services};

@@ -7,12 +7,11 @@ use crate::{api, builtin, dispatch, sweeper};
 use runmesh_bus::{Bus, BusConfig};
 use runmesh_domain::id::{OrgId, UserId};
 use runmesh_domain::principal::Principal;
-use runmesh_domain::{Error, Result};
 use runmesh_host::health::Reporter;
-use runmesh_host::server::{Policy, Principal as SignedPrincipal};
-use runmesh_host::signed::{KeyError, MeshKey, Signer, Verifier};
-use runmesh_host::upstream::UpstreamError;
-use runmesh_host::{Lifecycle, Server, reflection};
+use runmesh_host::server::Policy;
+use runmesh_host::signed::{MeshKey, Signer};
+use runmesh_host::start::{self, Hops, StartError};
+use runmesh_host::{Lifecycle, Server};
 use runmesh_store::{Db, StoreConfig, agents, orgs};
 use runmesh_wire::{deadline, descriptors, header, status};
 use secrecy::ExposeSecret as _;
@@ -27,56 +26,26 @@ use tonic::service::Routes;
 /// How long calls that are under way may take once the worker is done.
 const API_GRACE: Duration = Duration::from_secs(10);
 
-/// Why an orchestrator could not start.
-#[derive(Debug, thiserror::Error)]
-pub enum ServeError {
-    /// Postgres or NATS is not there, or is not what it must be.
-    #[error("{0}")]
-    Part(#[from] Error),
-    /// No key, or a bad one.
-    #[error("mesh key: {0}")]
-    Key(#[from] KeyError),
-    /// Neither `mesh_key` nor `mesh_key_file` is set.
-    #[error("mesh key: set mesh_key or mesh_key_file")]
-    NoKey,
-    /// The relays' addresses are wrong.
-    #[error("relays: {0}")]
-    Relays(#[from] UpstreamError),
-    /// The descriptors do not decode.
-    #[error("{0}")]
-    Reflection(#[from] reflection::Error),
-    /// The listener, or a file, cannot be used.
-    #[error("{0}")]
-    Io(#[from] std::io::Error),
-    /// The built-in worker cannot be made.
-    #[error("built-in worker: {0}")]
-    Worker(String),
-}
-
 /// Serves on `listener` as a task of `life`. Returns when everything is up; `life` tells when it ends.
 ///
 /// # Errors
-/// [`ServeError`]: a part that is needed at start is not there.
+/// [`StartError`]: a part that is needed at start is not there.
 pub async fn serve(
     config: Config,
     listener: TcpListener,
     life: Lifecycle,
     health: Reporter,
-) -> std::result::Result<(), ServeError> {
-    let key = mesh_key(&config)?;
-    let mesh = connect(&config, &key, &life).await?;
+) -> Result<(), StartError> {
+    let key = start::mesh_key(config.mesh_key.as_ref(), config.mesh_key_file.as_deref())?;
+    let mesh = connect(&config, &key, &life).await.map_err(StartError::part)?;
     for name in &config.dev_orgs {
-        make_dev_org(&mesh, &config, name).await?;
+        make_dev_org(&mesh, &config, name).await.map_err(StartError::part)?;
     }
     let address = listener.local_addr()?;
-    let verifier = Verifier::new(&key, header::HOP_TYPE, header::AUDIENCE);
-    let guard = SignedPrincipal::<Principal>::new(http::HeaderName::from_static(header::PRINCIPAL), verifier);
-    let mut routes = api::routes(&mesh);
-    if config.reflection {
-        routes = reflection::routes(routes, &[descriptors::ENCODED])?;
-    }
-    let policy = Policy { reason: |code| status::reason_of_code(code).name(), deadline: deadline::of };
-    let server = Server::builder(config.server.clone()).policy(policy).guard(guard).health(health.clone());
+    let policy = Policy { reason: status::reason_name_of_code, deadline: deadline::of };
+    let hops = Hops { header: header::PRINCIPAL, typ: header::HOP_TYPE, audience: header::AUDIENCE };
+    let routes = (api::routes(&mesh), config.reflection.then_some(descriptors::ENCODED));
+    let (server, routes) = start::server::<Principal>(config.server.clone(), policy, (hops, &key), routes, &health)?;
     let worker_done = CancellationToken::new();
     serve_until_worker_is_done(server, listener, routes, &life, (health.clone(), worker_done.clone()));
     mesh.marks.start(mesh.db.clone(), &life);
@@ -131,15 +100,7 @@ pub fn services() -> &'static [&'static str] {
     api::SERVICES
 }
 
-fn mesh_key(config: &Config) -> std::result::Result<MeshKey, ServeError> {
-    match (&config.mesh_key, &config.mesh_key_file) {
-        (Some(key), _) => Ok(key.clone()),
-        (None, Some(file)) => Ok(MeshKey::from_file(file)?),
-        (None, None) => Err(ServeError::NoKey),
-    }
-}
-
-async fn connect(config: &Config, key: &MeshKey, life: &Lifecycle) -> Result<Mesh> {
+async fn connect(config: &Config, key: &MeshKey, life: &Lifecycle) -> runmesh_domain::Result<Mesh> {
     let url = config.postgres_url.expose_secret();
     Db::migrate(url).await?;
     let mut store = StoreConfig::new(url, "run-orchestrator");
@@ -163,7 +124,7 @@ async fn connect(config: &Config, key: &MeshKey, life: &Lifecycle) -> Result<Mes
 }
 
 /// Development: an org with its one person and an agent to talk to.
-async fn make_dev_org(mesh: &Mesh, config: &Config, name: &str) -> Result<()> {
+async fn make_dev_org(mesh: &Mesh, config: &Config, name: &str) -> runmesh_domain::Result<()> {
     let (spec, name) = (config.dev_agent.clone(), name.to_owned());
     mesh.system(move |tx| {
         let (spec, name) = (spec.clone(), name.clone());

@@ -8,6 +8,7 @@ use runmesh_store::summary::{self, ActiveRun, Summary};
 use runmesh_store::{Db, Scope, orgs};
 use runmesh_wire::convert::unsigned;
 use runmesh_wire::pb::summary as pb;
+use runmesh_wire::caller::{self, Caller};
 use runmesh_wire::{IntoWire as _, status};
 use tonic::{Request, Response, Status};
 
@@ -24,11 +25,8 @@ impl Api {
     }
 
     async fn get(&self, request: Request<pb::GetSummaryRequest>) -> Result<pb::GetSummaryResponse> {
-        let verified = request.extensions().get::<Verified<Principal>>();
-        let principal = &verified.ok_or(Refusal::Unauthenticated { why: "the call carries no principal" })?.claims;
-        let Principal::User { org, user } = *principal else {
-            return Err(Refusal::PermissionDenied { why: "this method is for users" }.into());
-        };
+        let principal = request.extensions().get::<Verified<Principal>>().map(|verified| &verified.claims);
+        let Caller { org, user } = caller::user(principal)?;
         let pb::GetSummaryRequest { page_size } = request.into_inner();
         let asked: u32 = unsigned("page_size", page_size)?;
         let limit = if asked == 0 { PAGE_SIZE_DEFAULT } else { asked.min(PAGE_SIZE_MAX) };

@@ -19,8 +19,20 @@ pub struct Builder {
     orchestrators: usize,
     relays: usize,
     own_engines: bool,
+    workers: Workers,
     lease_ms: u64,
     extra: Vec<(Kind, String, String)>,
+}
+
+/// Where the built-in workers are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Workers {
+    /// One in every orchestrator.
+    Inside,
+    /// One in the last orchestrator, which no gateway calls; the others only serve.
+    Apart,
+    /// None: a test brings its own.
+    None,
 }
 
 /// Processes to set something for.
@@ -39,7 +51,7 @@ pub enum Kind {
 impl Builder {
     pub(super) fn new(binary: &str) -> Self {
         let extra = Vec::new();
-        Self { binary: binary.into(), gateways: 2, orchestrators: 2, relays: 2, own_engines: false, lease_ms: 3_000, extra }
+        Self { binary: binary.into(), gateways: 2, orchestrators: 2, relays: 2, own_engines: false, workers: Workers::Inside, lease_ms: 3_000, extra }
     }
 
     /// How many gateways.
@@ -64,6 +76,18 @@ impl Builder {
     #[must_use]
     pub fn own_engines(self) -> Self {
         Self { own_engines: true, ..self }
+    }
+
+    /// The last orchestrator drives runs and no gateway calls it; the others only serve.
+    #[must_use]
+    pub fn workers_apart(self) -> Self {
+        Self { workers: Workers::Apart, ..self }
+    }
+
+    /// Orchestrators only serve: a test brings its own workers.
+    #[must_use]
+    pub fn without_workers(self) -> Self {
+        Self { workers: Workers::None, ..self }
     }
 
     /// How long a lease lasts; the heartbeat is a third of it. Default 3 s.
@@ -91,6 +115,7 @@ impl Builder {
             engines,
             postgres_url,
             model,
+            workers: self.worker_count(),
             commands: BTreeMap::new(),
             ports,
             processes: BTreeMap::new(),
@@ -125,7 +150,7 @@ impl Builder {
                 set("REFLECTION", "true");
                 set("JWT__ISSUER", "dev");
                 set("JWT__KEY", KEY);
-                set("ORCHESTRATORS", &urls(mesh, |service| matches!(service, Service::Orchestrator(_))));
+                set("ORCHESTRATORS", &urls(mesh, |service| self.serves_gateways(*service)));
                 set("RELAYS", &urls(mesh, |service| matches!(service, Service::Relay(_))));
                 set("APPROVALS", &urls(mesh, |service| matches!(service, Service::Approval)));
                 set("SUMMARIES", &urls(mesh, |service| matches!(service, Service::Summary)));
@@ -138,6 +163,7 @@ impl Builder {
                 set("WORKER__PRIVATE_ADDRESSES", "true");
                 set("WORKER__NAME", &format!("worker-{index}"));
                 set("DEV_ORGS", "dev,acme");
+                set("ROLE", self.role(index));
                 self.set_leases(&mut set);
             }
             Service::Relay(_) => set("NATS_URL", mesh.engines.nats_url()),
@@ -146,6 +172,33 @@ impl Builder {
         }
         self.add_extra(service, &mut all);
         all
+    }
+
+    fn worker_count(&self) -> usize {
+        match self.workers {
+            Workers::Inside => self.orchestrators,
+            Workers::Apart => 1,
+            Workers::None => 0,
+        }
+    }
+
+    fn is_last(&self, index: usize) -> bool {
+        index + 1 == self.orchestrators
+    }
+
+    fn role(&self, index: usize) -> &'static str {
+        match self.workers {
+            Workers::Inside => "all",
+            Workers::Apart if self.is_last(index) => "worker",
+            Workers::Apart | Workers::None => "api",
+        }
+    }
+
+    fn serves_gateways(&self, service: Service) -> bool {
+        match service {
+            Service::Orchestrator(index) => self.workers != Workers::Apart || !self.is_last(index),
+            _ => false,
+        }
     }
 
     fn set_leases(&self, set: &mut impl FnMut(&str, &str)) {
@@ -181,7 +234,7 @@ fn urls(mesh: &Mesh, wanted: impl Fn(&Service) -> bool) -> String {
 impl Mesh {
     /// Waits until every worker is known and every gateway answers for every service.
     pub async fn wait_ready(&mut self) {
-        let workers = self.ports.keys().filter(|service| matches!(service, Service::Orchestrator(_))).count();
+        let workers = self.workers;
         let gateways: Vec<_> = self
             .ports
             .keys()

@@ -158,7 +158,7 @@ impl World {
                 };
                 Box::pin(async move {
                     sessions::open(tx, new, &Leases::default()).await?;
-                    runs::claim(tx, ClaimFor { session, limit: 1, queues: Queues::default() }).await
+                    runs::claim(tx, ClaimFor { session, limit: 1, queues: Queues::default(), wait: true }).await
                 })
             })
             .await;
