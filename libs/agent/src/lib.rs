@@ -12,6 +12,7 @@ pub mod model;
 mod run;
 mod session;
 pub mod tools;
+mod trace;
 
 pub use mesh::{Channels, Credentials};
 pub use model::{ModelConfig, Provider};

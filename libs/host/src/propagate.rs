@@ -60,6 +60,14 @@ pub fn inject<B>(request: &mut Request<B>) {
     }
 }
 
+/// The current span as a W3C traceparent, to be kept with what it starts; empty when there is no trace.
+#[must_use]
+pub fn traceparent() -> String {
+    let mut headers = HeaderMap::new();
+    TraceContextPropagator::new().inject_context(&tracing::Span::current().context(), &mut Headers(&mut headers));
+    headers.get(TRACEPARENT).and_then(|value| value.to_str().ok()).map(str::to_owned).unwrap_or_default()
+}
+
 /// The caller's trace context, if it sent one.
 pub(crate) fn parent(headers: &HeaderMap) -> Option<Context> {
     headers.contains_key(TRACEPARENT).then(|| TraceContextPropagator::new().extract(&ReadHeaders(headers)))

@@ -17,6 +17,10 @@ use serde::Deserialize;
 pub use build_info::BuildInfo;
 pub use meters::Metrics;
 
+/// Target of spans that log lines show and traces do not: those that last as long as a process, whose work is many requests
+/// and not one.
+pub(crate) const LOG_ONLY: &str = "runmesh_host::log_only";
+
 /// Longest wait for the last spans to be sent.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
 

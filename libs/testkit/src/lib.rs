@@ -5,11 +5,13 @@
 
 pub mod engines;
 pub mod mesh;
+pub mod otlp;
 mod ports;
 mod process;
 pub mod seen;
 pub mod until;
 
 pub use mesh::{Builder, Mesh, Service};
+pub use otlp::Collector;
 pub use seen::{Seen, Viewer};
 pub use until::until;

@@ -52,9 +52,3 @@ impl Mesh {
 pub fn new_uuid() -> Uuid {
     Uuid::now_v7()
 }
-
-/// The trace that a call belongs to, to be frozen with what it starts; empty when it has none.
-pub fn traceparent<T>(request: &tonic::Request<T>) -> String {
-    let header = request.metadata().get(runmesh_wire::header::TRACEPARENT);
-    header.and_then(|value| value.to_str().ok()).map(str::to_owned).unwrap_or_default()
-}

@@ -86,6 +86,9 @@ impl Bench {
     }
 }
 
+/// How a worker that can take runs is shown.
+const LIVE: runmesh_wire::pb::worker::worker::State = runmesh_wire::pb::worker::worker::State::Live;
+
 async fn phases(plan: Plan, report: Report, engines: &Engines) -> Result<(), Failure> {
     let bus = Bus::connect(BusConfig::new(engines.nats_url(), "runmesh-bench")).await.map_err(|error| failed("nats", error))?;
     bus.ensure().await.map_err(|error| failed("streams", error))?;
@@ -94,8 +97,8 @@ async fn phases(plan: Plan, report: Report, engines: &Engines) -> Result<(), Fai
     if !plan.wants_mesh() {
         return Ok(());
     }
-    let fleet = Fleet::start(engines).await?;
-    let people = People::invite(&fleet).await?;
+    let mut fleet = Fleet::start(engines).await?;
+    let people = People::invite(&mut fleet).await?;
     Ground { plan, report, engines, limits, fleet, people, meter }.mesh_phases().await
 }
 

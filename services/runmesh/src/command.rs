@@ -3,7 +3,7 @@
 
 use crate::cli::{self, Done};
 use crate::failure::Failure;
-use crate::{dev, mock_model, serve, token};
+use crate::{bench, dev, mock_model, serve, token};
 use clap::{Parser, Subcommand};
 
 /// A mesh of services that runs AI agents durably.
@@ -28,6 +28,8 @@ enum Command {
     Token(token::Token),
     /// Run the mock model by itself.
     MockModel(mock_model::MockModel),
+    /// Measure the mesh beside the raw limits of its engines, with processes and engines of its own.
+    Bench(bench::Bench),
 }
 
 /// Runs what the command line says.
@@ -42,6 +44,7 @@ pub async fn run(arguments: Arguments) -> Result<Done, Failure> {
         Command::Serve(service) => service.run().await.map(|()| Done::Well),
         Command::Token(token) => token.run(),
         Command::MockModel(model) => model.run().await,
+        Command::Bench(bench) => bench.run().await,
     }
 }
 

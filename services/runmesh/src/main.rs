@@ -1,6 +1,7 @@
 //! The one binary: a service, the whole mesh in one process, or the command line. Parses, runs, and says how it went; what
 //! is done is in the modules.
 
+mod bench;
 mod cli;
 mod command;
 mod dev;

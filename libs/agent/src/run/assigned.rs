@@ -22,7 +22,7 @@ pub(crate) struct Assigned {
     pub(crate) position: Position,
     /// True when a cancel was acknowledged already.
     pub(crate) cancel_requested: bool,
-    /// The W3C traceparent of the call that sent the message, or nothing.
+    /// The W3C traceparent of the call that sent the message, or nothing; once the run has a span, of that.
     pub(crate) traceparent: String,
     /// The first page of the context.
     pub(crate) context: Context,

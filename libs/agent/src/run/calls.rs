@@ -7,6 +7,7 @@ use super::ending::{Ending, Stop};
 use super::{Drive, stop_at};
 use crate::control::Interrupt;
 use crate::tools::{ToolCall, ToolOutcome};
+use crate::trace;
 use runmesh_domain::event::Event;
 use runmesh_domain::journal::{Call, CallState};
 use runmesh_domain::limits::JOURNAL_ENTRIES_MAX;
@@ -81,7 +82,7 @@ impl Drive {
         for call in calls {
             let repeatable = self.is_repeatable(&call);
             let (toolbox, spec, call_index) = (self.kit.toolbox.clone(), Arc::clone(&self.spec), call.call_index);
-            let span = tracing::info_span!("tool", name = call.name, call_index);
+            let span = trace::tool_call(&call.name, &call.call_id, call_index);
             let call = ToolCall { name: call.name, arguments: call.arguments, idempotency_key: call.idempotency_key };
             let task = async move { Ended { call_index, outcome: toolbox.call(&spec.agent, &call).await } };
             let handle = running.set.spawn(task.instrument(span));

@@ -5,6 +5,7 @@ use super::ending::{Ending, FLUSH_WAIT, Stop, step_entry};
 use super::{Drive, stop_at};
 use crate::backoff::Delays;
 use crate::model::{ChatRequest, ModelError, ModelStream};
+use crate::trace;
 use runmesh_domain::event::Event;
 use runmesh_domain::journal::{AskedCall, Call, CallState, ModelStep, Step};
 use runmesh_domain::limits::MODEL_TRIES_MAX;
@@ -12,6 +13,7 @@ use runmesh_domain::policy::Verdict;
 use runmesh_wire::FromWire as _;
 use runmesh_wire::pb::worker as pb;
 use std::time::Duration;
+use tracing::Instrument as _;
 
 const RETRY_FIRST: Duration = Duration::from_millis(250);
 const RETRY_MOST: Duration = Duration::from_secs(10);
@@ -38,7 +40,7 @@ impl Drive {
                 let model = self.spec.agent.model.clone();
                 self.events.push(Event::StepStarted { step_index, model }).await;
             }
-            let (error, spoke) = match self.one_try(step_index).await? {
+            let (error, spoke) = match self.traced_try(step_index).await? {
                 Tried::Whole(step) => return Ok(step),
                 Tried::Failed { error, spoke } => (error, spoke),
             };
@@ -64,6 +66,19 @@ impl Drive {
             self.omitted_told = omitted_turns;
             self.events.push(Event::ContextReported { omitted_turns, tokens }).await;
         }
+    }
+
+    /// One try, in its span.
+    async fn traced_try(&self, step_index: u32) -> Result<Tried, Stop> {
+        let span = trace::model_call(&self.spec.agent.model);
+        let tried = self.one_try(step_index).instrument(span.clone()).await;
+        match &tried {
+            Ok(Tried::Whole(step)) => trace::used(&span, step.usage),
+            Ok(Tried::Failed { .. }) => trace::failed(&span),
+            // Interrupted, which is nobody's failure.
+            Err(_) => {}
+        }
+        tried
     }
 
     /// One try, told as it comes.

@@ -8,6 +8,7 @@ use super::worker::{WorkerConfig, WorkerError};
 use crate::backoff::Delays;
 use crate::control::Control;
 use crate::run::{self, Assigned, Kit};
+use crate::trace;
 use runmesh_wire::pb::worker::claim_response::Message as Incoming;
 use runmesh_wire::pb::worker::{Assignment, CancelHint, ClaimResponse, Hello, Revoke};
 use std::sync::Arc;
@@ -178,7 +179,7 @@ impl Shift {
     /// Starts a run. One that cannot be understood is not taken in hand, and comes back to the mesh by that.
     fn start(&mut self, assignment: Assignment, outbox: &mut Outbox) {
         let lease = assignment.lease.clone();
-        let assigned = match Assigned::of(assignment) {
+        let mut assigned = match Assigned::of(assignment) {
             Ok(assigned) => assigned,
             Err(refusal) => {
                 outbox.add_credit();
@@ -191,7 +192,8 @@ impl Shift {
             return outbox.add_credit();
         };
         outbox.add_ack(lease.unwrap_or_default());
-        let span = tracing::info_span!("run", run_id = %assigned.held.run, fence = assigned.held.fence);
+        let span = trace::run(assigned.held, &assigned.traceparent);
+        assigned.traceparent = trace::traceparent(&span, assigned.traceparent);
         let kit = self.kit.clone();
         let task = async move {
             run::drive(kit, assigned, control).await;

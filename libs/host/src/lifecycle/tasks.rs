@@ -9,6 +9,7 @@ use tracing::Instrument;
 
 use super::Lifecycle;
 use super::fault::{Fault, panic_text};
+use crate::telemetry;
 
 impl Lifecycle {
     /// Runs `future` as a task of this process, in a span of its name. Dropped when the hard token fires. An error or a panic
@@ -58,7 +59,8 @@ impl Lifecycle {
                 life.fail(Fault { task: name, cause });
             }
         };
-        task.instrument(tracing::info_span!("task", name))
+        // It lasts as long as the process: for log lines only, and no parent of what its work does.
+        task.instrument(tracing::info_span!(target: telemetry::LOG_ONLY, "task", name))
     }
 
     /// One token per ancestor, so that a parent's drain also waits for the tasks of its children.

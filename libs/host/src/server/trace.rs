@@ -56,7 +56,9 @@ where
 }
 
 fn span_of<B>(method: &str, request: &Request<B>) -> tracing::Span {
+    // A call is of its caller's trace or begins one, whatever the connection is served in.
     let span = tracing::info_span!(
+        parent: None,
         "rpc",
         otel.name = method,
         otel.kind = "server",

@@ -4,13 +4,14 @@ use std::io::IsTerminal;
 
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 use super::json::JsonLines;
-use super::{LogFormat, TelemetryError};
+use super::{LOG_ONLY, LogFormat, TelemetryError};
 
 /// Libraries that say at INFO what is nobody's news are heard from WARN on.
 const FILTER_DEFAULT: &str = "info,opentelemetry=warn,opentelemetry_sdk=warn,sqlx=warn,async_nats=warn";
@@ -24,7 +25,8 @@ where
         .with_location(false)
         .with_threads(false)
         .with_target(false)
-        .with_tracked_inactivity(false);
+        .with_tracked_inactivity(false)
+        .with_filter(filter_fn(|metadata| metadata.target() != LOG_ONLY));
     Registry::default().with(filter()?).with(spans).with(lines(format, writer)).try_init().map_err(|_| TelemetryError::Twice)
 }
 

@@ -52,7 +52,8 @@ impl pb::run_service_server::RunService for Api {
 impl Mesh {
     async fn send_message(&self, request: Request<pb::SendMessageRequest>) -> Result<pb::SendMessageResponse> {
         let caller = auth::caller(&request)?;
-        let traceparent = crate::mesh::traceparent(&request);
+        // Of this call's own span, so that a caller without a trace gets one too.
+        let traceparent = runmesh_host::propagate::traceparent();
         let mut body = request.into_inner();
         let key = std::mem::take(&mut body.idempotency_key);
         let on_busy = body.on_busy();

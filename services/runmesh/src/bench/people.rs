@@ -1,12 +1,12 @@
 //! The people of the bench: each with a token, speaking to one gateway and listening at the other.
 
+use super::failed;
 use super::plan::PEOPLE;
 use super::processes::{Fleet, KEY, orgs};
 use super::stream::Watch;
-use super::failed;
 use crate::failure::Failure;
 use crate::token;
-use runmesh_client::{Client, Options, Org};
+use runmesh_client::{Client, Options, Org, Paging};
 use runmesh_domain::id::UserId;
 use runmesh_host::signed::MeshKey;
 use runmesh_wire::pb::org::member::Role;
@@ -69,7 +69,7 @@ pub(super) struct People {
 
 impl People {
     /// Waits for the mesh, and makes everybody a member of their org.
-    pub(super) async fn invite(fleet: &Fleet) -> Result<Self, Failure> {
+    pub(super) async fn invite(fleet: &mut Fleet) -> Result<Self, Failure> {
         let key = MeshKey::from_hex(KEY).map_err(|error| failed("key", error))?;
         let names = orgs();
         let admin = token::issue(&key, "you", &names, TOKEN_TTL)?;
@@ -77,7 +77,9 @@ impl People {
         let mut all = Vec::with_capacity(PEOPLE);
         let mut admins = Vec::new();
         for (number, org) in names.iter().enumerate() {
-            admins.push(admin_of(&fleet.gateway(number % 2), &admin, org)?);
+            let client = admin_of(&fleet.gateway(number % 2), &admin, org)?;
+            fleet.until("the mesh", || ready(client.clone())).await?;
+            admins.push(client);
         }
         for number in 0..PEOPLE {
             let subject = format!("u{number}");
@@ -139,6 +141,14 @@ impl Person {
         let answer = self.streams.attach_run(message).await.map_err(|status| failed("attach", status))?;
         Ok(Watch::new(answer.into_inner()))
     }
+}
+
+/// Both workers are known, and every service answers.
+async fn ready(client: Client) -> Option<()> {
+    client.get_org().await.ok()?;
+    client.get_summary(1).await.ok()?;
+    client.list_pending_actions(Paging::default()).await.ok()?;
+    (client.list_workers(10).await.ok()?.len() >= 2).then_some(())
 }
 
 fn admin_of(gateway: &str, token: &str, org: &str) -> Result<Client, Failure> {

@@ -6,12 +6,14 @@ use super::usage::{self, Cpu};
 use crate::failure::Failure;
 use runmesh_engines::Engines;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs::File;
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+mod keeper;
 mod settings;
 
 pub(super) use settings::KEY;
@@ -85,8 +87,8 @@ impl Fleet {
 
     /// Starts a replica that does not run, with these settings over its own.
     pub(super) fn launch(&mut self, part: Part, extra: &[(&str, &str)]) -> Result<(), Failure> {
-        if !self.ports.contains_key(&part) {
-            self.ports.insert(part, free_port()?);
+        if let Entry::Vacant(unknown) = self.ports.entry(part) {
+            unknown.insert(free_port()?);
         }
         let log = self.logs.join(format!("bench-{part:?}.log"));
         let log = File::options().create(true).append(true).open(&log).map_err(|error| failed("a log", error))?;
@@ -99,7 +101,7 @@ impl Fleet {
         if self.group == 0 {
             self.group = i32::try_from(child.id()).map_err(|error| failed("a process", error))?;
             self.children.insert(part, child);
-            self.keeper = Some(keeper(self.group)?);
+            self.keeper = Some(keeper::start(self.group)?);
         } else {
             self.children.insert(part, child);
         }
@@ -187,14 +189,6 @@ impl Drop for Fleet {
 /// Names of the orgs of the bench.
 pub(super) fn orgs() -> Vec<String> {
     (1..=ORGS).map(|number| format!("bench-{number}")).collect()
-}
-
-/// A shell that kills the group when its input closes. It is in a group of its own.
-fn keeper(group: i32) -> Result<Child, Failure> {
-    let mut command = Command::new("/bin/sh");
-    command.args(["-c", "cat >/dev/null; kill -9 -- \"-$1\" 2>/dev/null", "runmesh-bench-keeper", &group.to_string()]);
-    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
-    command.spawn().map_err(|error| failed("the keeper of the processes", error))
 }
 
 fn free_port() -> Result<u16, Failure> {

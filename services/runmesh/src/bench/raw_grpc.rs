@@ -2,9 +2,9 @@
 
 use super::failed;
 use crate::failure::Failure;
+use runmesh_wire::pb::run::SendMessageRequest;
 use runmesh_wire::pb::run::run_service_client::RunServiceClient;
 use runmesh_wire::pb::run::run_service_server::RunServiceServer;
-use runmesh_wire::pb::run::{self, SendMessageRequest};
 use runmesh_wire::pb::stream::AttachRunRequest;
 use runmesh_wire::pb::stream::stream_service_client::StreamServiceClient;
 use runmesh_wire::pb::stream::stream_service_server::StreamServiceServer;
@@ -61,7 +61,7 @@ async fn measure(channels: &[Channel], clients: usize, duration: Duration) -> Re
 
 async fn one(channel: &Channel) -> Result<(), Failure> {
     let broken = |status| failed("raw gRPC", status);
-    let message: SendMessageRequest = run::SendMessageRequest { idempotency_key: "k".repeat(36), ..Default::default() };
+    let message = SendMessageRequest { idempotency_key: "k".repeat(36), ..Default::default() };
     let sent = RunServiceClient::new(channel.clone()).send_message(message).await.map_err(broken)?.into_inner();
     let attach = AttachRunRequest { run_id: sent.run_id, from: None };
     let mut frames = StreamServiceClient::new(channel.clone()).attach_run(attach).await.map_err(broken)?.into_inner();

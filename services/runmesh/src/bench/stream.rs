@@ -52,7 +52,7 @@ impl Watch {
     }
 
     /// Follows to the end of the run; tells `on_text` each text as it comes.
-    pub(super) async fn to_end(mut self, mut on_text: impl FnMut(&str)) -> Result<Seen, Failure> {
+    pub(super) async fn finish(mut self, mut on_text: impl FnMut(&str)) -> Result<Seen, Failure> {
         while let Some(frame) = self.frame().await? {
             match frame {
                 Frame::Events(events) => self.take(&events, &mut on_text)?,
@@ -98,7 +98,8 @@ impl Seen {
     /// Fails unless the text is exactly `count` numbered chunks of the mock model, in order.
     pub(super) fn assert_chunks(&self, count: usize) -> Result<(), Failure> {
         let mut words = self.text.split_whitespace().filter(|word| word.starts_with("chunk-"));
-        let in_order = (0..count).all(|index| words.next().and_then(|word| word.strip_prefix("chunk-")) == Some(&index.to_string()));
+        let in_order =
+            (0..count).all(|index| words.next().and_then(|word| word.strip_prefix("chunk-")) == Some(&index.to_string()));
         if in_order && words.next().is_none() {
             return Ok(());
         }

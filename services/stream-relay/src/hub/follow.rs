@@ -138,3 +138,83 @@ impl Follower {
 fn closed() -> runmesh_domain::Error {
     Fault::Unavailable { part: "nats", detail: "the subscription ended".into() }.into()
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use super::*;
+    use crate::hub::Since;
+    use runmesh_bus::{BusConfig, PublishOutcome, RunKey};
+    use runmesh_domain::chain::Chain;
+    use runmesh_domain::id::{OrgId, RunId, ThreadId};
+    use runmesh_engines::{DataDir, NatsServer, ServerOptions, Silent};
+    use tokio_util::sync::CancellationToken;
+    use tokio_util::task::TaskTracker;
+    use uuid::Uuid;
+
+    struct World {
+        _nats: NatsServer,
+        bus: Bus,
+        follower: Follower,
+    }
+
+    impl World {
+        async fn start() -> Self {
+            let nats = NatsServer::start(&ServerOptions::new(DataDir::Ephemeral), &Silent).await.unwrap();
+            let bus = Bus::connect(BusConfig::new(nats.url(), "test")).await.unwrap();
+            bus.ensure().await.unwrap();
+            let id = Uuid::now_v7();
+            let key = RunKey { org: OrgId::from_uuid(id), thread: ThreadId::from_uuid(id), run: RunId::from_uuid(id) };
+            let hub = Hub::new(bus.clone(), TaskTracker::new(), CancellationToken::new());
+            let follower = Follower::new(hub, bus.clone(), Arc::new(Watched::new(key)));
+            Self { _nats: nats, bus, follower }
+        }
+
+        /// Appends one event after `tail`.
+        async fn append(&self, tail: Tail, word: &str) -> Batch {
+            let key = self.follower.run.key();
+            let mut batch = Batch::after(key.run, Tail { open: true, ..tail }, vec![word.as_bytes().to_vec()]);
+            let outcome = self.bus.log().publish(key, &batch, tail.stream_seq).await.unwrap();
+            let PublishOutcome::Stored { stream_seq } = outcome else { panic!("{outcome:?}") };
+            batch.tail.stream_seq = stream_seq;
+            batch
+        }
+
+        fn held(&self, seq: u64, chain: Chain) -> Vec<u64> {
+            match self.follower.run.since(seq, chain) {
+                Since::Batches(batches) => batches.iter().map(|batch| batch.first_seq).collect(),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_message_that_was_lost_is_read_from_the_log() {
+        let world = World::start().await;
+        let first = world.append(Tail::default(), "1").await;
+        world.follower.align(Some(first.clone())).await.unwrap();
+        let second = world.append(first.tail, "2").await;
+        let third = world.append(second.tail, "3").await;
+        world.follower.take(&third).await.unwrap();
+        assert_eq!(world.follower.run.tail(), Some(third.tail));
+        assert_eq!(world.held(0, Chain::START), [1, 2, 3]);
+        // The lost one comes after all.
+        world.follower.take(&second).await.unwrap();
+        assert_eq!(world.follower.run.tail(), Some(third.tail));
+    }
+
+    #[tokio::test]
+    async fn a_log_that_is_another_one_is_begun_anew() {
+        let world = World::start().await;
+        let first = world.append(Tail::default(), "1").await;
+        let known = Tail { stream_seq: 1_000, seq: 7, chain: Chain(7), ..Tail::default() };
+        let old =
+            Batch { tail: known, ..Batch::after(first.run, Tail { seq: 6, chain: Chain(6), ..known }, vec![b"7".to_vec()]) };
+        world.follower.align(Some(old)).await.unwrap();
+        world.follower.align(Some(first.clone())).await.unwrap();
+        assert_eq!(world.follower.run.tail(), Some(first.tail));
+        world.follower.align(None).await.unwrap();
+        assert_eq!(world.follower.run.tail(), Some(Tail::default()));
+    }
+}

@@ -1,11 +1,16 @@
 //! Parts that are away, logs that are behind, and logs that are gone.
 
 use crate::client::{SNAPSHOT, START, cursor, step_finished, step_started, text};
+use crate::proxy::Proxy;
 use crate::world::{World, eventually, serve};
+use runmesh_bus::{Batch, PublishOutcome, RunKey};
 use runmesh_domain::cursor::Cursor;
 use runmesh_domain::event::Event;
+use runmesh_domain::id::RunId;
+use runmesh_domain::log::Tail;
 use runmesh_domain::message::Part;
 use runmesh_engines::{DataDir, NatsServer, ServerOptions, Silent};
+use runmesh_store::runs;
 use runmesh_wire::pb::stream as pb;
 use runmesh_wire::{FromWire as _, IntoWire as _};
 use std::path::PathBuf;
@@ -149,6 +154,75 @@ async fn a_run_goes_on_when_nats_has_lost_everything() {
     assert!(seen.events.iter().any(|event| matches!(event, Event::LogRestarted { .. })) || !seen.resets.is_empty());
     let mut late = relay.client.attach(&who, run, SNAPSHOT).await;
     late.until(|seen| seen.view.text().starts_with("kept ")).await;
+}
+
+#[tokio::test]
+async fn what_was_said_while_a_relay_was_cut_off_reaches_its_viewers() {
+    let nats = nats().await;
+    let world = World::on(nats.url().to_owned()).await;
+    let proxy = Proxy::before(nats.url()).await;
+    let mut config = world.config().await;
+    config.nats_url = format!("nats://{}", proxy.address);
+    let (here, there) = (world.relay().await, serve(config).await);
+    let (who, run) = (world.person(), world.send().await);
+    let lease = world.claim().await;
+    let mut viewer = there.client.attach(&who, run, START).await;
+    let (mut appender, _) = here.client.append(lease).await;
+    appender.send(vec![step_started(1)]).await;
+    viewer.until(|seen| seen.view.seq == 2).await;
+    proxy.cut();
+    for word in 0..5 {
+        appender.send(vec![text(1, format!("{word} "))]).await;
+        appender.settled().await;
+    }
+    let read = tokio::time::timeout(Duration::from_millis(200), viewer.until(|seen| seen.view.seq > 2)).await;
+    assert!(read.is_err(), "the relay was not cut off");
+    proxy.mend();
+    // Nothing more is said: the relay must look by itself.
+    let seen = viewer.until(|seen| seen.view.seq == 7).await;
+    assert_eq!((seen.view.text().as_str(), seen.resets.len()), ("0 1 2 3 4 ", 0));
+}
+
+#[tokio::test]
+async fn a_tail_from_before_a_loss_is_never_written_onto() {
+    let folder = Folder::new();
+    let options = ServerOptions::new(DataDir::Persistent(folder.0.clone()));
+    let nats = NatsServer::start(&options, &Silent).await.unwrap();
+    let world = World::on(nats.url().to_owned()).await;
+    let (relay, run) = (world.relay().await, world.send().await);
+    let lease = world.claim().await;
+    let key = RunKey::from(lease);
+    let (mut appender, _) = relay.client.append(lease).await;
+    appender.send(vec![step_started(1), step_finished(1, vec![Part::text("kept ").into_wire()])]).await;
+    let acked = appender.settled().await.position.unwrap();
+    world.journal(lease, 1, "kept ", acked.from_wire("").unwrap()).await;
+    let old = world.bus.log().tail(key).await.unwrap();
+    nats.stop().await.unwrap();
+    folder.forget_streams();
+    nats.restart().await.unwrap();
+    eventually("the streams are back", || async { world.bus.ensure().await.ok() }).await;
+    // The new stream comes to the very sequence that the relay remembers, with other content.
+    let filler = RunKey { run: RunId::from_uuid(uuid::Uuid::now_v7()), ..key };
+    let mut tail = Tail::default();
+    while tail.stream_seq + 1 < old.stream_seq {
+        let batch = Batch::after(filler.run, tail, vec![b"filler".to_vec()]);
+        let outcome = world.bus.log().publish(filler, &batch, tail.stream_seq).await.unwrap();
+        let PublishOutcome::Stored { stream_seq } = outcome else { panic!("{outcome:?}") };
+        tail = Tail { stream_seq, ..batch.tail };
+    }
+    let (position, ids, rows) = world.system(move |tx| Box::pin(async move { runs::catch_up_rows(tx, run, 0).await })).await;
+    let restarted = world.bus.log().catch_up(ids, position, &rows).await.unwrap();
+    assert_eq!(restarted.stream_seq, old.stream_seq, "the test must meet the coincidence");
+    appender.send(vec![step_started(2), text(2, "and on")]).await;
+    appender.settled().await;
+    let end = world.bus.log().tail(key).await.unwrap();
+    let mut replay = world.bus.log().replay(key, 0, end.stream_seq);
+    let mut at = (position.seq, position.chain);
+    while let Some(batch) = replay.next().await.unwrap() {
+        assert_eq!((batch.first_seq - 1, batch.chain_before), at, "the log does not join");
+        at = (batch.tail.seq, batch.tail.chain);
+    }
+    assert_eq!(at, (end.seq, end.chain));
 }
 
 /// A folder for a server's data, removed at the end.

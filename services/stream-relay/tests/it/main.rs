@@ -6,5 +6,6 @@ mod attach;
 mod away;
 mod begin;
 mod client;
+mod proxy;
 mod resume;
 mod world;
