@@ -39,7 +39,7 @@ fn welcome(request: &ChatRequest) -> String {
         "This is the mock model: it needs no key and answers at once.{quote} Put a hint into your message to see more. \
          Three things to try:\n\
          - `slow:40x250 tell me a story` streams for ten seconds: attach a second client, or kill a process meanwhile\n\
-         - `fail:503 slow:10x200` fails once, is tried again before your eyes, and then answers\n\
+         - `many:2000` answers with two thousand chunks at once\n\
          - {third}\n"
     )
 }

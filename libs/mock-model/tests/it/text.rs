@@ -24,7 +24,7 @@ async fn prose_names_three_things_to_try() {
     assert_eq!(reply.header("content-type"), Some("text/event-stream"));
     let text = reply.text();
     assert!(text.contains("good morning"), "{text}");
-    let things = ["`slow:", "`ask`", "`fail:503`"];
+    let things = ["`slow:", "`many:", "`fail:503`"];
     assert!(things.iter().all(|thing| text.contains(thing)), "{text}");
     assert_eq!(text.lines().filter(|line| line.starts_with("- ")).count(), 3);
     assert_eq!(reply.finish_reasons(), ["stop"]);
