@@ -109,10 +109,7 @@ struct Sink(Kept);
 
 #[tonic::async_trait]
 impl TraceService for Sink {
-    async fn export(
-        &self,
-        request: Request<ExportTraceServiceRequest>,
-    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+    async fn export(&self, request: Request<ExportTraceServiceRequest>) -> Result<Response<ExportTraceServiceResponse>, Status> {
         let spans = request.into_inner().resource_spans.into_iter().flat_map(spans_of);
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let room = SPANS_MAX - kept.len();

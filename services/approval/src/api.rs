@@ -5,9 +5,9 @@ use runmesh_domain::{Error, Refusal, Result};
 use runmesh_host::signed::Verified;
 use runmesh_store::actions::{self, PendingAction};
 use runmesh_store::{Db, PageRequest, Scope, orgs};
+use runmesh_wire::caller::{self, Caller};
 use runmesh_wire::convert::{signed32, unsigned};
 use runmesh_wire::pb::approval as pb;
-use runmesh_wire::caller::{self, Caller};
 use runmesh_wire::{IntoWire as _, status};
 use tonic::{Request, Response, Status};
 

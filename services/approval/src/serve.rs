@@ -3,10 +3,10 @@
 use crate::api::Api;
 use crate::config::Config;
 use runmesh_domain::principal::Principal;
+use runmesh_host::Lifecycle;
 use runmesh_host::health::Reporter;
 use runmesh_host::server::Policy;
 use runmesh_host::start::{self, Hops, StartError};
-use runmesh_host::Lifecycle;
 use runmesh_store::{Db, StoreConfig};
 use runmesh_wire::pb::approval::approval_service_server::ApprovalServiceServer;
 use runmesh_wire::{deadline, descriptors, header, status};

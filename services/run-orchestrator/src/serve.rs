@@ -30,12 +30,7 @@ const API_GRACE: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// [`StartError`]: a part that is needed at start is not there.
-pub async fn serve(
-    config: Config,
-    listener: TcpListener,
-    life: Lifecycle,
-    health: Reporter,
-) -> Result<(), StartError> {
+pub async fn serve(config: Config, listener: TcpListener, life: Lifecycle, health: Reporter) -> Result<(), StartError> {
     let key = start::mesh_key(config.mesh_key.as_ref(), config.mesh_key_file.as_deref())?;
     let mesh = connect(&config, &key, &life).await.map_err(StartError::part)?;
     for name in &config.dev_orgs {

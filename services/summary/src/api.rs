@@ -6,9 +6,9 @@ use runmesh_domain::{Error, Refusal, Result};
 use runmesh_host::signed::Verified;
 use runmesh_store::summary::{self, ActiveRun, Summary};
 use runmesh_store::{Db, Scope, orgs};
+use runmesh_wire::caller::{self, Caller};
 use runmesh_wire::convert::unsigned;
 use runmesh_wire::pb::summary as pb;
-use runmesh_wire::caller::{self, Caller};
 use runmesh_wire::{IntoWire as _, status};
 use tonic::{Request, Response, Status};
 

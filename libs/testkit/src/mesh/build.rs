@@ -51,7 +51,16 @@ pub enum Kind {
 impl Builder {
     pub(super) fn new(binary: &str) -> Self {
         let extra = Vec::new();
-        Self { binary: binary.into(), gateways: 2, orchestrators: 2, relays: 2, own_engines: false, workers: Workers::Inside, lease_ms: 3_000, extra }
+        Self {
+            binary: binary.into(),
+            gateways: 2,
+            orchestrators: 2,
+            relays: 2,
+            own_engines: false,
+            workers: Workers::Inside,
+            lease_ms: 3_000,
+            extra,
+        }
     }
 
     /// How many gateways.

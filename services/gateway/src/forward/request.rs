@@ -7,9 +7,9 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use tokio::sync::oneshot::{self, error::TryRecvError};
 use runmesh_domain::Reason;
 use runmesh_wire::status;
+use tokio::sync::oneshot::{self, error::TryRecvError};
 use tonic::Status;
 
 use super::frames::{Frames, Wrong};
