@@ -9,7 +9,7 @@ use std::time::Duration;
 const BINARY: &str = env!("CARGO_BIN_EXE_runmesh");
 
 /// A `dev` process and what it printed.
-struct Dev {
+pub struct Dev {
     child: Child,
     address: String,
 }
@@ -17,8 +17,14 @@ struct Dev {
 impl Dev {
     /// Starts it on `folder` and reads the box until it names the gateway.
     fn start(folder: &std::path::Path) -> Self {
+        Self::start_with(folder, &[])
+    }
+
+    /// As [`Dev::start`], with more in its environment.
+    pub fn start_with(folder: &std::path::Path, environment: &[(&str, String)]) -> Self {
         let mut command = Command::new(BINARY);
         command.args(["dev", "--lease-ms", "3000", "--data-dir"]).arg(folder).stdout(Stdio::piped()).stderr(Stdio::inherit());
+        command.envs(environment.iter().map(|(key, value)| (key, value)));
         let mut child = command.spawn().expect("dev starts");
         let lines = BufReader::new(child.stdout.take().expect("its output")).lines();
         let address = lines.map_while(Result::ok).find_map(|line| {
@@ -28,8 +34,17 @@ impl Dev {
         Self { child, address: address.expect("the box names the gateway") }
     }
 
-    fn client(&self) -> Client {
+    pub fn client(&self) -> Client {
         Client::connect(&self.address, Options::default()).expect("a client")
+    }
+
+    /// SIGTERM, and waits until it has stopped in order.
+    pub async fn stop(&mut self, deadline: Duration) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("SIGTERM");
+        let child = &mut self.child;
+        let status = until("dev has stopped", deadline, || std::future::ready(child.try_wait().expect("its status"))).await;
+        assert!(status.success(), "{status}");
     }
 
     fn kill(&mut self) {
@@ -53,7 +68,7 @@ fn runmesh(dev: &Dev, arguments: &[&str]) -> (i32, String) {
 }
 
 /// A folder that the unprivileged user of the engines can enter.
-fn folder() -> tempfile::TempDir {
+pub fn folder() -> tempfile::TempDir {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).expect("its mode");

@@ -1,15 +1,19 @@
 //! The whole mesh under test: real processes over real engines, spoken to as users speak to it.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
+mod deploy;
 mod dev;
 mod examples;
 mod feed;
 mod grpcurl;
 mod harness;
+mod hops;
 mod house_rules;
 mod idempotency;
 mod queue;
+mod recovery;
 mod refuses;
 mod survives;
 mod talks;
 mod tools;
+mod traces;

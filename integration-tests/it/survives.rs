@@ -158,3 +158,17 @@ async fn a_worker_that_stood_still_for_a_lease_is_fenced_off() {
     assert_eq!(stamps(&seen.view().text()).len(), 1, "the zombie's words never entered the log");
     assert_eq!(seen.view().text().matches("chunk-").count(), 40);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drained_relay_sends_its_viewers_on_with_a_cursor() {
+    let mut mesh = mesh().start().await;
+    let run = mesh.send("slow:60x50").await;
+    let viewers = futures::future::join_all((0..6).map(|n| mesh.watch(n % 2, &run))).await;
+    let status = mesh.terminate(Service::Relay(0), Duration::from_secs(40)).await;
+    assert!(status.success(), "{status}");
+    let seen = futures::future::join_all(viewers.into_iter().map(runmesh_testkit::Viewer::to_end)).await;
+    for seen in &seen {
+        seen.assert_exact().assert_state(StateName::Completed);
+    }
+    assert!(seen.iter().any(|seen| seen.reconnects() > 0), "the drained relay had a viewer");
+}

@@ -13,12 +13,13 @@ fn http(name: &str, url: String, policy: ToolPolicy) -> Tool {
     Tool { name: name.into(), description: String::new(), policy, kind: ToolKind::Http { url, schema, idempotent: true } }
 }
 
-fn clock() -> Tool {
+/// The tool that tells the time.
+pub fn clock() -> Tool {
     Tool { name: "current_time".into(), description: String::new(), policy: ToolPolicy::Allow, kind: ToolKind::Builtin }
 }
 
 /// Sends `text` to an agent with `tools`.
-async fn ask(mesh: &Mesh, tools: Vec<Tool>, text: &str) -> Run {
+pub async fn ask(mesh: &Mesh, tools: Vec<Tool>, text: &str) -> Run {
     let limits = AgentLimits { max_steps: 3, ..AgentLimits::default() };
     let spec = AgentSpec { tools, limits, ..AgentSpec::default() };
     let client = mesh.client(0);

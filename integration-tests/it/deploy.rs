@@ -1,0 +1,48 @@
+//! The settings in `deploy/` against the code: every service that is started with them knows every key.
+
+use runmesh_host::config::load_from;
+use serde::de::DeserializeOwned;
+use std::collections::HashMap;
+
+/// The settings of a unit's environment file, loaded as the service would.
+fn load<T: DeserializeOwned>(service: &str, unit: &str) -> T {
+    let lines = unit.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty());
+    let pairs: HashMap<String, String> = lines
+        .map(|line| line.split_once('=').expect("NAME=value"))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    assert!(!pairs.is_empty(), "{service} has settings");
+    let prefix = format!("RUNMESH_{}__", service.replace('-', "_").to_uppercase());
+    assert!(pairs.keys().all(|name| name.starts_with(&prefix)), "all are {service}'s: {pairs:?}");
+    load_from(service, None, Some(pairs)).unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn every_unit_is_what_its_service_takes() {
+    let orchestrator: runmesh_run_orchestrator::Config =
+        load("run-orchestrator", include_str!("../../deploy/systemd/run-orchestrator.env"));
+    assert!(!orchestrator.relays.is_empty() && !orchestrator.worker.model_url.is_empty() && orchestrator.dev_orgs.is_empty());
+    let relay: runmesh_stream_relay::Config = load("stream-relay", include_str!("../../deploy/systemd/stream-relay.env"));
+    assert!(!relay.nats_url.is_empty());
+    let approval: runmesh_approval::Config = load("approval", include_str!("../../deploy/systemd/approval.env"));
+    assert_eq!(approval.listen, "127.0.0.1:7432");
+    let summary: runmesh_summary::Config = load("summary", include_str!("../../deploy/systemd/summary.env"));
+    assert_eq!(summary.listen, "127.0.0.1:7434");
+}
+
+/// The settings of every ConfigMap of the base, service by service.
+#[test]
+fn the_base_sets_only_what_services_take() {
+    let base: serde_yaml_ng::Value =
+        serde_yaml_ng::from_str(include_str!("../../deploy/kustomize/base/kustomization.yaml")).expect("YAML");
+    let literals = |service: &str| {
+        let maps = base["configMapGenerator"].as_sequence().expect("maps").iter();
+        let map = maps.into_iter().find(|map| map["name"] == service).unwrap_or_else(|| panic!("{service} has a map"));
+        let lines: Vec<&str> = map["literals"].as_sequence().expect("literals").iter().filter_map(|line| line.as_str()).collect();
+        lines.join("\n")
+    };
+    let _: runmesh_run_orchestrator::Config = load("run-orchestrator", &literals("run-orchestrator"));
+    let _: runmesh_stream_relay::Config = load("stream-relay", &literals("stream-relay"));
+    let _: runmesh_approval::Config = load("approval", &literals("approval"));
+    let _: runmesh_summary::Config = load("summary", &literals("summary"));
+}
