@@ -1,8 +1,14 @@
 //! R5: one key and body is one run and one answer.
 
-use crate::harness::mesh;
+use crate::harness::{mesh, small};
+use crate::rpc::{Api, methods, person, why};
 use runmesh_client::SendOptions;
 use runmesh_domain::Reason;
+use runmesh_domain::id::UserId;
+use runmesh_testkit::mesh::Mesh;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use tonic::Code;
 
 fn with_key(key: &str) -> SendOptions {
     SendOptions { idempotency_key: Some(key.to_owned()), ..SendOptions::default() }
@@ -34,4 +40,104 @@ async fn fifty_calls_at_once_with_one_key_make_one_run() {
     let answers = futures::future::join_all(calls).await;
     assert!(answers.iter().all(|answer| answer.run == answers[0].run), "one run");
     assert_eq!(answers.iter().filter(|answer| !answer.replayed).count(), 1, "one of them made it");
+}
+
+/// Every mutating method, with a body and another one. Each is tried in this order, and leaves what the next ones need.
+fn calls(things: &Things) -> Vec<(&'static str, Value, Value)> {
+    let Things { thread, runs, threads, users } = things;
+    let message = |text: &str| json!({"thread_id": thread, "parts": [{"text": {"text": text}}]});
+    let agent = |name: &str, model: &str| json!({"name": name, "spec": {"model": model}});
+    let update = |model: &str| json!({"agent": "first", "spec": {"model": model}});
+    let member = |role: &str| json!({"user_id": users[0], "role": role});
+    vec![
+        ("SendMessage", message("a"), message("b")),
+        ("CancelRun", json!({"run_id": runs[0]}), json!({"run_id": runs[1]})),
+        ("CreateThread", json!({"title": "a"}), json!({"title": "b"})),
+        ("UpdateThread", json!({"thread_id": thread, "title": "a"}), json!({"thread_id": thread, "title": "b"})),
+        ("DeleteThread", json!({"thread_id": threads[0]}), json!({"thread_id": threads[1]})),
+        ("CreateAgent", agent("first", "a"), agent("second", "a")),
+        ("UpdateAgent", update("b"), update("c")),
+        ("DeleteAgent", json!({"agent": "first"}), json!({"agent": "default"})),
+        ("PutMember", member("ROLE_MEMBER"), member("ROLE_ADMIN")),
+        ("RemoveMember", json!({"user_id": users[0]}), json!({"user_id": users[1]})),
+    ]
+}
+
+/// What the calls are about.
+#[derive(Default)]
+struct Things {
+    thread: String,
+    runs: [String; 2],
+    threads: [String; 2],
+    users: [String; 2],
+}
+
+impl Things {
+    async fn of(mesh: &Mesh) -> Self {
+        let thread = async || mesh.thread().await.to_string();
+        let run = async || mesh.send("many:1").await.id.to_string();
+        Self {
+            thread: thread().await,
+            runs: [run().await, run().await],
+            threads: [thread().await, thread().await],
+            users: ["mia", "you"].map(|subject| UserId::of_subject("dev", subject).to_string()),
+        }
+    }
+}
+
+fn keyed(body: &Value, key: &str) -> Value {
+    let mut body = body.clone();
+    body["idempotency_key"] = json!(key);
+    body
+}
+
+#[test]
+fn every_method_with_a_key_is_tried() {
+    let tried: BTreeSet<String> = calls(&Things::default()).iter().map(|(method, ..)| (*method).to_owned()).collect();
+    let all: BTreeSet<String> = methods().into_iter().filter(|method| method.has_key).map(|method| method.name).collect();
+    assert_eq!(tried, all);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_mutating_rpc_happens_once_per_key() {
+    let mesh = small().without_workers().start().await;
+    let things = Things::of(&mesh).await;
+    let (api, by_token) = (Api::of(&mesh), Api::of(&mesh).with_token(&person("you", &["dev"])));
+    for (method, body, other) in calls(&things) {
+        // One key for all of them: it is the method's own.
+        let mut first = api.ok(method, keyed(&body, "key")).await;
+        assert_eq!(first["replayed"], false, "{method}: {first}");
+        first["replayed"] = json!(true);
+        for repeat in [&api, &by_token] {
+            assert_eq!(repeat.ok(method, keyed(&body, "key")).await, first, "{method}: the first answer, marked");
+        }
+        let reused = api.refused(method, keyed(&other, "key")).await;
+        assert_eq!(why(method, &reused), (Code::AlreadyExists, "IDEMPOTENCY_KEY_REUSED".to_owned()), "{method}: {reused:?}");
+    }
+    let run = api.ok("GetRun", json!({"run_id": things.runs[1]})).await;
+    assert_eq!(run["run"]["cancel_requested"], false, "a reused key does nothing: {run}");
+    let queue = api.ok("ListQueue", json!({"thread_id": things.thread})).await;
+    assert_eq!(queue["runs"].as_array().map(Vec::len), Some(1), "one message was accepted: {queue}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_is_its_callers_own_and_refusals_are_not_remembered() {
+    let mesh = small().without_workers().start().await;
+    let api = Api::of(&mesh);
+    let mia = UserId::of_subject("dev", "mia").to_string();
+    api.ok("PutMember", json!({"idempotency_key": "k", "user_id": mia, "role": "ROLE_MEMBER"})).await;
+    let create = |title: &str| json!({"idempotency_key": "shared", "title": title});
+    let yours = api.ok("CreateThread", create("yours")).await;
+    let hers = Api::of(&mesh).with_token(&person("mia", &["dev"])).ok("CreateThread", create("hers")).await;
+    assert_eq!(hers["replayed"], false, "{hers}");
+    let acme = Api::of(&mesh).with_token(&person("you", &["acme"])).ok("CreateThread", create("acme's")).await;
+    assert_eq!(acme["replayed"], false, "{acme}");
+    let ids: BTreeSet<String> = [&yours, &hers, &acme].map(|answer| answer["thread"]["thread_id"].to_string()).into();
+    assert_eq!(ids.len(), 3);
+
+    let early = |agent: &str| json!({"idempotency_key": "early", "agent": agent});
+    let refused = api.refused("CreateThread", early("later")).await;
+    assert_eq!(why("no such agent yet", &refused).0, Code::NotFound);
+    api.ok("CreateAgent", json!({"idempotency_key": "k", "name": "later", "spec": {}})).await;
+    assert_eq!(api.ok("CreateThread", early("later")).await["replayed"], false);
 }

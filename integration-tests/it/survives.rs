@@ -172,3 +172,25 @@ async fn a_drained_relay_sends_its_viewers_on_with_a_cursor() {
     }
     assert!(seen.iter().any(|seen| seen.reconnects() > 0), "the drained relay had a viewer");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_process_does_not_cost_a_whole_lease() {
+    const LEASE: Duration = Duration::from_secs(15);
+    let began = Instant::now();
+    let mut mesh = mesh().lease_ms(15_000).start().await;
+    // The locks of processes say nothing within a lease of Postgres's own start.
+    until("postgres is older than a lease", LEASE * 2, || async { (began.elapsed() > LEASE).then_some(()) }).await;
+    let run = mesh.send("slow:20x100").await;
+    let viewer = mesh.watch(0, &run).await;
+    let owner = mesh.owner_of(&run).await;
+    mesh.kill(owner);
+    let killed_at = std::time::SystemTime::now();
+    viewer.to_end().await.assert_exact().assert_state(StateName::Completed);
+
+    let transitions = mesh.history(&run).await.transitions;
+    let lost = transitions.iter().find(|transition| transition.cause == "lease lost").expect("the lease was lost");
+    let lost_at = std::time::SystemTime::try_from(lost.time.expect("its time")).expect("a time");
+    // The last heartbeat was at most a third of a lease old: the lease itself would have lasted two thirds more.
+    let waited = lost_at.duration_since(killed_at).unwrap_or_default();
+    assert!(waited < LEASE / 2, "{waited:?}");
+}

@@ -4,6 +4,7 @@
 //! never reads Postgres and never decides about a run: the rules are `runmesh_domain::log`, and every publish to the run
 //! log names the tail that it was decided for.
 
+mod activity;
 mod api;
 mod bus;
 mod config;
@@ -23,6 +24,7 @@ mod streams;
 mod subjects;
 mod wake;
 
+pub use activity::Activity;
 pub use bus::Bus;
 pub use config::BusConfig;
 pub use consume::{Consumer, Fed, FeedEvent};

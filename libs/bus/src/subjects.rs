@@ -1,7 +1,7 @@
 //! Every subject of the mesh, and the only place that builds one. Subjects are built from parsed ids alone.
 
 use crate::key::RunKey;
-use runmesh_domain::id::{OrgId, RunId, SessionId};
+use runmesh_domain::id::{OrgId, RunId, SessionId, ThreadId};
 
 /// All run logs.
 pub const LOG_ALL: &str = "rm.log.>";
@@ -22,6 +22,11 @@ pub fn log(RunKey { org, thread, run }: RunKey) -> String {
 /// The log of a run as the server sends it on.
 pub fn live(RunKey { org, thread, run }: RunKey) -> String {
     format!("rm.live.{org}.{thread}.{run}")
+}
+
+/// The logs of all runs of a thread as the server sends them on.
+pub fn live_of_thread(org: OrgId, thread: ThreadId) -> String {
+    format!("rm.live.{org}.{thread}.*")
 }
 
 /// The transitions of a run.

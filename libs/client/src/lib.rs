@@ -35,7 +35,7 @@ pub use calls::page::{Page, Paging};
 pub use calls::runs::{OnBusy, RunFilter, SendOptions, Sent};
 pub use client::{Channel, Client};
 pub use error::ClientError;
-pub use follow::{EndReason, Follow, ResetReason, Start, Update};
+pub use follow::{EndReason, Follow, ResetReason, Start, ThreadFollow, ThreadStart, ThreadUpdate, Update};
 pub use options::{Options, Org};
 
 /// The messages of the API, for answers that have no type of their own.

@@ -30,6 +30,9 @@ pub enum Refusal {
         /// What is wrong and what is wanted.
         problem: String,
     },
+    /// A message of a stream is not the method's.
+    #[error("the request is not this method's message")]
+    MalformedMessage,
     /// It does not exist, or is not the caller's to know of.
     #[error("no such {what}")]
     NotFound {
@@ -146,6 +149,7 @@ impl Refusal {
     pub const fn reason(&self) -> Reason {
         match self {
             Self::InvalidField { .. } => Reason::InvalidField,
+            Self::MalformedMessage => Reason::MalformedMessage,
             Self::NotFound { .. } => Reason::NotFound,
             Self::PermissionDenied { .. } => Reason::PermissionDenied,
             Self::Unauthenticated { .. } => Reason::Unauthenticated,

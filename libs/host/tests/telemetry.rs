@@ -94,7 +94,21 @@ async fn a_call_over_two_hops_is_one_trace_in_logs_and_a_metric_on_the_admin_por
     let answer = upstream.oneshot(request).await.unwrap();
     assert_eq!(answer.headers()["grpc-status"], "13");
 
+    // A task is named in its log lines, and what it does is no part of one trace that lasts as long as the process.
+    let (said, heard) = tokio::sync::oneshot::channel();
+    life.spawn("idle", async move {
+        tracing::info!("in a task");
+        let within = tracing::info_span!("work").in_scope(runmesh_host::propagate::traceparent);
+        drop(said.send((runmesh_host::propagate::traceparent(), within)));
+        Ok::<(), std::convert::Infallible>(())
+    });
+    let (task, work) = heard.await.unwrap();
+    assert_eq!(task, "");
+    assert_eq!((work.len(), work.contains(TRACE)), (55, false), "{work}");
+
     let logged = lines.objects();
+    let in_task = logged.iter().find(|line| line["message"] == "in a task").unwrap();
+    assert!(in_task["spans"].to_string().contains("idle") && in_task.get("trace_id").is_none(), "{in_task}");
     let handled = logged.iter().find(|line| line["message"] == "handled").unwrap();
     assert_eq!((&handled["trace_id"], &handled["answer"], &handled["level"]), (&TRACE.into(), &42.into(), &"INFO".into()));
     assert!(handled["spans"].to_string().contains("req-1"), "{handled}");

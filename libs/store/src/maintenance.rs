@@ -2,6 +2,7 @@
 
 use crate::columns::{At, big};
 use crate::error::sql;
+use crate::sessions::gone;
 use crate::tx::Tx;
 use runmesh_domain::limits::Leases;
 use runmesh_domain::{Result, Timestamp};
@@ -14,6 +15,8 @@ pub struct Due {
     pub now: Timestamp,
     /// A session is past its lease, or holds runs that its heartbeat did not name.
     pub lost_leases: bool,
+    /// A worker's process is gone: the lock that it held is free.
+    pub gone_workers: bool,
     /// A transition is not in its log, or not on the feed.
     pub unpublished: bool,
     /// Turns wait on a thread that nothing holds. Looked at only when asked to: it costs a probe for each queued run.
@@ -24,8 +27,8 @@ pub struct Due {
     pub unserved: bool,
 }
 
-const DUE: &str = "
-    SELECT clock_timestamp() AS now,
+const DUE: &str = concat!(
+    "SELECT clock_timestamp() AS now,
       EXISTS (SELECT 1 FROM worker_sessions WHERE NOT drained AND (lost_at IS NOT NULL OR lease_ends_at < clock_timestamp()
         OR cut_ends_at < clock_timestamp() OR unnamed <> '{}')) AS lost_leases,
       EXISTS (SELECT 1 FROM run_transitions WHERE NOT logged AND at < clock_timestamp() - $1 * interval '1 millisecond')
@@ -35,12 +38,17 @@ const DUE: &str = "
         SELECT 1 FROM runs h WHERE h.thread_id = q.thread_id AND h.state IN ('ready', 'running', 'waiting'))) AS free_threads,
       EXISTS (SELECT 1 FROM pending_actions WHERE state = 'pending' AND expires_at < clock_timestamp()) AS expired_actions,
       EXISTS (SELECT 1 FROM runs WHERE state = 'ready' AND changed_at < clock_timestamp() - $3 * interval '1 millisecond')
-        AS unserved";
+        AS unserved,
+      EXISTS (SELECT 1 FROM worker_sessions s WHERE ",
+    gone!("$4"),
+    ") AS gone_workers"
+);
 
 #[derive(sqlx::FromRow)]
 struct Row {
     now: At,
     lost_leases: bool,
+    gone_workers: bool,
     unpublished: bool,
     free_threads: bool,
     expired_actions: bool,
@@ -54,7 +62,8 @@ struct Row {
 pub async fn due(tx: &mut Tx, leases: &Leases, own_time: Duration, look_for_free_threads: bool) -> Result<Due> {
     let own_ms = u64::try_from(own_time.as_millis()).unwrap_or(u64::MAX);
     let query = sqlx::query_as(DUE).bind(big(own_ms)).bind(look_for_free_threads).bind(big(leases.no_worker_ms));
+    let query = query.bind(big(leases.lease_ms));
     let row: Row = query.fetch_one(tx.connection()).await.map_err(sql)?;
-    let Row { now, lost_leases, unpublished, free_threads, expired_actions, unserved } = row;
-    Ok(Due { now: now.0, lost_leases, unpublished, free_threads, expired_actions, unserved })
+    let Row { now, lost_leases, gone_workers, unpublished, free_threads, expired_actions, unserved } = row;
+    Ok(Due { now: now.0, lost_leases, gone_workers, unpublished, free_threads, expired_actions, unserved })
 }

@@ -65,6 +65,11 @@ impl Pool {
         Ok(Checkout { connection, born, pool: Arc::clone(self), _permit: permit })
     }
 
+    /// A connection that is none of the pool's: for what lives as long as its process.
+    pub(crate) async fn connect_apart(&self) -> Result<PgConnection> {
+        self.connect(ACQUIRE).await
+    }
+
     /// Lets nobody in any more and closes what is idle.
     pub(crate) async fn close(&self) {
         self.permits.close();

@@ -20,6 +20,7 @@ mod row;
 mod send;
 mod sweep;
 mod transition;
+mod turns;
 mod view;
 
 pub(crate) use list::read;
@@ -40,4 +41,5 @@ pub use row::{BlockedBy, RunRow};
 pub use send::{Accepted, NewMessage, OnBusy, send};
 pub use sweep::{fail_unserved, promote_free_threads};
 pub use transition::{TransitionExtra, transition};
+pub use turns::{Turn, last_turn, next_turn, open_turn};
 pub use view::{RunState, blocked_by, catch_up_rows, state_of, states_of};

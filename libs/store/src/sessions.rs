@@ -2,9 +2,12 @@
 //!
 //! Only the database's clock decides about leases. A session whose lease has passed is dead for good.
 
+mod alive;
 mod heartbeat;
 mod list;
 
+pub(crate) use alive::gone;
+pub use alive::{Alive, hold_alive};
 pub use heartbeat::{Beat, heartbeat};
 pub use list::{WorkerRow, list};
 

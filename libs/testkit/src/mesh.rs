@@ -4,7 +4,7 @@ mod build;
 mod hurt;
 mod talk;
 
-pub use build::{Builder, Kind};
+pub use build::{Builder, KEY, Kind};
 pub use talk::Run;
 
 use crate::process::Process;

@@ -51,6 +51,14 @@ pub fn required<T>(path: &str, value: Option<T>) -> Result<T, Refusal> {
     value.ok_or_else(|| Refusal::field(path, "is required"))
 }
 
+/// A value of an enum that this version knows. What another one means cannot be guessed.
+///
+/// # Errors
+/// [`Refusal::InvalidField`] naming `path`.
+pub fn known<T: TryFrom<i32>>(path: &str, number: i32) -> Result<T, Refusal> {
+    T::try_from(number).map_err(|_| Refusal::field(path, "is no value that is known here"))
+}
+
 /// A number that must not be negative.
 ///
 /// # Errors

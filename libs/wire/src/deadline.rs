@@ -6,9 +6,10 @@ use std::time::Duration;
 pub const SHORT: Duration = Duration::from_secs(30);
 
 /// Methods that follow something: they end when it does, or when the caller says.
-const FOLLOWING: [&str; 3] = [
+const FOLLOWING: [&str; 4] = [
     "/runmesh.worker.v1.WorkerService/Claim",
     "/runmesh.stream.v1.StreamService/AttachRun",
+    "/runmesh.stream.v1.StreamService/AttachThread",
     "/runmesh.stream.v1.StreamService/Append",
 ];
 

@@ -129,6 +129,13 @@ pub fn malformed(error: &prost::DecodeError) -> Status {
     plain(Reason::MalformedMessage, &format!("the request is not this method's message: {error}"))
 }
 
+/// What a caller's stream that cannot be read any more is answered: its message was none of the method's. Nothing when the
+/// caller went away.
+#[must_use]
+pub fn of_unread(status: &Status) -> Option<Refusal> {
+    (reason(status) == Some(Reason::MalformedMessage)).then_some(Refusal::MalformedMessage)
+}
+
 fn info(reason: Reason, metadata: HashMap<String, String>) -> ErrorDetails {
     ErrorDetails::with_error_info(reason.name(), DOMAIN, metadata)
 }

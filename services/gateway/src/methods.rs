@@ -112,6 +112,7 @@ pub const METHODS: &[Method] = &[
     short("/runmesh.run.v1.RunService/SendMessage", User, Orchestrator),
     follow("/runmesh.stream.v1.StreamService/Append", Lease, Relay),
     follow("/runmesh.stream.v1.StreamService/AttachRun", User, Relay),
+    follow("/runmesh.stream.v1.StreamService/AttachThread", User, Relay),
     short("/runmesh.summary.v1.SummaryService/GetSummary", User, Summary),
     short("/runmesh.thread.v1.ThreadService/CreateThread", User, Orchestrator),
     short("/runmesh.thread.v1.ThreadService/DeleteThread", User, Orchestrator),

@@ -21,6 +21,9 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 
+/// The credential of the worker inside a replica. The gateway mints none of this name for others: they bring their own.
+pub const CREDENTIAL: &str = "built-in";
+
 /// A hop's principal is good for this long; one is made for every call.
 const HOP_TTL: Duration = Duration::from_secs(60);
 
@@ -128,7 +131,7 @@ impl Minting {
 
     /// The principal of the worker's own calls. Empty when it cannot be signed, which the other side then refuses.
     fn worker(&self) -> String {
-        let credential = WorkerCredential { id: "built-in".into(), orgs: None, agents: None };
+        let credential = WorkerCredential { id: CREDENTIAL.into(), orgs: None, agents: None };
         self.hops.sign(&Principal::Worker(credential), HOP_TTL).unwrap_or_default()
     }
 

@@ -1,12 +1,12 @@
 //! The Claim stream: a worker session's life on this replica.
 
-use crate::auth;
 use crate::mesh::{Mesh, new_uuid};
 use crate::sessions::{ANSWERS_MAX, Stream};
+use crate::{auth, builtin};
 use runmesh_domain::id::{AgentId, SessionId};
 use runmesh_domain::principal::WorkerCredential;
 use runmesh_domain::{Error, Refusal, Result, limits, text};
-use runmesh_store::sessions::NewSession;
+use runmesh_store::sessions::{Alive, NewSession};
 use runmesh_store::{Scope, runs, sessions};
 use runmesh_wire::convert::{id, required, unsigned};
 use runmesh_wire::pb::worker as pb;
@@ -49,14 +49,31 @@ impl Mesh {
         answers: mpsc::Sender<Result<pb::ClaimResponse, Status>>,
     ) -> Result<()> {
         let hello = first_hello(&mut requests).await?;
+        let is_ours = credential.id == builtin::CREDENTIAL;
         let (stream, capacity) = self.open_session(credential, hello, answers).await?;
+        let mut alive = if is_ours { self.hold_alive(stream.session).await } else { None };
         self.sessions.insert(&stream);
-        let ended = self.follow(&stream, capacity, &mut requests).await;
+        let ended = tokio::select! {
+            ended = self.follow(&stream, capacity, &mut requests) => ended,
+            // The worker opens its stream anew, and the lock with it.
+            () = lost(&mut alive) => Ended::Broken,
+        };
         self.sessions.remove(&stream);
         match ended {
             Ended::Orderly => self.close_session(&stream).await,
             Ended::Broken => self.cut(&stream).await,
             Ended::Draining => Ok(()),
+        }
+    }
+
+    /// The worker inside this very process dies with whoever would see its stream break: Postgres sees it instead.
+    async fn hold_alive(&self, session: SessionId) -> Option<Alive> {
+        match sessions::hold_alive(&self.db, session).await {
+            Ok(alive) => Some(alive),
+            Err(error) => {
+                tracing::warn!(%session, %error, "no lock for the session: should this process die, its runs wait for the lease");
+                None
+            }
         }
     }
 
@@ -72,6 +89,10 @@ impl Mesh {
         if !(1..=limits::WORKER_CAPACITY_MAX).contains(&capacity) {
             return Err(Refusal::field("hello.capacity", format!("want 1 to {}", limits::WORKER_CAPACITY_MAX)).into());
         }
+        if tools.len() > limits::TOOLS_MAX {
+            return Err(Refusal::field("hello.tools", format!("at most {}", limits::TOOLS_MAX)).into());
+        }
+        tools.iter().try_for_each(|tool| text::at_most_bytes("hello.tools", tool, limits::NAME_BYTES_MAX))?;
         let agents = agent_ids.iter().map(|agent| id("hello.agent_ids", agent)).collect::<Result<Vec<AgentId>, Refusal>>()?;
         let (session, number) = if session_id.is_empty() {
             self.new_session(credential, worker, capacity, agents, tools).await?
@@ -185,6 +206,14 @@ impl Mesh {
     }
 }
 
+/// Waits for the loss of a lock; for ever when there is none.
+async fn lost(alive: &mut Option<Alive>) {
+    match alive {
+        Some(alive) => alive.lost().await,
+        None => std::future::pending().await,
+    }
+}
+
 /// What a cut leaves of a lease, and a little more, so that the reaper at its end finds it over.
 const CUT_LEASE: Duration = Duration::from_millis(1_020);
 
@@ -200,7 +229,8 @@ enum Ended {
 async fn first_hello(requests: &mut Streaming<pb::ClaimRequest>) -> Result<pb::Hello> {
     let first = tokio::time::timeout(HELLO_DEADLINE, requests.message()).await;
     let wanted = || Error::from(Refusal::field("hello", "must come first, within ten seconds"));
-    let message = first.map_err(|_| wanted())?.map_err(|_| wanted())?.ok_or_else(wanted)?;
+    let first = first.map_err(|_| wanted())?;
+    let message = first.map_err(|status| status::of_unread(&status).map_or_else(wanted, Error::from))?.ok_or_else(wanted)?;
     match required("message", message.message)? {
         pb::claim_request::Message::Hello(hello) => Ok(hello),
         pb::claim_request::Message::Credits(_) | pb::claim_request::Message::Ack(_) => Err(wanted()),

@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 const BATCH: u32 = 200;
 /// A committed transition is its replica's to publish for this long.
 const OWN_TIME: Duration = Duration::from_millis(500);
+/// What the reaper leaves of the lease of a process that is gone, and a little more.
+const GONE_LEASE: Duration = Duration::from_millis(270);
 /// Ticks between looks for threads that nobody promoted.
 const FREE_THREADS_EVERY: u64 = 10;
 /// Ticks between purges of what is old.
@@ -41,10 +43,15 @@ impl Mesh {
         let look_for_free = tick.is_multiple_of(FREE_THREADS_EVERY);
         let due =
             self.system(move |tx| Box::pin(async move { maintenance::due(tx, &leases, OWN_TIME, look_for_free).await })).await?;
-        let Due { now, lost_leases, unpublished, free_threads, expired_actions, unserved } = due;
+        let Due { now, lost_leases, gone_workers, unpublished, free_threads, expired_actions, unserved } = due;
         // Asked every tick, so that it compares neighbours.
         let steady = clock.lock().unwrap_or_else(PoisonError::into_inner).is_steady(now, Instant::now());
-        if lost_leases && steady {
+        if (lost_leases || gone_workers) && steady {
+            self.reap().await?;
+        }
+        if gone_workers && steady {
+            // Their runs are free a moment after they were found to be gone.
+            tokio::time::sleep(GONE_LEASE).await;
             self.reap().await?;
         }
         if unpublished {

@@ -1,8 +1,9 @@
 //! StreamService.
 
 use crate::relay::Relay;
-use crate::viewer::{self, Viewer};
-use crate::{append, caller, limits};
+use crate::thread::ThreadViewer;
+use crate::viewer::Viewer;
+use crate::{append, attach, caller, limits};
 use futures::StreamExt as _;
 use futures::stream::{BoxStream, unfold};
 use runmesh_domain::{Error, Result};
@@ -25,9 +26,14 @@ impl Api {
         Self { relay }
     }
 
-    async fn attach(&self, request: Request<pb::AttachRunRequest>) -> Result<Viewer> {
-        let (org, user) = caller::user(&request)?;
-        viewer::attach(self.relay.clone(), org, user, request.into_inner()).await
+    async fn run(&self, request: Request<pb::AttachRunRequest>) -> Result<attach::Seated<Viewer>> {
+        let who = caller::person(&request)?;
+        attach::run(&self.relay, who, request.into_inner()).await
+    }
+
+    async fn thread(&self, request: Request<pb::AttachThreadRequest>) -> Result<attach::Seated<ThreadViewer>> {
+        let who = caller::person(&request)?;
+        attach::thread(&self.relay, who, request.into_inner()).await
     }
 }
 
@@ -43,8 +49,19 @@ impl StreamService for Api {
     type AttachRunStream = BoxStream<'static, Result<pb::AttachRunResponse, Status>>;
 
     async fn attach_run(&self, request: Request<pb::AttachRunRequest>) -> Result<Response<Self::AttachRunStream>, Status> {
-        let viewer = self.attach(request).await.map_err(|error| refuse(&error))?;
-        let frames = unfold(viewer, |mut viewer| async move { viewer.next().await.map(|frame| (frame, viewer)) });
+        let seated = self.run(request).await.map_err(|error| refuse(&error))?;
+        let frames = unfold(seated, |mut seated| async move { seated.viewer.next().await.map(|frame| (frame, seated)) });
+        Ok(Response::new(frames.boxed()))
+    }
+
+    type AttachThreadStream = BoxStream<'static, Result<pb::AttachThreadResponse, Status>>;
+
+    async fn attach_thread(
+        &self,
+        request: Request<pb::AttachThreadRequest>,
+    ) -> Result<Response<Self::AttachThreadStream>, Status> {
+        let seated = self.thread(request).await.map_err(|error| refuse(&error))?;
+        let frames = unfold(seated, |mut seated| async move { seated.viewer.next().await.map(|frame| (frame, seated)) });
         Ok(Response::new(frames.boxed()))
     }
 

@@ -74,8 +74,13 @@ async fn first(requests: &mut Streaming<pb::AppendRequest>) -> Result<Option<Opt
     match message {
         Ok(Some(pb::AppendRequest { message: Some(Request::Open(pb::AppendOpen { lease })) })) => Ok(Some(lease)),
         Ok(Some(_)) => Err(Refusal::field("message", "open must come first").into()),
-        Ok(None) | Err(_) => Ok(None),
+        Ok(None) => Ok(None),
+        Err(status) => unread(&status).map(|()| None),
     }
+}
+
+fn unread(status: &Status) -> Result<()> {
+    status::of_unread(status).map_or(Ok(()), |refusal| Err(refusal.into()))
 }
 
 async fn stop(answers: &Answers, reason: Reason) -> Result<()> {
@@ -130,8 +135,8 @@ impl Writer<'_> {
                 }
                 Turn::Request(Ok(Some(request))) => self.ack_due |= self.pending.take(request, self.tail.number)?,
                 Turn::Request(Ok(None)) => self.is_read = true,
-                // The worker is gone; it sends what was not acked through another stream.
-                Turn::Request(Err(_)) => return Ok(()),
+                // Unless it said nonsense, the worker is gone; it sends what was not acked through another stream.
+                Turn::Request(Err(status)) => return unread(&status),
                 Turn::Acked => self.ack_due = false,
                 Turn::Drain => return Err(Refusal::Draining.into()),
             }
@@ -204,6 +209,11 @@ impl Writer<'_> {
         self.losses.mark_unchanged();
         match open::open(self.relay, self.key, self.fence).await? {
             Opening::Stopped(reason) => Ok(Some(reason)),
+            // The log lost what was acked: the worker hears in a new stream's first answer how much of it is left.
+            Opening::Open(tail, _) if tail.number < self.tail.number => {
+                let detail = format!("the log of {} holds {} of {} events", self.key.run, tail.number, self.tail.number);
+                Err(Fault::Unavailable { part: "log", detail }.into())
+            }
             Opening::Open(tail, _) => {
                 // The batch may have landed after all: what the tail covers is not sent again.
                 self.ack_due |= self.pending.drop_up_to(tail.number);

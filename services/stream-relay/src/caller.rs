@@ -1,5 +1,6 @@
 //! Who calls: the principal that the gateway established, checked against what the method wants.
 
+use crate::limits;
 use runmesh_domain::id::{OrgId, UserId};
 use runmesh_domain::principal::{LeaseClaim, Principal};
 use runmesh_domain::{Refusal, Result};
@@ -8,24 +9,44 @@ use runmesh_wire::FromWire as _;
 use runmesh_wire::convert::journal::HeldRun;
 use runmesh_wire::convert::required;
 use runmesh_wire::pb::worker::Lease;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::time::Instant;
 use tonic::Request;
 
-fn principal<T>(request: &Request<T>) -> Result<&Principal> {
+fn verified<T>(request: &Request<T>) -> Result<&Verified<Principal>> {
     let verified = request.extensions().get::<Verified<Principal>>();
-    Ok(&verified.ok_or(Refusal::Unauthenticated { why: "the call carries no principal" })?.claims)
+    Ok(verified.ok_or(Refusal::Unauthenticated { why: "the call carries no principal" })?)
 }
 
-/// The person, and the org that they call for.
-pub fn user<T>(request: &Request<T>) -> Result<(OrgId, UserId)> {
-    match principal(request)? {
-        Principal::User { org, user } => Ok((*org, *user)),
+/// The moment of this process's clock that is `expires_at`, seconds of Unix time; at most some years from now.
+fn until(expires_at: u64) -> Instant {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Instant::now() + Duration::from_secs(expires_at).saturating_sub(now).min(limits::STREAM_MAX)
+}
+
+/// A person who follows something.
+#[derive(Debug, Clone, Copy)]
+pub struct Person {
+    /// The org that they call for.
+    pub org: OrgId,
+    /// Who it is.
+    pub user: UserId,
+    /// When their credentials end, and with them the stream.
+    pub until: Instant,
+}
+
+/// The person who calls.
+pub fn person<T>(request: &Request<T>) -> Result<Person> {
+    let Verified { claims, expires_at } = verified(request)?;
+    match claims {
+        Principal::User { org, user } => Ok(Person { org: *org, user: *user, until: until(*expires_at) }),
         Principal::Worker(_) | Principal::Lease(_) => Err(Refusal::PermissionDenied { why: "this method is for users" }.into()),
     }
 }
 
 /// The lease of the caller's run token.
 pub fn lease<T>(request: &Request<T>) -> Result<LeaseClaim> {
-    match principal(request)? {
+    match &verified(request)?.claims {
         Principal::Lease(claim) => Ok(*claim),
         Principal::User { .. } | Principal::Worker(_) => {
             Err(Refusal::PermissionDenied { why: "this method wants the run token of an assignment" }.into())

@@ -1,6 +1,7 @@
 //! The frames of an attached stream. Nothing here waits or decides what comes next.
 
 mod snapshot;
+pub mod thread;
 
 pub use snapshot::snapshot;
 
@@ -47,7 +48,7 @@ fn close(frames: &mut Vec<pb::AttachRunResponse>, open: Option<(pb::Events, usiz
 
 /// A sign of life.
 pub fn progress(at: Cursor) -> pb::AttachRunResponse {
-    frame(Frame::Progress(pb::Progress { seq: signed(at.seq) }))
+    frame(Frame::Progress(pb::Progress { seq: signed(at.seq), ..pb::Progress::default() }))
 }
 
 /// What the run waits for.

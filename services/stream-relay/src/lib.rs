@@ -6,6 +6,7 @@
 
 mod api;
 mod append;
+mod attach;
 mod caller;
 mod config;
 mod fold;
@@ -17,6 +18,7 @@ mod relay;
 mod seats;
 mod serve;
 mod shown;
+mod thread;
 mod truth;
 mod viewer;
 

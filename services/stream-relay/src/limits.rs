@@ -8,10 +8,14 @@ pub const RING_BYTES: usize = 256 << 10;
 pub const RING_BATCHES: usize = 512;
 /// How long a run is followed after its last viewer has gone, so that one who comes back finds its fold warm.
 pub const LINGER: Duration = Duration::from_secs(30);
+/// The longest that a stream may be attached, whatever its caller's credentials say: a bound for the clock's arithmetic.
+pub const STREAM_MAX: Duration = Duration::from_secs(365 * 24 * 3_600);
 /// How long a viewer waits for the log before it is told that the log is away.
 pub const LOG_WAIT: Duration = Duration::from_secs(2);
 /// The pause before a part that was away is tried again.
 pub const RETRY: Duration = Duration::from_millis(500);
+/// How often a thread without a turn is looked at in Postgres, should no sign of its next turn be heard.
+pub const THREAD_LOOK: Duration = Duration::from_secs(2);
 
 /// Events of one frame made from the log, in bytes: large enough to be cheap, small enough to come at once.
 pub const FRAME_BYTES: usize = 128 << 10;

@@ -4,14 +4,14 @@ use crate::config::Config;
 use runmesh_bus::RunKey;
 use runmesh_domain::chain::Chain;
 use runmesh_domain::fold::RunView;
-use runmesh_domain::id::{OrgId, RunId, UserId};
+use runmesh_domain::id::{OrgId, RunId, ThreadId, UserId};
 use runmesh_domain::journal::Step;
 use runmesh_domain::limits::Queues;
 use runmesh_domain::log::Position;
 use runmesh_domain::run::StateName;
 use runmesh_domain::transition::{Finished, Record, Transition};
 use runmesh_domain::{Fault, Refusal, Result};
-use runmesh_store::runs::{self, BlockedBy};
+use runmesh_store::runs::{self, BlockedBy, Turn};
 use runmesh_store::{Db, Role, Scope, StoreConfig, Tx, orgs, steps};
 use runmesh_wire::IntoWire as _;
 use runmesh_wire::convert::signed32;
@@ -39,9 +39,20 @@ pub struct Waits {
 #[derive(Debug)]
 pub struct Seen {
     pub key: RunKey,
+    /// Its turn's number in the thread.
+    pub turn_number: u64,
     pub waits: Waits,
     /// What Postgres has of it, when it is over.
     pub journal: Option<Journal>,
+}
+
+/// Where a thread stands.
+#[derive(Debug, Clone, Copy)]
+pub enum Current {
+    /// A turn is under way, or waits.
+    Open(Turn),
+    /// Nothing is: this was the last.
+    Over(Turn),
 }
 
 /// Everything that Postgres has of a run.
@@ -70,16 +81,39 @@ impl Truth {
         let queues = self.queues;
         let seen = self.db.tx(Scope::Reader(org), move |tx| {
             Box::pin(async move {
-                if orgs::role(tx, org, user).await?.is_none() {
-                    return Err(Refusal::NotFound { what: "run" }.into());
-                }
+                check_member(tx, org, user, "run").await?;
                 let (row, waits) = standing(tx, org, run, &queues).await?;
-                let key = RunKey::from(&row.run);
+                let (key, turn_number) = (RunKey::from(&row.run), row.run.turn_number);
                 let journal = if waits.state.is_terminal() { Some(journal(tx, org, row).await?) } else { None };
-                Ok(Seen { key, waits, journal })
+                Ok(Seen { key, turn_number, waits, journal })
             })
         });
         seen.await
+    }
+
+    /// The turn of a thread that is under way, or that waits first; else the last one, which is over.
+    pub async fn current_turn(&self, org: OrgId, user: UserId, thread: ThreadId) -> Result<Option<Current>> {
+        let current = self.db.tx(Scope::Reader(org), move |tx| {
+            Box::pin(async move {
+                check_member(tx, org, user, "thread").await?;
+                if let Some(turn) = runs::open_turn(tx, org, thread).await? {
+                    return Ok(Some(Current::Open(turn)));
+                }
+                Ok(runs::last_turn(tx, org, thread).await?.map(Current::Over))
+            })
+        });
+        current.await
+    }
+
+    /// The turn after turn `after`, once there is one.
+    pub async fn next_turn(&self, org: OrgId, user: UserId, thread: ThreadId, after: u64) -> Result<Option<Turn>> {
+        let next = self.db.tx(Scope::Reader(org), move |tx| {
+            Box::pin(async move {
+                check_member(tx, org, user, "thread").await?;
+                runs::next_turn(tx, org, thread, after).await
+            })
+        });
+        next.await
     }
 
     /// What a run waits for.
@@ -121,6 +155,12 @@ impl Truth {
         });
         rows.await
     }
+}
+
+/// Somebody who is not of the org hears that there is no such thing.
+async fn check_member(tx: &mut Tx, org: OrgId, user: UserId, what: &'static str) -> Result<()> {
+    orgs::role(tx, org, user).await?.ok_or(Refusal::NotFound { what })?;
+    Ok(())
 }
 
 async fn standing(tx: &mut Tx, org: OrgId, run: RunId, queues: &Queues) -> Result<(runs::RunRow, Waits)> {

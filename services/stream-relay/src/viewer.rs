@@ -5,16 +5,15 @@ mod begin;
 mod ended;
 mod read;
 
-pub use begin::{From, attach};
+pub use begin::From;
+pub use ended::EndedRun;
 
 use crate::frames;
 use crate::hub::{Since, Watching};
 use crate::limits;
 use crate::relay::Relay;
-use crate::seats::Seat;
 use crate::shown::Shown;
 use crate::truth::{Journal, Waits};
-use ended::EndedRun;
 use read::Reading;
 use runmesh_bus::RunKey;
 use runmesh_domain::cursor::Cursor;
@@ -48,7 +47,8 @@ pub struct Viewer {
     shown_status: Option<pb::Status>,
     last_frame: Instant,
     next: Next,
-    _seat: Seat,
+    /// When the caller's credentials end.
+    until: Instant,
 }
 
 #[derive(Debug)]
@@ -83,7 +83,13 @@ impl Viewer {
                 return Some(Ok(frame));
             }
             let next = self.next;
-            match self.step(next).await {
+            // Nothing waits to be sent, so `at` is what the client has.
+            let stepped = tokio::select! {
+                biased;
+                () = sleep_until(self.until) => Ok(self.leave(pb::end::Reason::TokenExpired)),
+                stepped = self.step(next) => stepped,
+            };
+            match stepped {
                 Ok(next) => self.next = next,
                 Err(Error::Fault(Fault::Unavailable { part, detail })) => {
                     tracing::debug!(run = %self.key.run, part, detail, "a viewer waits for a part that is away");
@@ -99,6 +105,21 @@ impl Viewer {
                 return None;
             }
         }
+    }
+
+    /// The last thing that the client was sent, once it was sent everything.
+    pub const fn at(&self) -> Cursor {
+        self.at
+    }
+
+    /// The run's state as far as it was shown.
+    pub const fn state(&self) -> StateName {
+        self.state
+    }
+
+    /// Whether the run is over and `at` covers everything of it.
+    pub fn has_ended_at(&self, at: Cursor) -> bool {
+        matches!(&self.source, Source::Ended(run) if matches!(run.since(at), Some(Since::UpToDate)))
     }
 
     async fn step(&mut self, next: Next) -> Result<Next> {
@@ -163,7 +184,11 @@ impl Viewer {
 
     /// Everything of the run was sent.
     fn finish(&mut self) -> Next {
-        self.out.push_back(frames::end(pb::end::Reason::Finished, self.at, self.state));
+        self.leave(pb::end::Reason::Finished)
+    }
+
+    fn leave(&mut self, why: pb::end::Reason) -> Next {
+        self.out.push_back(frames::end(why, self.at, self.state));
         Next::Over
     }
 
@@ -215,8 +240,7 @@ impl Viewer {
     }
 
     fn drain(&mut self) -> Next {
-        self.out.push_back(frames::end(pb::end::Reason::Draining, self.at, self.state));
-        Next::Over
+        self.leave(pb::end::Reason::Draining)
     }
 
     /// A part is away: says so once, and tries the same again a little later.

@@ -1,20 +1,17 @@
 //! The follower: opens attachments, feeds their frames to the tracker, and comes back when they break.
 
-use super::attach::{self, Frames};
-use super::patience::Patience;
+use super::attach;
+use super::line::Line;
 use super::tracker::{Taken, Tracker};
 use super::update::{EndReason, Start, Update};
-use crate::bounds;
 use crate::client::Client;
 use crate::error::ClientError;
-use futures::future::BoxFuture;
-use futures::{FutureExt as _, Stream, StreamExt as _};
+use futures::{FutureExt as _, Stream};
 use runmesh_domain::fold::RunView;
 use runmesh_domain::id::RunId;
 use runmesh_wire::pb::stream as pb;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use tokio::time::{Instant, Sleep, sleep};
 
 /// A run being followed: a [`Stream`] of [`Update`]s.
 ///
@@ -24,31 +21,16 @@ use tokio::time::{Instant, Sleep, sleep};
 /// for events that are repeated or missing, or [`ClientError::GaveUp`] when nothing was heard for
 /// [`crate::Options::patience`]. After either it yields nothing more. Dropping it detaches; the run goes on.
 pub struct Follow {
-    client: Client,
     run: RunId,
     tracker: Tracker,
-    patience: Patience,
-    phase: Phase,
-    reconnects: u32,
-}
-
-enum Phase {
-    /// Waiting before the next attachment.
-    Pausing(Pin<Box<Sleep>>),
-    /// The attachment is being opened.
-    Opening(BoxFuture<'static, Result<Frames, ClientError>>),
-    /// Frames come; the timer ends a silence.
-    Attached { frames: Box<Frames>, silence: Pin<Box<Sleep>> },
-    /// Nothing more comes.
-    Over,
+    line: Line<pb::AttachRunResponse>,
 }
 
 impl Follow {
     pub(super) fn new(client: Client, run: RunId, start: Start) -> Self {
         let mut tracker = Tracker::new(start);
-        let opening = attach::open(client.clone(), run, tracker.attach_from()).boxed();
-        let patience = Patience::new(client.patience(), Instant::now());
-        Self { client, run, tracker, patience, phase: Phase::Opening(opening), reconnects: 0 }
+        let opening = attach::to_run(client.clone(), run, tracker.attach_from()).boxed();
+        Self { run, tracker, line: Line::new(client, opening) }
     }
 
     /// The run.
@@ -79,7 +61,7 @@ impl Follow {
     /// How many attachments were given up and begun anew.
     #[must_use]
     pub const fn reconnects(&self) -> u32 {
-        self.reconnects
+        self.line.reconnects()
     }
 
     /// How many times the events of an attachment joined another log than the one followed.
@@ -109,54 +91,47 @@ impl Follow {
         Err(ClientError::Interrupted { problem: "the follower was at its end already" })
     }
 
-    /// One frame, or the end of the attachment.
-    fn take(&mut self, next: Option<Result<pb::AttachRunResponse, tonic::Status>>) -> Option<Result<Update, ClientError>> {
+    /// One message, or the end of the attachment.
+    fn take(&mut self, next: Result<pb::AttachRunResponse, ClientError>) -> Option<Result<Update, ClientError>> {
         let frame = match next {
-            Some(Ok(pb::AttachRunResponse { frame })) => frame,
-            Some(Err(status)) => return Some(self.broken(ClientError::of_status(status, self.client.address()))),
-            None => return Some(self.broken(ClientError::Interrupted { problem: "the relay left without a word" })),
+            Ok(pb::AttachRunResponse { frame }) => frame,
+            Err(error) => return Some(self.broken(error)),
         };
-        if let Phase::Attached { silence, .. } = &mut self.phase {
-            silence.as_mut().reset(Instant::now() + bounds::SILENCE);
-        }
         // A kind of frame that this version does not know tells only that the relay lives.
         let taken = frame.map_or(Ok(Taken::Nothing), |frame| self.tracker.take(frame));
-        let brought_on = matches!(taken, Ok(Taken::Told(Update::Events { .. } | Update::Snapshot(_))));
-        self.patience.heard(Instant::now(), brought_on);
+        self.line.heard(brought_on(&taken));
         match taken {
             Ok(Taken::Nothing) => None,
             Ok(Taken::Told(update)) => Some(Ok(self.told(update))),
-            Ok(Taken::Draining) => Some(self.broken(ClientError::Interrupted { problem: "the relay is going down" })),
-            Ok(Taken::Mismatch) => Some(self.broken(ClientError::Interrupted { problem: "the log does not join" })),
-            Err(error) => Some(self.over(error)),
+            Ok(Taken::Draining) => Some(self.broken(DRAINING)),
+            Ok(Taken::Mismatch) => Some(self.broken(MISMATCH)),
+            Err(error) => {
+                self.line.close();
+                Some(Err(error))
+            }
         }
     }
 
     fn told(&mut self, update: Update) -> Update {
         if matches!(update, Update::End { .. }) {
-            self.phase = Phase::Over;
+            self.line.close();
         }
         update
     }
 
-    /// An attachment is over before the run: comes back after a pause, unless that cannot help.
     fn broken(&mut self, error: ClientError) -> Result<Update, ClientError> {
-        if !error.is_passing() {
-            return self.over(error);
-        }
-        let Some(pause) = self.patience.pause(Instant::now(), &error) else {
-            let after = self.patience.bound();
-            return self.over(ClientError::GaveUp { after, last: Box::new(error) });
-        };
-        self.reconnects = self.reconnects.saturating_add(1);
-        self.phase = Phase::Pausing(Box::pin(sleep(pause)));
-        Ok(Update::Reconnecting { error })
+        self.line.broken(error).map(|error| Update::Reconnecting { error })
     }
+}
 
-    fn over(&mut self, error: ClientError) -> Result<Update, ClientError> {
-        self.phase = Phase::Over;
-        Err(error)
-    }
+/// The relay said that it goes down.
+pub(super) const DRAINING: ClientError = ClientError::Interrupted { problem: "the relay is going down" };
+/// See [`Taken::Mismatch`].
+pub(super) const MISMATCH: ClientError = ClientError::Interrupted { problem: "the log does not join" };
+
+/// Whether something came that a reader did not have yet.
+pub(super) const fn brought_on(taken: &Result<Taken, ClientError>) -> bool {
+    matches!(taken, Ok(Taken::Told(Update::Events { .. } | Update::Snapshot(_))))
 }
 
 impl Stream for Follow {
@@ -165,31 +140,11 @@ impl Stream for Follow {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
         loop {
-            match &mut this.phase {
-                Phase::Over => return Poll::Ready(None),
-                Phase::Pausing(pause) => {
-                    ready!(pause.as_mut().poll(cx));
-                    let opening = attach::open(this.client.clone(), this.run, this.tracker.attach_from());
-                    this.phase = Phase::Opening(opening.boxed());
-                }
-                Phase::Opening(opening) => match ready!(opening.as_mut().poll(cx)) {
-                    Ok(frames) => {
-                        let silence = Box::pin(sleep(bounds::SILENCE));
-                        this.phase = Phase::Attached { frames: Box::new(frames), silence };
-                    }
-                    Err(error) => return Poll::Ready(Some(this.broken(error))),
-                },
-                Phase::Attached { frames, silence } => {
-                    if let Poll::Ready(next) = frames.poll_next_unpin(cx) {
-                        match this.take(next) {
-                            Some(item) => return Poll::Ready(Some(item)),
-                            None => continue,
-                        }
-                    }
-                    ready!(silence.as_mut().poll(cx));
-                    let error = ClientError::Interrupted { problem: "the relay fell silent" };
-                    return Poll::Ready(Some(this.broken(error)));
-                }
+            let Self { run, tracker, line } = &mut *this;
+            let open = |client| attach::to_run(client, *run, tracker.attach_from()).boxed();
+            let Some(next) = ready!(line.poll_next(cx, open)) else { return Poll::Ready(None) };
+            if let Some(item) = this.take(next) {
+                return Poll::Ready(Some(item));
             }
         }
     }

@@ -18,6 +18,8 @@ enum Expect {
     Snapshot,
     /// Events from wherever they are; a snapshot is fine too.
     Anything,
+    /// A snapshot, or the first event of the log.
+    Beginning,
     /// The event after the view's seq, joining its chain.
     Next,
 }
@@ -68,6 +70,22 @@ impl Tracker {
         Self { start, expect, view, whole, cursor, building: None, mismatches: 0, mismatches_in_a_row: 0 }
     }
 
+    /// Of a turn whose frames begin at `cursor`; live when there is none. At the beginning of a run the relay chooses between
+    /// a snapshot and the first event.
+    pub(super) fn of_turn(cursor: String) -> Self {
+        if cursor.is_empty() {
+            return Self::new(Start::Live);
+        }
+        let tracker = Self::new(Start::Cursor(cursor));
+        let expect = if tracker.whole { Expect::Beginning } else { tracker.expect };
+        Self { expect, ..tracker }
+    }
+
+    /// Takes up again at what was told last: forgets a snapshot that was not whole yet.
+    pub(super) fn take_up(&mut self) {
+        self.building = None;
+    }
+
     pub(super) const fn view(&self) -> &RunView {
         &self.view
     }
@@ -96,7 +114,7 @@ impl Tracker {
             Frame::Snapshot(part) => self.take_snapshot(part),
             Frame::Events(events) => self.take_events(events),
             Frame::Status(status) => Ok(Taken::Told(Update::Status(status))),
-            Frame::Progress(pb::Progress { seq }) => self.take_progress(seq),
+            Frame::Progress(pb::Progress { seq, .. }) => self.take_progress(seq),
             Frame::Reset(reset) => Ok(Taken::Told(self.take_reset(&reset))),
             Frame::End(end) => self.take_end(&end),
         }
@@ -131,12 +149,12 @@ impl Tracker {
         let held = self.view.seq;
         match self.expect {
             Expect::Snapshot => return Err(ClientError::protocol(format!("event {first_seq} before the snapshot"))),
-            Expect::Next if first_seq != held.saturating_add(1) => {
+            Expect::Beginning | Expect::Next if first_seq != held.saturating_add(1) => {
                 let what = if first_seq <= held { "repeated" } else { "missing" };
                 return Err(ClientError::protocol(format!("{what} events: {first_seq} came after {held}")));
             }
-            Expect::Next if Chain(chain_before) != self.view.chain => return self.mismatch(first_seq),
-            Expect::Next | Expect::Anything => {}
+            Expect::Beginning | Expect::Next if Chain(chain_before) != self.view.chain => return self.mismatch(first_seq),
+            Expect::Beginning | Expect::Next | Expect::Anything => {}
         }
         if events.is_empty() || first_seq == 0 {
             return Err(ClientError::protocol(format!("{} events from {first_seq} on", events.len())));

@@ -3,6 +3,7 @@
 use crate::error::ClientError;
 use runmesh_domain::event::Event;
 use runmesh_domain::fold::RunView;
+use runmesh_domain::id::RunId;
 use runmesh_domain::run::StateName;
 use runmesh_wire::pb::stream as pb;
 
@@ -55,11 +56,37 @@ pub enum Update {
     },
 }
 
+/// Where to begin with a thread.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum ThreadStart {
+    /// With the turn under way, or the first that waits, from its snapshot; on an idle thread with the turns to come.
+    #[default]
+    Snapshot,
+    /// After everything that this cursor covers: any cursor of a run of the thread, or of [`crate::ThreadFollow::cursor`].
+    Cursor(String),
+    /// With what comes next.
+    Live,
+}
+
+/// One thing that a follower of a thread is told.
+#[derive(Debug)]
+pub enum ThreadUpdate {
+    /// A turn begins. What follows is of its run.
+    Turn {
+        /// Its run.
+        run: RunId,
+        /// Its number in the thread.
+        turn_number: u64,
+    },
+    /// Of the turn told last. [`Update::End`] is the end of following, never that of a turn, which is an event.
+    Of(Update),
+}
+
 /// Why a follower has come to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndReason {
-    /// The run has ended and everything of it was told.
+    /// The run has ended and everything of it was told; of a thread: it was deleted.
     Finished,
-    /// The credentials expired; come back with new ones and [`crate::Follow::cursor`].
+    /// The credentials expired; come back with new ones and the follower's cursor.
     TokenExpired,
 }

@@ -120,7 +120,7 @@ async fn patience_is_bounded() {
 
 #[tokio::test]
 async fn statuses_and_signs_of_life_are_told() {
-    let progress = frame(Frame::Progress(runmesh_client::pb::stream::Progress { seq: 0 }));
+    let progress = frame(Frame::Progress(runmesh_client::pb::stream::Progress::default()));
     let waiting = frame(Frame::Status(runmesh_client::pb::stream::Status { queue_position: 2, ..Default::default() }));
     let frames = vec![waiting, progress, events(1, last()), end(End::Finished)];
     let server = Server::playing([play(frames, Then::Hang)]).await;

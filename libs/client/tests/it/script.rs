@@ -6,7 +6,9 @@ use runmesh_client::pb::run::run_service_server::{RunService, RunServiceServer};
 use runmesh_client::pb::run::{self as run_pb};
 use runmesh_client::pb::stream::attach_run_request::From;
 use runmesh_client::pb::stream::stream_service_server::{StreamService, StreamServiceServer};
-use runmesh_client::pb::stream::{AppendRequest, AppendResponse, AttachRunRequest, AttachRunResponse};
+use runmesh_client::pb::stream::{
+    AppendRequest, AppendResponse, AttachRunRequest, AttachRunResponse, AttachThreadRequest, AttachThreadResponse,
+};
 use runmesh_client::{Client, Options};
 use runmesh_wire::status;
 use std::collections::VecDeque;
@@ -108,6 +110,7 @@ impl Server {
 #[tonic::async_trait]
 impl StreamService for Stage {
     type AttachRunStream = BoxStream<'static, Result<AttachRunResponse, Status>>;
+    type AttachThreadStream = BoxStream<'static, Result<AttachThreadResponse, Status>>;
     type AppendStream = BoxStream<'static, Result<AppendResponse, Status>>;
 
     async fn attach_run(&self, request: Request<AttachRunRequest>) -> Result<Response<Self::AttachRunStream>, Status> {
@@ -125,6 +128,10 @@ impl StreamService for Stage {
                 Ok(Response::new(frames.chain(rest).boxed()))
             }
         }
+    }
+
+    async fn attach_thread(&self, _: Request<AttachThreadRequest>) -> Result<Response<Self::AttachThreadStream>, Status> {
+        Err(Status::unimplemented("not scripted"))
     }
 
     async fn append(&self, _request: Request<Streaming<AppendRequest>>) -> Result<Response<Self::AppendStream>, Status> {

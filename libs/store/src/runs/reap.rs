@@ -6,6 +6,7 @@ use super::recover;
 use super::transition::transition;
 use crate::columns::{big, count};
 use crate::error::sql;
+use crate::sessions::gone;
 use crate::tx::Tx;
 use runmesh_domain::Result;
 use runmesh_domain::id::RunId;
@@ -24,6 +25,16 @@ const LOSE: &str = "
       SELECT id FROM worker_sessions WHERE NOT drained AND lost_at < clock_timestamp() - interval '1 minute'
       FOR UPDATE SKIP LOCKED)
       AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.session_id = s.id AND r.state = 'running')";
+
+/// Sessions whose process is gone are cut, as by a stream that was seen to break; a little time is left to the last words that
+/// are under way.
+const CUT_GONE: &str = concat!(
+    "UPDATE worker_sessions SET cut_number = stream_number,
+       cut_ends_at = least(lease_ends_at, clock_timestamp() + interval '250 milliseconds')
+     WHERE id IN (SELECT s.id FROM worker_sessions s WHERE ",
+    gone!("$1"),
+    " FOR UPDATE SKIP LOCKED)"
+);
 
 /// RUNNING runs to take back: of lost sessions; of cut ones, when nothing unsafe is under way; and those that a live
 /// session should have named in its last heartbeat and did not.
@@ -52,6 +63,7 @@ struct Row {
 /// [`runmesh_domain::Fault`] only.
 pub async fn reap(tx: &mut Tx, leases: &Leases, limit: u32) -> Result<Vec<(RunId, Vec<Committed>)>> {
     sqlx::query(LOSE).execute(tx.connection()).await.map_err(sql)?;
+    sqlx::query(CUT_GONE).bind(big(leases.lease_ms)).execute(tx.connection()).await.map_err(sql)?;
     let query = sqlx::query_as(FIND).bind(big(leases.heartbeat_ms.saturating_mul(2))).bind(i64::from(limit));
     let found: Vec<Row> = query.fetch_all(tx.connection()).await.map_err(sql)?;
     let mut reaped = Vec::new();

@@ -77,3 +77,33 @@ async fn the_sweeper_finds_nothing_after_ends_and_repairs_a_free_thread() {
     assert_eq!(world.state(second.run).await, StateName::Ready);
     assert_eq!(sweep().await.unwrap(), vec![]);
 }
+
+#[tokio::test]
+async fn turns_are_found_in_their_order() {
+    let world = World::new().await;
+    let (org, thread) = (world.org, world.thread().await);
+    let next = |after| world.org_tx(move |tx| runs::next_turn(tx, org, thread, after).boxed());
+    let open = || world.org_tx(move |tx| runs::open_turn(tx, org, thread).boxed());
+    let last = || world.org_tx(move |tx| runs::last_turn(tx, org, thread).boxed());
+    assert_eq!((next(0).await, open().await, last().await), (Ok(None), Ok(None), Ok(None)));
+    let mut turns = Vec::new();
+    for number in 1..=3 {
+        turns.push(Some(runs::Turn { run: world.send(thread, "x").await.run, number }));
+    }
+    let runs: Vec<_> = turns.iter().flatten().map(|turn| turn.run).collect();
+    // A canceled turn is one all the same.
+    world.cancel(runs[1]).await.unwrap();
+    for after in 0..3_u64 {
+        assert_eq!(next(after).await, Ok(turns[usize::try_from(after).unwrap()]));
+    }
+    assert_eq!((next(3).await, open().await, last().await), (Ok(None), Ok(turns[0]), Ok(turns[2])));
+    world.cancel(runs[0]).await.unwrap();
+    assert_eq!(open().await, Ok(turns[2]), "the one that holds the thread now");
+    world.cancel(runs[2]).await.unwrap();
+    assert_eq!(open().await, Ok(None));
+    let user = world.user;
+    world.org_tx(move |tx| runmesh_store::threads::delete(tx, org, user, thread).boxed()).await.unwrap();
+    assert!(next(0).await.is_err() && open().await.is_err() && last().await.is_err(), "a deleted thread has no turns");
+    let other = world.other("two").await;
+    assert!(other.org_tx(move |tx| runs::next_turn(tx, other.org, thread, 0).boxed()).await.is_err());
+}

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 /// Long enough for a mesh on a busy machine.
 const READY_DEADLINE: Duration = Duration::from_secs(60);
-/// Every mesh of tests shares one key: what it guards is on loopback for seconds.
-const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+/// The key of every mesh of tests, and of the issuer of its people's tokens, in hexadecimal digits: what it guards is on
+/// loopback for seconds.
+pub const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 
 /// Settings of a mesh.
 pub struct Builder {

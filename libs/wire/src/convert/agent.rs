@@ -1,6 +1,6 @@
 //! Agents.
 
-use super::{FromWire, IntoWire, join, list, signed, signed32, unsigned};
+use super::{FromWire, IntoWire, join, known, list, signed, signed32, unsigned};
 use crate::pb::agent as pb;
 use runmesh_domain::Refusal;
 use runmesh_domain::agent::{Agent, AgentLimits, AgentSpec, ModelParameters, OnUnknownOutcome, Tool, ToolKind, ToolPolicy};
@@ -43,7 +43,7 @@ impl IntoWire<pb::AgentSpec> for AgentSpec {
 
 impl FromWire<AgentSpec> for pb::AgentSpec {
     fn from_wire(self, path: &str) -> Result<AgentSpec, Refusal> {
-        let on_unknown_outcome = match self.on_unknown_outcome() {
+        let on_unknown_outcome = match known(&join(path, "on_unknown_outcome"), self.on_unknown_outcome)? {
             pb::agent_spec::OnUnknownOutcome::Unspecified | pb::agent_spec::OnUnknownOutcome::Ask => OnUnknownOutcome::Ask,
             pb::agent_spec::OnUnknownOutcome::Fail => OnUnknownOutcome::Fail,
         };
@@ -132,7 +132,8 @@ impl IntoWire<pb::Tool> for Tool {
 
 impl FromWire<Tool> for pb::Tool {
     fn from_wire(self, path: &str) -> Result<Tool, Refusal> {
-        let policy = match self.policy() {
+        // A policy from a later version must not be taken for leave.
+        let policy = match known(&join(path, "policy"), self.policy)? {
             pb::tool::Policy::Unspecified | pb::tool::Policy::Allow => ToolPolicy::Allow,
             pb::tool::Policy::Deny => ToolPolicy::Deny,
         };

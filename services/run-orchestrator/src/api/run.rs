@@ -14,7 +14,7 @@ use runmesh_domain::{Error, Refusal, Result};
 use runmesh_store::Tx;
 use runmesh_store::runs::{self, Accepted, ClaimFor, Claimed, ListRuns, NewMessage, OnBusy};
 use runmesh_store::steps;
-use runmesh_wire::convert::{id, list, signed, signed32};
+use runmesh_wire::convert::{id, known, list, signed, signed32};
 use runmesh_wire::pb::run as pb;
 use runmesh_wire::{FromWire as _, IntoWire as _};
 use tonic::{Request, Response, Status};
@@ -56,7 +56,7 @@ impl Mesh {
         let traceparent = runmesh_host::propagate::traceparent();
         let mut body = request.into_inner();
         let key = std::mem::take(&mut body.idempotency_key);
-        let on_busy = body.on_busy();
+        let on_busy = known("on_busy", body.on_busy)?;
         let pb::SendMessageRequest { idempotency_key: _, thread_id, parts, on_busy: _ } = body.clone();
         let new = self.new_message(caller, &thread_id, list("parts", parts)?, on_busy, traceparent)?;
         let (hand, queues) = (self.sessions.hand(), self.queues);
@@ -116,11 +116,10 @@ impl Mesh {
 
     async fn list_runs(&self, request: Request<pb::ListRunsRequest>) -> Result<pb::ListRunsResponse> {
         let caller = auth::caller(&request)?;
-        let body = request.into_inner();
-        let states: Vec<pb::run::State> = body.states().collect();
-        let pb::ListRunsRequest { page_size: size, page_token, thread_id, states: _ } = body;
+        let pb::ListRunsRequest { page_size: size, page_token, thread_id, states } = request.into_inner();
         let thread = (!thread_id.is_empty()).then(|| id("thread_id", &thread_id)).transpose()?;
-        let states = states.into_iter().map(|state| state.from_wire("states")).collect::<Result<Vec<StateName>, Refusal>>()?;
+        let state = |number: i32| known::<pb::run::State>("states", number)?.from_wire("states");
+        let states = states.into_iter().map(state).collect::<Result<Vec<StateName>, Refusal>>()?;
         let wanted = ListRuns { page: page(size, page_token)?, thread, states };
         let page = self
             .read(caller, move |tx| {

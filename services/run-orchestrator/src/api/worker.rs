@@ -71,6 +71,8 @@ fn model_step(path: &str, entry: pb::ModelStepEntry) -> Result<(u32, ModelStep)>
             Refusal::field(format!("{path}.result.parts"), format!("at most {} calls", limits::CALLS_PER_STEP_MAX)).into()
         );
     }
+    text::without_nul(&format!("{path}.result.model"), &result.model)?;
+    text::without_nul(&format!("{path}.result.finish_reason"), &result.finish_reason)?;
     for part in &result.parts {
         check_part(path, part)?;
     }

@@ -4,6 +4,7 @@ mod json;
 pub mod keys;
 mod render;
 pub mod screen;
+pub mod thread;
 
 use super::context::Context;
 use crate::failure::Failure;
@@ -109,9 +110,13 @@ fn ended(follow: &Follow, update: &Update) -> Option<Result<Watched, Failure>> {
     let Update::End { reason, state } = update else { return None };
     Some(match reason {
         EndReason::Finished => Ok(Watched::Ended(follow.view().finished.as_ref().map(|finished| finished.state).or(*state))),
-        EndReason::TokenExpired => Err(Failure::refused("the token has expired; the run goes on")
-            .with_hint("get a new token; in development `runmesh token` prints one")),
+        EndReason::TokenExpired => Err(token_expired()),
     })
+}
+
+fn token_expired() -> Failure {
+    Failure::refused("the token has expired; what runs goes on")
+        .with_hint("get a new token; in development `runmesh token` prints one")
 }
 
 /// Tells a person who leaves how to come back: to the run, and to the thread when it is known.

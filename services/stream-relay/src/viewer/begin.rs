@@ -4,10 +4,9 @@ use super::ended::EndedRun;
 use super::{Next, Source, Viewer};
 use crate::frames;
 use crate::relay::Relay;
+use crate::truth::Seen;
 use runmesh_domain::cursor::Cursor;
-use runmesh_domain::id::{OrgId, RunId, UserId};
 use runmesh_domain::{Refusal, Result};
-use runmesh_wire::convert::id;
 use runmesh_wire::pb::stream as pb;
 use runmesh_wire::pb::stream::attach_run_request as wire;
 use std::collections::VecDeque;
@@ -27,7 +26,8 @@ pub enum From {
 }
 
 impl From {
-    fn read(from: Option<wire::From>) -> Result<Self, Refusal> {
+    /// As a request for a run says it.
+    pub fn of_run(from: Option<wire::From>) -> Result<Self, Refusal> {
         Ok(match from {
             None | Some(wire::From::Snapshot(pb::FromSnapshot {})) => Self::Snapshot,
             Some(wire::From::Cursor(text)) => Self::Cursor(text.parse()?),
@@ -37,49 +37,35 @@ impl From {
     }
 }
 
-/// A stream for a person, or why not. One transaction of Postgres.
-pub async fn attach(relay: Relay, org: OrgId, user: UserId, request: pb::AttachRunRequest) -> Result<Viewer> {
-    let pb::AttachRunRequest { run_id, from } = request;
-    let run: RunId = id("run_id", &run_id)?;
-    let from = From::read(from)?;
-    if relay.life.is_draining() {
-        return Err(Refusal::Draining.into());
-    }
-    let seat = relay.seats.take(org, user)?;
-    let seen = relay.truth.attach(org, user, run).await?;
-    let key = seen.key;
-    if let From::Cursor(cursor) = from
-        && (cursor.run, cursor.thread) != (run, key.thread)
-    {
-        return Err(Refusal::InvalidCursor { problem: "is another run's" }.into());
-    }
-    let (waits, state) = (seen.waits, seen.waits.state);
-    let source = match seen.journal {
-        Some(journal) => Source::Ended(EndedRun::find(&relay, key, journal).await),
-        None => {
-            let run = relay.hub.watch(key);
-            run.set_waits(waits);
-            let changes = run.changes();
-            Source::Watched { run, changes }
-        }
-    };
-    Ok(Viewer {
-        key,
-        source,
-        at: Cursor::start(key.thread, run),
-        state,
-        out: VecDeque::new(),
-        reading: None,
-        waits,
-        shown_status: None,
-        last_frame: Instant::now(),
-        next: Next::Begin(from),
-        relay,
-        _seat: seat,
-    })
-}
-
 impl Viewer {
+    /// A stream of a run that a person may see, until their credentials end.
+    pub async fn of(relay: Relay, seen: Seen, from: From, until: Instant) -> Self {
+        let Seen { key, turn_number: _, waits, journal } = seen;
+        let source = match journal {
+            Some(journal) => Source::Ended(EndedRun::find(&relay, key, journal).await),
+            None => {
+                let run = relay.hub.watch(key);
+                run.set_waits(waits);
+                let changes = run.changes();
+                Source::Watched { run, changes }
+            }
+        };
+        Self {
+            key,
+            source,
+            at: Cursor::start(key.thread, key.run),
+            state: waits.state,
+            out: VecDeque::new(),
+            reading: None,
+            waits,
+            shown_status: None,
+            last_frame: Instant::now(),
+            next: Next::Begin(from),
+            relay,
+            until,
+        }
+    }
+
     /// The first frame is a snapshot, or at once what the run waits for, or a sign of life.
     pub(super) async fn begin(&mut self, from: From) -> Result<Next> {
         let next = match from {

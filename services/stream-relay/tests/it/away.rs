@@ -1,17 +1,20 @@
 //! Parts that are away, logs that are behind, and logs that are gone.
 
-use crate::client::{SNAPSHOT, START, cursor, step_finished, step_started, text};
+use crate::client::{Appender, SNAPSHOT, START, cursor, step_finished, step_started, text};
 use crate::proxy::Proxy;
-use crate::world::{World, eventually, serve};
+use crate::world::{Relay, World, eventually, serve};
 use runmesh_bus::{Batch, PublishOutcome, RunKey};
+use runmesh_domain::Reason;
 use runmesh_domain::cursor::Cursor;
 use runmesh_domain::event::Event;
 use runmesh_domain::id::RunId;
 use runmesh_domain::log::Tail;
 use runmesh_domain::message::Part;
+use runmesh_domain::principal::LeaseClaim;
 use runmesh_engines::{DataDir, NatsServer, ServerOptions, Silent};
 use runmesh_store::runs;
 use runmesh_wire::pb::stream as pb;
+use runmesh_wire::status::reason;
 use runmesh_wire::{FromWire as _, IntoWire as _};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -148,6 +151,7 @@ async fn a_run_goes_on_when_nats_has_lost_everything() {
     nats.stop().await.unwrap();
     folder.forget_streams();
     nats.restart().await.unwrap();
+    let mut appender = begin_anew(&relay, appender, lease).await;
     appender.send(vec![step_started(2), text(2, "and on")]).await;
     appender.settled().await;
     let seen = viewer.until(|seen| seen.view.text().ends_with("and on")).await;
@@ -213,6 +217,7 @@ async fn a_tail_from_before_a_loss_is_never_written_onto() {
     let (position, ids, rows) = world.system(move |tx| Box::pin(async move { runs::catch_up_rows(tx, run, 0).await })).await;
     let restarted = world.bus.log().catch_up(ids, position, &rows).await.unwrap();
     assert_eq!(restarted.stream_seq, old.stream_seq, "the test must meet the coincidence");
+    let mut appender = begin_anew(&relay, appender, lease).await;
     appender.send(vec![step_started(2), text(2, "and on")]).await;
     appender.settled().await;
     let end = world.bus.log().tail(key).await.unwrap();
@@ -223,6 +228,16 @@ async fn a_tail_from_before_a_loss_is_never_written_onto() {
         at = (batch.tail.seq, batch.tail.chain);
     }
     assert_eq!(at, (end.seq, end.chain));
+}
+
+/// An open stream whose acked events are lost ends so that its worker comes back, and hears that nothing of them is left.
+async fn begin_anew(relay: &Relay, mut open: Appender, lease: LeaseClaim) -> Appender {
+    open.send(vec![step_started(2)]).await;
+    let refused = open.answer().await.unwrap_err();
+    assert_eq!(reason(&refused), Some(Reason::Unavailable), "{refused:?}");
+    let (appender, started) = relay.client.append(lease).await;
+    assert_eq!(started.number, 0);
+    appender
 }
 
 /// A folder for a server's data, removed at the end.

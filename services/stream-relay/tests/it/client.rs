@@ -16,6 +16,7 @@ use runmesh_wire::pb::stream::append_request::Message as Request;
 use runmesh_wire::pb::stream::append_response::Message as Answer;
 use runmesh_wire::pb::stream::attach_run_request::From;
 use runmesh_wire::pb::stream::attach_run_response::Frame;
+use runmesh_wire::pb::stream::attach_thread_request::From as FromOfThread;
 use runmesh_wire::pb::stream::stream_service_client::StreamServiceClient;
 use runmesh_wire::pb::worker::Lease;
 use std::net::SocketAddr;
@@ -34,6 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Client {
     stub: StreamServiceClient<Channel>,
     signer: Signer,
+    ttl: Duration,
 }
 
 /// Where to begin.
@@ -49,11 +51,11 @@ impl Client {
     pub async fn connect(address: SocketAddr, key: &MeshKey) -> Self {
         let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
         let stub = StreamServiceClient::new(channel).max_decoding_message_size(STREAM_MESSAGE_BYTES_MAX);
-        Self { stub, signer: Signer::new(key, header::HOP_TYPE, header::AUDIENCE) }
+        Self { stub, signer: Signer::new(key, header::HOP_TYPE, header::AUDIENCE), ttl: Duration::from_secs(600) }
     }
 
     fn request<T>(&self, principal: &Principal, message: T) -> tonic::Request<T> {
-        let token = self.signer.sign(principal, Duration::from_secs(60)).unwrap();
+        let token = self.signer.sign(principal, self.ttl).unwrap();
         let mut request = tonic::Request::new(message);
         request.metadata_mut().insert(header::PRINCIPAL, token.parse().unwrap());
         request
@@ -67,6 +69,21 @@ impl Client {
 
     pub async fn attach(&self, who: &Principal, run: RunId, from: Option<From>) -> Viewer {
         self.try_attach(who, &run.to_string(), from).await.unwrap()
+    }
+
+    /// With credentials that end so soon.
+    pub fn for_only(&self, ttl: Duration) -> Self {
+        Self { ttl, ..self.clone() }
+    }
+
+    pub async fn attach_thread(
+        &self,
+        who: &Principal,
+        thread: &str,
+        from: Option<FromOfThread>,
+    ) -> Result<Streaming<pb::AttachThreadResponse>, Status> {
+        let request = self.request(who, pb::AttachThreadRequest { thread_id: thread.to_owned(), from });
+        Ok(soon(self.stub.clone().attach_thread(request)).await?.into_inner())
     }
 
     /// An append stream under a token, of which nothing was said yet.

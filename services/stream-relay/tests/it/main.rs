@@ -6,6 +6,8 @@ mod attach;
 mod away;
 mod begin;
 mod client;
+mod expiry;
 mod proxy;
 mod resume;
+mod thread;
 mod world;

@@ -44,7 +44,7 @@ pub struct World {
     pub bus: Bus,
     pub org: OrgId,
     pub user: UserId,
-    thread: ThreadId,
+    pub thread: ThreadId,
     nats_url: String,
 }
 

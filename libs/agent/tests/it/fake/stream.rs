@@ -63,9 +63,14 @@ fn take(state: &mut State, message: pb::AppendEvents) -> bool {
 #[tonic::async_trait]
 impl StreamService for Service {
     type AttachRunStream = ReceiverStream<Result<pb::AttachRunResponse, Status>>;
+    type AttachThreadStream = ReceiverStream<Result<pb::AttachThreadResponse, Status>>;
     type AppendStream = ReceiverStream<Result<pb::AppendResponse, Status>>;
 
     async fn attach_run(&self, _: Request<pb::AttachRunRequest>) -> Result<Response<Self::AttachRunStream>, Status> {
+        Err(Status::unimplemented("not a worker's call"))
+    }
+
+    async fn attach_thread(&self, _: Request<pb::AttachThreadRequest>) -> Result<Response<Self::AttachThreadStream>, Status> {
         Err(Status::unimplemented("not a worker's call"))
     }
 

@@ -73,7 +73,7 @@ fn streams_that_do_not_fit_are_errors() {
         ("repeated", Start::Beginning, vec![first(), events(2, vec![text("b"), text("c")])]),
         ("missing", Start::Beginning, vec![first(), events(4, vec![text("d")])]),
         ("missing", Start::Beginning, vec![events(2, vec![text("b")])]),
-        ("missing", Start::Beginning, vec![first(), Frame::Progress(pb::Progress { seq: 3 })]),
+        ("missing", Start::Beginning, vec![first(), Frame::Progress(pb::Progress { seq: 3, ..pb::Progress::default() })]),
         ("before the snapshot", Start::Snapshot, vec![first()]),
         ("before the snapshot", Start::Beginning, vec![first(), reset(), events(3, vec![text("c")])]),
         ("nobody asked for", Start::Beginning, vec![first(), snapshot_at(2, true)]),

@@ -163,13 +163,19 @@ impl StreamService for State {
     async fn attach_run(&self, request: Request<stream::AttachRunRequest>) -> Result<Response<Self::AttachRunStream>, Status> {
         self.note(&request);
         let open = self.enter();
-        let progress = stream::Progress { seq: 1 };
+        let progress = stream::Progress { seq: 1, ..stream::Progress::default() };
         let first = stream::AttachRunResponse { frame: Some(attach_run_response::Frame::Progress(progress)) };
         let rest = tokio_stream::pending().map(move |frame| {
             let _held = &open;
             frame
         });
         Ok(Response::new(Box::pin(tokio_stream::once(Ok(first)).chain(rest))))
+    }
+
+    type AttachThreadStream = Answers<stream::AttachThreadResponse>;
+
+    async fn attach_thread(&self, _: Request<stream::AttachThreadRequest>) -> Result<Response<Self::AttachThreadStream>, Status> {
+        Err(Status::unimplemented("no test follows threads here"))
     }
 
     type AppendStream = Answers<stream::AppendResponse>;

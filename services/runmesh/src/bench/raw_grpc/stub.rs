@@ -12,7 +12,10 @@ use runmesh_wire::pb::run::{
 use runmesh_wire::pb::stream::attach_run_response::Frame;
 use runmesh_wire::pb::stream::run_event::Kind;
 use runmesh_wire::pb::stream::stream_service_server::StreamService;
-use runmesh_wire::pb::stream::{AppendRequest, AppendResponse, AttachRunRequest, AttachRunResponse, Events, RunEvent, TextDelta};
+use runmesh_wire::pb::stream::{
+    AppendRequest, AppendResponse, AttachRunRequest, AttachRunResponse, AttachThreadRequest, AttachThreadResponse, Events,
+    RunEvent, TextDelta,
+};
 use runmesh_wire::status;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -65,10 +68,15 @@ impl RunService for Stub {
 #[tonic::async_trait]
 impl StreamService for Stub {
     type AttachRunStream = BoxStream<'static, Result<AttachRunResponse, Status>>;
+    type AttachThreadStream = BoxStream<'static, Result<AttachThreadResponse, Status>>;
     type AppendStream = BoxStream<'static, Result<AppendResponse, Status>>;
 
     async fn attach_run(&self, _: Request<AttachRunRequest>) -> Answer<Self::AttachRunStream> {
         Ok(Response::new(stream::iter((0..DELTAS).map(|index| Ok(delta(index)))).boxed()))
+    }
+
+    async fn attach_thread(&self, _: Request<AttachThreadRequest>) -> Answer<Self::AttachThreadStream> {
+        not_here()
     }
 
     async fn append(&self, _: Request<Streaming<AppendRequest>>) -> Answer<Self::AppendStream> {
