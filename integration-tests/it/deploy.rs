@@ -21,7 +21,7 @@ fn load<T: DeserializeOwned>(service: &str, unit: &str) -> T {
 fn every_unit_is_what_its_service_takes() {
     let orchestrator: runmesh_run_orchestrator::Config =
         load("run-orchestrator", include_str!("../../deploy/systemd/run-orchestrator.env"));
-    assert!(!orchestrator.relays.is_empty() && !orchestrator.worker.model_url.is_empty() && orchestrator.dev_orgs.is_empty());
+    assert!(!orchestrator.relays.is_empty() && !orchestrator.worker.model_url.is_empty() && !orchestrator.orgs.is_empty());
     let relay: runmesh_stream_relay::Config = load("stream-relay", include_str!("../../deploy/systemd/stream-relay.env"));
     assert!(!relay.nats_url.is_empty());
     let approval: runmesh_approval::Config = load("approval", include_str!("../../deploy/systemd/approval.env"));

@@ -60,6 +60,12 @@ impl Bus {
         &self.feed
     }
 
+    /// The version of the server, as it says it.
+    #[must_use]
+    pub fn server_version(&self) -> String {
+        self.requests.client().server_info().version
+    }
+
     /// Whether both connections stand, as far as anybody knows.
     #[must_use]
     pub fn is_up(&self) -> bool {

@@ -30,6 +30,7 @@ pub mod threads;
 
 pub use clock::ClockGuard;
 pub use db::{Db, Role, StoreConfig};
+pub use migrate::newest_migration;
 pub use page::{Page, PageRequest};
 pub use scope::Scope;
 pub use tx::Tx;

@@ -13,6 +13,12 @@ const LIMIT: Duration = Duration::from_secs(300);
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 
+/// The newest migration that this build knows.
+#[must_use]
+pub fn newest_migration() -> i64 {
+    MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
+}
+
 impl Db {
     /// Applies what is missing, under an advisory lock: of two replicas that start on an empty database, one migrates and
     /// both come up. The role of `url` must be allowed to create roles and tables.

@@ -11,8 +11,9 @@ use std::collections::BTreeMap;
 impl Mesh {
     /// Tells everybody who should know about `committed`. Returns at once; the telling goes on by itself.
     pub fn tell(&self, committed: Vec<Committed>) {
-        self.wake_for(&committed);
-        for rows in by_run(committed).into_values() {
+        let runs = by_run(committed);
+        self.wake_for(&runs);
+        for rows in runs.into_values() {
             let Ok(permit) = std::sync::Arc::clone(&self.publishing).try_acquire_owned() else {
                 tracing::debug!("publishing is at its bound, leaving the rest to the sweeper");
                 return;
@@ -25,9 +26,11 @@ impl Mesh {
         }
     }
 
-    fn wake_for(&self, committed: &[Committed]) {
-        let ready = committed.iter().filter(|row| row.transition.to == StateName::Ready);
+    /// Only for runs that were left READY: one that was accepted and claimed in the same breath needs nobody.
+    fn wake_for(&self, runs: &BTreeMap<RunId, Vec<Committed>>) {
+        let ready = runs.values().filter_map(|rows| rows.last()).filter(|row| row.transition.to == StateName::Ready);
         let mut orgs: Vec<OrgId> = ready.map(|row| row.ids.org).collect();
+        orgs.sort_unstable();
         orgs.dedup();
         if !orgs.is_empty() {
             self.ready.notify_one();

@@ -53,11 +53,14 @@ pub struct Config {
     pub leases: Leases,
     /// Bounds of queues.
     pub queues: Queues,
-    /// Orgs to make at start, for development and tests: the person `you` of the issuer `dev` is their admin.
+    /// Names of orgs to make at start when they are not there yet. There is no rpc that makes an org: whoever runs the mesh does.
     #[serde(deserialize_with = "list::deserialize")]
-    pub dev_orgs: Vec<String>,
-    /// The agent `default` of those orgs.
-    pub dev_agent: AgentSpec,
+    pub orgs: Vec<String>,
+    /// Their first admins, each as `issuer|subject`, as the tokens of people name them.
+    #[serde(deserialize_with = "list::deserialize")]
+    pub org_admins: Vec<String>,
+    /// The agent `default` of orgs that are made.
+    pub default_agent: AgentSpec,
     /// Whether reflection is served. Default off.
     pub reflection: bool,
     /// The listener.
@@ -115,8 +118,9 @@ impl Default for Config {
             worker: BuiltinWorker::default(),
             leases: Leases::default(),
             queues: Queues::default(),
-            dev_orgs: Vec::new(),
-            dev_agent: AgentSpec::default(),
+            orgs: Vec::new(),
+            org_admins: Vec::new(),
+            default_agent: AgentSpec::default(),
             reflection: false,
             server: ServerConfig::default(),
         }

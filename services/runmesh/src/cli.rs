@@ -38,7 +38,7 @@ pub enum Command {
     Chat(chat::Chat),
     /// Send one message; prints the run that answers it.
     Send(send::Send),
-    /// Follow a run; exits 0 when it completes.
+    /// Follow a run, which exits 0 when it completes, or the turns of a thread.
     Attach(attach::Attach),
     /// End a run.
     Cancel(cancel::Cancel),

@@ -83,6 +83,9 @@ impl Viewer {
                 return Some(Ok(frame));
             }
             let next = self.next;
+            if matches!(next, Next::Over) {
+                return None;
+            }
             // Nothing waits to be sent, so `at` is what the client has.
             let stepped = tokio::select! {
                 biased;
@@ -100,9 +103,6 @@ impl Viewer {
                     tracing::error!(run = %self.key.run, %error, "a viewer's stream failed");
                     return Some(Err(status::of(&error)));
                 }
-            }
-            if matches!(self.next, Next::Over) && self.out.is_empty() {
-                return None;
             }
         }
     }

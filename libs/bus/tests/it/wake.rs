@@ -1,8 +1,10 @@
 //! Wake-ups, hints, and what is checked at start.
 
-use crate::support::{World, eventually, soon};
-use runmesh_bus::{Bus, BusConfig, CancelHint};
+use crate::support::{World, append, eventually, key, soon, words};
+use futures::FutureExt as _;
+use runmesh_bus::{Bus, BusConfig, CancelHint, RunKey};
 use runmesh_domain::id::{OrgId, RunId, SessionId};
+use runmesh_domain::log::Tail;
 use runmesh_domain::{Error, Fault};
 use uuid::Uuid;
 
@@ -18,6 +20,22 @@ async fn wake_ups_and_hints_reach_who_listens() {
     other.hint_cancel(run, 3, session);
     assert_eq!(soon(wakes.next()).await, Some(org));
     assert_eq!(soon(hints.next()).await, Some(CancelHint { run, fence: 3, session }));
+}
+
+#[tokio::test]
+async fn what_is_written_on_a_thread_is_heard_and_nothing_else_is() {
+    let world = World::start().await;
+    let (mine, other) = (key(), key());
+    let sibling = RunKey { run: RunId::from_uuid(Uuid::now_v7()), ..mine };
+    let mut activity = world.bus.thread_activity(mine.org, mine.thread).await.unwrap();
+    world.bus.ping().await.unwrap();
+    for key in [other, mine, sibling] {
+        append(&world.bus, key, &Tail::default(), vec![words(1)]).await;
+    }
+    for _ in [mine, sibling] {
+        assert_eq!(soon(activity.next()).await, Some(()));
+    }
+    assert_eq!(activity.next().now_or_never(), None, "the other thread was heard too");
 }
 
 #[tokio::test]

@@ -172,7 +172,8 @@ impl Builder {
                 set("WORKER__MODEL_URL", &mesh.model.url());
                 set("WORKER__PRIVATE_ADDRESSES", "true");
                 set("WORKER__NAME", &format!("worker-{index}"));
-                set("DEV_ORGS", "dev,acme");
+                set("ORGS", "dev,acme");
+                set("ORG_ADMINS", "dev|you");
                 set("ROLE", self.role(index));
                 self.set_leases(&mut set);
             }

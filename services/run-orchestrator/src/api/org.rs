@@ -37,14 +37,27 @@ impl Mesh {
     async fn get_org(&self, request: Request<pb::GetOrgRequest>) -> Result<pb::GetOrgResponse> {
         let caller = auth::caller(&request)?;
         let pb::GetOrgRequest {} = request.into_inner();
-        self.read(caller, move |tx| {
-            Box::pin(async move {
-                let org = orgs::get(tx, caller.org).await?;
-                let member = orgs::member(tx, caller.org, caller.user).await?;
-                Ok(pb::GetOrgResponse { org: Some(encode::org(org)), member: member.map(encode::member) })
+        let (org, member) = self
+            .read(caller, move |tx| {
+                Box::pin(async move {
+                    let org = orgs::get(tx, caller.org).await?;
+                    Ok((org, orgs::member(tx, caller.org, caller.user).await?))
+                })
             })
+            .await?;
+        let mesh = self.mesh_info().await?;
+        Ok(pb::GetOrgResponse { org: Some(encode::org(org)), member: member.map(encode::member), mesh: Some(mesh) })
+    }
+
+    /// What this mesh runs on.
+    async fn mesh_info(&self) -> Result<pb::MeshInfo> {
+        Ok(pb::MeshInfo {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            postgres_version: self.db.server_version().await?,
+            nats_version: self.bus.server_version(),
+            migration_version: self.db.migration_version().await?,
+            known_migration_version: runmesh_store::newest_migration(),
         })
-        .await
     }
 
     async fn list_members(&self, request: Request<pb::ListMembersRequest>) -> Result<pb::ListMembersResponse> {

@@ -136,8 +136,9 @@ async fn orchestrator(
         default_model: Some(model.to_owned()),
         worker,
         leases: parts.leases,
-        dev_orgs: vec!["dev".to_owned()],
-        dev_agent: default_agent(),
+        orgs: vec!["dev".to_owned()],
+        org_admins: vec!["dev|you".to_owned()],
+        default_agent: default_agent(),
         ..runmesh_run_orchestrator::Config::default()
     };
     let health = Reporter::new(runmesh_run_orchestrator::services());

@@ -168,11 +168,12 @@ impl World {
         (claimed, lease)
     }
 
-    /// Tells the log what was committed.
+    /// Tells the log of the first of them what was committed: a run that was promoted with it is told of by its claim.
     pub async fn tell(&self, committed: Vec<Committed>) {
         let Some(first) = committed.first() else { return };
         let (ids, position) = (first.ids, first.position);
-        let rows: Vec<_> = committed.into_iter().map(|row| (row.transition, false)).collect();
+        let of_first = committed.into_iter().filter(|row| row.ids.id == ids.id);
+        let rows: Vec<_> = of_first.map(|row| (row.transition, false)).collect();
         self.bus.log().catch_up(ids, position, &rows).await.unwrap();
     }
 

@@ -74,7 +74,8 @@ impl Fleet {
         set("DEFAULT_MODEL", "mock");
         set("WORKER__MODEL_URL", &format!("http://127.0.0.1:{}/v1", self.port(Part::Model)));
         set("WORKER__NAME", &format!("worker-{index}"));
-        set("DEV_ORGS", &orgs().join(","));
+        set("ORGS", &orgs().join(","));
+        set("ORG_ADMINS", "dev|you");
     }
 
     fn urls(&self, wanted: impl Fn(&Part) -> bool) -> String {

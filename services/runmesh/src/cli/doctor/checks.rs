@@ -3,8 +3,8 @@
 use super::probe;
 use crate::cli::context::Context;
 use crate::cli::{printable, when};
-use runmesh_client::ClientError;
 use runmesh_client::pb::worker::worker::State;
+use runmesh_client::{ClientError, pb};
 use runmesh_domain::Timestamp;
 use runmesh_wire::descriptors;
 use serde_json::{Value, json};
@@ -61,6 +61,7 @@ pub async fn all(context: &Context) -> Vec<Check> {
         checks.push(service_health(context, &service).await);
     }
     checks.push(reflection(context).await);
+    checks.extend(mesh(context).await);
     checks.push(clock(context).await);
     checks.push(workers(context).await);
     checks
@@ -99,6 +100,31 @@ async fn reflection(context: &Context) -> Check {
     match probe::reflected(context).await {
         Ok(services) => Check::well("reflection", format!("{} services", services.len())),
         Err(problem) => Check::wrong("reflection", problem, "it may be off on purpose; grpcurl then needs the proto files"),
+    }
+}
+
+/// Versions and migrations.
+async fn mesh(context: &Context) -> Vec<Check> {
+    let info = match context.client.get_org().await {
+        Ok(answer) => answer.mesh.unwrap_or_default(),
+        Err(error) => return vec![Check::of_error("versions", &error)],
+    };
+    let pb::org::MeshInfo { version, postgres_version, nats_version, migration_version, known_migration_version } = info;
+    let said = format!("runmesh {version}, postgres {postgres_version}, nats-server {nats_version}");
+    let versions = if version == env!("CARGO_PKG_VERSION") {
+        Check::well("versions", said)
+    } else {
+        Check::wrong("versions", said, format!("this command line is {}; use the mesh's version", env!("CARGO_PKG_VERSION")))
+    };
+    vec![versions, migrations(migration_version, known_migration_version)]
+}
+
+fn migrations(applied: i64, known: i64) -> Check {
+    let said = format!("{applied} of {known} applied");
+    match applied.cmp(&known) {
+        std::cmp::Ordering::Equal => Check::well("migrations", said),
+        std::cmp::Ordering::Less => Check::wrong("migrations", said, "restart a run-orchestrator: it applies what is missing"),
+        std::cmp::Ordering::Greater => Check::wrong("migrations", said, "an older run-orchestrator serves: finish the roll-out"),
     }
 }
 
