@@ -5,9 +5,7 @@ use runmesh_domain::id::{OrgId, UserId};
 use runmesh_domain::principal::{LeaseClaim, Principal};
 use runmesh_domain::{Refusal, Result};
 use runmesh_host::signed::Verified;
-use runmesh_wire::FromWire as _;
-use runmesh_wire::convert::journal::HeldRun;
-use runmesh_wire::convert::required;
+use runmesh_wire::caller::{self, Caller};
 use runmesh_wire::pb::worker::Lease;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
@@ -38,30 +36,17 @@ pub struct Person {
 /// The person who calls.
 pub fn person<T>(request: &Request<T>) -> Result<Person> {
     let Verified { claims, expires_at } = verified(request)?;
-    match claims {
-        Principal::User { org, user } => Ok(Person { org: *org, user: *user, until: until(*expires_at) }),
-        Principal::Worker(_) | Principal::Lease(_) => Err(Refusal::PermissionDenied { why: "this method is for users" }.into()),
-    }
+    let Caller { org, user } = caller::user(Some(claims))?;
+    Ok(Person { org, user, until: until(*expires_at) })
 }
 
 /// The lease of the caller's run token.
 pub fn lease<T>(request: &Request<T>) -> Result<LeaseClaim> {
-    match &verified(request)?.claims {
-        Principal::Lease(claim) => Ok(*claim),
-        Principal::User { .. } | Principal::Worker(_) => {
-            Err(Refusal::PermissionDenied { why: "this method wants the run token of an assignment" }.into())
-        }
-    }
+    Ok(caller::lease(Some(&verified(request)?.claims))?)
 }
 
 /// The message must name the run and the attempt that the token does: what is written is written under the token's.
 pub fn same_lease(claim: LeaseClaim, lease: Option<Lease>) -> Result<()> {
-    let HeldRun { run, fence } = required("open.lease", lease)?.from_wire("open.lease")?;
-    if run != claim.run {
-        return Err(Refusal::TokenMismatch { what: "run" }.into());
-    }
-    if fence != claim.fence {
-        return Err(Refusal::TokenMismatch { what: "fence" }.into());
-    }
+    caller::same_lease(claim, "open", lease)?;
     Ok(())
 }

@@ -23,4 +23,4 @@ mod truth;
 mod viewer;
 
 pub use config::Config;
-pub use serve::{ServeError, serve, services};
+pub use serve::{serve, services};
