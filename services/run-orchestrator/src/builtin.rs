@@ -21,7 +21,8 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 
-/// The credential of the worker inside a replica. The gateway mints none of this name for others: they bring their own.
+/// The credential of the worker inside a replica. Whoever signs credentials for workers elsewhere gives them other names: the lock
+/// of a session of this name is held by the process that serves its stream.
 pub const CREDENTIAL: &str = "built-in";
 
 /// A hop's principal is good for this long; one is made for every call.
