@@ -43,10 +43,10 @@ class Drive:
         if assignment.cancel_requested:
             self.canceled.set()
         self.messages, self.steps = [], []
-        self._read_context(assignment.context)
+        self._read_context(assignment.context if assignment.HasField("context") else None)
         # As the last attempt left it.
         self.journal = {step.step_index: step for step in self.steps}
-        self.log = RunLog(channel, self.lease, assignment.run_token, assignment.position, self._settle)
+        self.log = RunLog(channel, self.lease, assignment.run_token, assignment.position, self._settle, self._tell_anew)
 
     # What the worker's session tells.
 
@@ -163,30 +163,60 @@ class Drive:
         self.log.tell(self._result_event(*result))
 
     def _settle(self, started):
-        """Steps that the log shows as open are finished, when the journal has them, or void."""
+        """Steps that the log shows as open, or lacks, are told from the journal when that has them; others are void."""
         for index in started.open_step_indexes:
             if index in self.journal:
-                yield self._finished_event(index, self.journal[index].result)
+                yield from self._whole_step(self.journal[index])
             else:
                 yield events.RunEvent(step_retracted=events.StepRetracted(step_index=index, reason="attempt lost"))
-        ended = (run.Step.CALL_STATE_DONE, run.Step.CALL_STATE_FAILED)
         for place in started.open_calls:
             step = self.journal.get(place.step_index)
-            for call in step.calls if step else []:
-                if call.call_index == place.call_index and call.state in ended:
-                    is_error = call.state == run.Step.CALL_STATE_FAILED
-                    yield self._result_event(place.step_index, place.call_index, call.content, is_error)
+            if step and place.step_index not in started.open_step_indexes:
+                yield from self._results(step, [place.call_index])
+
+    def _tell_anew(self):
+        """The log lost events of this attempt: every journaled step again. The one under way is told whole at its end."""
+        for step in list(self.steps):
+            yield from self._whole_step(step)
+
+    def _whole_step(self, step):
+        yield self._finished_event(step.step_index, step.result)
+        yield from self._results(step, [call.call_index for call in step.calls])
+
+    def _results(self, step, call_indexes):
+        ended = (run.Step.CALL_STATE_DONE, run.Step.CALL_STATE_FAILED)
+        for call in step.calls:
+            if call.call_index in call_indexes and call.state in ended:
+                is_error = call.state == run.Step.CALL_STATE_FAILED
+                yield self._result_event(step.step_index, call.call_index, call.content, is_error)
 
     # Talking to the mesh.
 
     def _read_context(self, context):
-        while True:
-            self.messages.extend(context.messages)
-            self.steps.extend(context.steps)
-            if not context.next_page_token:
-                return
-            request = worker.GetRunContextRequest(lease=self.lease, page_token=context.next_page_token)
-            context = self._call(self.service.GetRunContext, request).context
+        """The conversation and the journal. A context that did not come along is not an empty one: it is too large."""
+        if context is None:
+            context = self._page("")
+        self._take(context)
+        while context.next_page_token:
+            context = self._page(context.next_page_token)
+            self._take(context)
+
+    def _page(self, token: str):
+        request = worker.GetRunContextRequest(lease=self.lease, page_token=token)
+        return self._call(self.service.GetRunContext, request).context
+
+    def _take(self, page):
+        """A page may begin within the message or the step that the last one ended in."""
+        for said in page.messages:
+            if self.messages and self.messages[-1].message_id == said.message_id:
+                self.messages[-1].parts.extend(said.parts)
+            else:
+                self.messages.append(said)
+        for step in page.steps:
+            if self.steps and self.steps[-1].step_index == step.step_index:
+                self.steps[-1].calls.extend(step.calls)
+            else:
+                self.steps.append(step)
 
     def _record(self, *entries):
         request = worker.RecordStepRequest(lease=self.lease, entries=entries, acked=self.log.flush(0))

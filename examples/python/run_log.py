@@ -21,9 +21,10 @@ BATCH = 64
 
 
 class RunLog:
-    def __init__(self, channel, lease, run_token, position, settle):
-        """`settle(started)` gives the events that close what an earlier attempt left open in the log."""
-        self.lease, self.settle = lease, settle
+    def __init__(self, channel, lease, run_token, position, settle, tell_anew):
+        """`settle(started)` gives the events that close what an earlier attempt left open in the log, `tell_anew()` those that
+        tell a log that lost events what it should hold."""
+        self.lease, self.settle, self.tell_anew = lease, settle, tell_anew
         self.metadata = [("authorization", f"Bearer {run_token}")]
         self.service = stream_grpc.StreamServiceStub(channel)
         self.changed = threading.Condition()
@@ -80,8 +81,11 @@ class RunLog:
         kind = answer.WhichOneof("message")
         with self.changed:
             if kind == "started":
+                lost = answer.started.number < self.before
                 self._acknowledge(answer.started)
-                if not self.settled:
+                if lost:
+                    self.waiting.extendleft(reversed(list(self.tell_anew())))
+                elif not self.settled:
                     # Before anything of this attempt: close what the last one left open.
                     self.waiting.extendleft(reversed(list(self.settle(answer.started))))
                     self.settled = True

@@ -120,9 +120,9 @@ class Worker:
         elif kind == "assignment":
             self._take(answer.assignment)
         elif kind == "revoke":
-            self._drop([answer.revoke.lease.run_id])
+            self._drop([answer.revoke.lease])
         elif kind == "cancel":
-            self._cancel([answer.cancel.lease.run_id])
+            self._cancel([answer.cancel.lease])
         elif kind == "drain":
             # The session goes on: the next Claim names it, at whatever replica answers.
             self.call.cancel()
@@ -169,14 +169,14 @@ class Worker:
         with self.lock:
             return list(self.drives.values())
 
-    def _drop(self, run_ids):
+    def _drop(self, leases):
         for drive in self._all_drives():
-            if drive.lease.run_id in run_ids:
+            if drive.lease in leases:
                 drive.drop()
 
-    def _cancel(self, run_ids):
+    def _cancel(self, leases):
         for drive in self._all_drives():
-            if drive.lease.run_id in run_ids:
+            if drive.lease in leases:
                 drive.cancel()
 
     # Heartbeats.
@@ -207,8 +207,9 @@ class Worker:
             return
         # Counted from the sending: the answer may have been long on its way.
         self.renewed = sent
-        self._drop(answer.lost_run_ids)
-        self._cancel(answer.cancel_run_ids)
+        # Of the attempts that were named: a later one of the same run may have been assigned here meanwhile.
+        self._drop([lease for lease in held if lease.run_id in answer.lost_run_ids])
+        self._cancel([lease for lease in held if lease.run_id in answer.cancel_run_ids])
         if answer.drain:
             self.call.cancel()
 

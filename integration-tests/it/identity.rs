@@ -89,6 +89,20 @@ async fn each_kind_of_method_wants_its_own_kind_of_token() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_worker_elsewhere_is_the_built_in_one() {
+    let mesh = small().without_workers().start().await;
+    let named = |id: &str| signed(header::WORKER_TYPE, &WorkerCredential { id: id.into(), orgs: None, agents: None });
+    let built_in = Api::of(&mesh).with_token(&named("built-in"));
+    let beat = json!({"session_id": "ses_00000000000000000000000000000001"});
+    for (method, body) in [("Claim", json!({"hello": {"worker": "w", "capacity": 1}})), ("Heartbeat", beat.clone())] {
+        let refused = built_in.refused(method, body).await;
+        assert_eq!(why(method, &refused), (Code::PermissionDenied, "PERMISSION_DENIED".to_owned()), "{refused:?}");
+        assert!(refused.message().contains("built-in"), "it says why: {refused:?}");
+    }
+    Api::of(&mesh).with_token(&named("built-in-2")).ok("Heartbeat", beat).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_forged_principal_means_nothing() {
     let mesh = small().without_workers().start().await;
     let forged = Principal::User { org: OrgId::of_name("acme"), user: UserId::of_subject("dev", "you") };

@@ -71,6 +71,11 @@ impl Acme {
         ]
     }
 
+    /// Every call that changes the org of the call itself.
+    fn changes() -> [(&'static str, Value); 2] {
+        [("UpdateOrg", json!({"idempotency_key": "k", "display_name": "mine"})), ("DeleteOrg", json!({"idempotency_key": "k"}))]
+    }
+
     /// Every list, narrowed to something of the org where it can be.
     fn lists(&self) -> Vec<(&'static str, Value)> {
         vec![
@@ -84,6 +89,7 @@ impl Acme {
             ("GetSummary", json!({})),
             ("ListWorkers", json!({})),
             ("GetOrg", json!({})),
+            ("ListOrgs", json!({})),
         ]
     }
 
@@ -91,6 +97,12 @@ impl Acme {
     fn secrets(&self) -> [&str; 6] {
         [&self.thread, &self.run, &self.message, &self.agent, &self.mia_id, "secret"]
     }
+}
+
+fn with_key(body: &Value, key: &str) -> Value {
+    let mut body = body.clone();
+    body["idempotency_key"] = json!(key);
+    body
 }
 
 fn not_found() -> (Code, String) {
@@ -144,8 +156,17 @@ async fn the_header_names_the_org_and_a_token_bounds_it() {
     assert_eq!(why("no header, two orgs", &none), (Code::InvalidArgument, "INVALID_FIELD".to_owned()));
     let others = Api::of(&mesh).with_token(&person("you", &["dev"])).in_org("acme").refused("GetOrg", json!({})).await;
     assert_eq!(why("an org that the token does not name", &others), denied());
-    let unshown = Api::of(&mesh).in_org("acme").refused("GetOrg", json!({})).await;
-    assert_eq!(why("without credentials, only the development org", &unshown), denied());
+    let unshown = Api::of(&mesh).in_org("acme").ok("GetOrg", json!({})).await;
+    assert_eq!(text(&unshown, "/org/name"), "acme", "without credentials, any org that you are a member of");
+    let unknown = Api::of(&mesh).in_org("nowhere").refused("GetOrg", json!({})).await;
+    assert_eq!(why("and no other", &unknown), not_found());
+    let any = Api::of(&mesh).with_token(&person("you", &["*"]));
+    assert_eq!(text(&any.clone().in_org("acme").ok("GetOrg", json!({})).await, "/org/name"), "acme", "a token for every org");
+    assert_eq!(why("of them, others'", &any.clone().in_org("nowhere").refused("GetOrg", json!({})).await), not_found());
+    assert_eq!(
+        why("and none named", &any.refused("GetOrg", json!({})).await),
+        (Code::InvalidArgument, "INVALID_FIELD".to_owned())
+    );
     let nowhere = Api::of(&mesh).with_token(&person("you", &["nowhere"])).refused("GetOrg", json!({})).await;
     assert_eq!(why("an org that does not exist", &nowhere), not_found());
 }
@@ -154,7 +175,9 @@ async fn the_header_names_the_org_and_a_token_bounds_it() {
 async fn who_is_no_member_sees_no_org_and_a_member_changes_only_their_own() {
     let mesh = small().without_workers().start().await;
     let acme = Acme::of(&mesh).await;
-    for (method, body) in acme.calls().into_iter().chain(acme.lists()) {
+    assert_eq!(acme.mia.ok("ListOrgs", json!({})).await["memberships"], json!([]));
+    let own = acme.lists().into_iter().filter(|(method, _)| *method != "ListOrgs");
+    for (method, body) in acme.calls().into_iter().chain(Acme::changes()).chain(own) {
         assert_eq!(why(method, &acme.mia.refused(method, body).await), not_found(), "{method} of a stranger");
     }
     acme.add_mia().await;
@@ -163,7 +186,7 @@ async fn who_is_no_member_sees_no_org_and_a_member_changes_only_their_own() {
     }
     let only_read =
         ["GetThread", "ListMessages", "ListQueue", "GetRun", "GetRunHistory", "AttachRun", "AttachThread", "GetAgent"];
-    for (method, body) in acme.calls() {
+    for (method, body) in acme.calls().into_iter().chain(Acme::changes()) {
         if only_read.contains(&method) {
             acme.mia.ok(method, body).await;
         } else if method != "CreateThread" {
@@ -181,9 +204,38 @@ async fn who_is_no_member_sees_no_org_and_a_member_changes_only_their_own() {
     let updated = acme.admin.ok("UpdateThread", json!({"idempotency_key": "u", "thread_id": own, "title": "an admin's"})).await;
     assert_eq!(text(&updated, "/thread/title"), "an admin's");
 
+    let listed = acme.mia.ok("ListOrgs", json!({})).await;
+    assert_eq!(text(&listed, "/memberships/0/org/name"), "acme", "{listed}");
+    assert_eq!(text(&listed, "/memberships/0/member/user_id"), acme.mia_id, "{listed}");
     acme.admin.ok("RemoveMember", json!({"idempotency_key": "gone", "user_id": acme.mia_id})).await;
     let refused = acme.mia.refused("GetThread", json!({"thread_id": own})).await;
     assert_eq!(why("who was removed", &refused), not_found());
+    assert_eq!(acme.mia.ok("ListOrgs", json!({})).await["memberships"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_of_a_deleted_org_exists_for_anybody() {
+    let mesh = small().without_workers().start().await;
+    let acme = Acme::of(&mesh).await;
+    acme.add_mia().await;
+    let delete = json!({"idempotency_key": "d"});
+    let open = acme.admin.refused("DeleteOrg", delete.clone()).await;
+    assert_eq!(why("a run has not ended", &open), (Code::Aborted, "CONFLICT".to_owned()));
+    acme.admin.ok("CancelRun", json!({"idempotency_key": "c", "run_id": acme.run})).await;
+    acme.admin.ok("DeleteOrg", delete).await;
+    let own = acme.lists().into_iter().filter(|(method, _)| *method != "ListOrgs");
+    for (method, body) in acme.calls().into_iter().chain(Acme::changes()).chain(own) {
+        for (who, caller) in [("an admin", &acme.admin), ("a member", &acme.mia)] {
+            // Under new keys: a repeat of what was done before it went is no concern of anybody else.
+            let body = if body.get("idempotency_key").is_some() { with_key(&body, "after") } else { body.clone() };
+            assert_eq!(why(method, &caller.refused(method, body).await), not_found(), "{method} of {who}");
+        }
+    }
+    assert_eq!(acme.mia.ok("ListOrgs", json!({})).await["memberships"], json!([]));
+    let orgs = acme.admin.ok("ListOrgs", json!({})).await;
+    assert_eq!(orgs["memberships"].as_array().map(Vec::len), Some(1), "only dev is left: {orgs}");
+    let again = acme.admin.refused("CreateOrg", json!({"idempotency_key": "again", "name": "acme"})).await;
+    assert_eq!(why("its name", &again), (Code::AlreadyExists, "NAME_TAKEN".to_owned()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

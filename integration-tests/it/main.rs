@@ -1,6 +1,8 @@
 //! The whole mesh under test: real processes over real engines, spoken to as users speak to it.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
+mod alive;
+mod cancels;
 mod deploy;
 mod dev;
 mod examples;
@@ -12,10 +14,14 @@ mod house_rules;
 mod idempotency;
 mod identity;
 mod isolation;
+mod large;
+mod orgs;
 mod queue;
 mod recovery;
 mod refuses;
+mod retold;
 mod rpc;
+mod sql;
 mod survives;
 mod talks;
 mod threads;

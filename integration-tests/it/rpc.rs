@@ -1,6 +1,8 @@
 //! Any rpc by its name, with bodies as protobuf JSON or as bytes: for tests that go over the whole API, and for what no
 //! generated client would send. Adds no retries and no deadlines of its own.
 
+mod reasons;
+
 use futures::stream;
 use prost::Message as _;
 use prost::bytes::{Buf as _, BufMut as _};
@@ -126,7 +128,8 @@ impl Api {
         }
     }
 
-    /// Sends messages to a path; the first message of the answer.
+    /// Sends messages to a path; the first message of the answer. Whatever is refused must be for a reason that the rpc's own
+    /// comment lists.
     pub async fn send(&self, path: &str, messages: Vec<Vec<u8>>) -> Result<Vec<u8>, Status> {
         let mut grpc = tonic::client::Grpc::new(self.client().channel());
         grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
@@ -134,8 +137,11 @@ impl Api {
         for (name, value) in &self.headers {
             request.metadata_mut().insert(*name, value.parse().expect("a header"));
         }
-        let answers = grpc.streaming(request, path.parse().expect("a path"), Plain).await?;
-        Ok(answers.into_inner().message().await?.unwrap_or_default())
+        let answered = async {
+            let answers = grpc.streaming(request, path.parse().expect("a path"), Plain).await?;
+            Ok(answers.into_inner().message().await?.unwrap_or_default())
+        };
+        answered.await.inspect_err(|status| reasons::check(path, status))
     }
 }
 

@@ -141,6 +141,19 @@ async fn its_worker_drives_a_run() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn its_worker_asks_for_a_context_that_did_not_come_along() {
+    let clock = Clock::start().await;
+    let worker = program::start(clock.worker(&["--runs", "3"]).await);
+    let first = clock.send(&"x".repeat(140 << 10)).await;
+    clock.assert_answered(&first, &"x".repeat(140 << 10)).await;
+    let second = clock.mesh.send_on(first.thread, &"y".repeat(140 << 10)).await;
+    clock.mesh.ended(&second).await;
+    let third = clock.mesh.send_on(first.thread, "and now").await;
+    clock.assert_answered(&third, "and now").await;
+    program::ended(worker, "worker.py", program::USE).await.assert_code(0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn its_worker_goes_on_where_a_killed_one_stopped() {
     let clock = Clock::start().await;
     let text = vec!["word"; 400].join(" ");

@@ -189,7 +189,9 @@ async fn repeats_are_answered_as_the_first_and_other_content_is_not() {
     assert_eq!(finished["run"]["state"], "STATE_COMPLETED", "{finished}");
     assert_eq!(api.ok("Finish", finish("done")).await, finished, "an exact repeat");
     assert_eq!(journal.ok(first).await["verdicts"], verdicts["verdicts"], "an exact repeat, after the end too");
-    check("another end", &api.refused("Finish", finish("other")).await, RUN_FINISHED);
+    check("the same end with another body", &api.refused("Finish", finish("other")).await, STEP_CONFLICT);
+    let failed = json!({"lease": journal.lease, "outcome": "OUTCOME_FAILED", "reason": "R"});
+    check("another end", &api.refused("Finish", failed).await, STEP_CONFLICT);
     let lease = json!({"lease": journal.lease});
     for method in ["GetRunContext", "Release"] {
         check(method, &api.refused(method, lease.clone()).await, RUN_FINISHED);

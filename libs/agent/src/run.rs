@@ -7,6 +7,7 @@
 mod assembly;
 mod assigned;
 mod calls;
+mod context;
 mod ending;
 mod lease;
 mod model_step;
@@ -20,7 +21,7 @@ use crate::mesh::{Channels, Credentials};
 use crate::model::{ChatTool, Provider};
 use crate::tools::Toolbox;
 use ending::{Ending, Stop};
-use lease::Lease;
+use lease::{Halt, Lease};
 use runmesh_domain::journal::{ModelStep, Step};
 use runmesh_domain::spec::RunSpec;
 use runmesh_wire::convert::journal::Context;
@@ -67,9 +68,10 @@ pub(crate) async fn drive(kit: Kit, assigned: Assigned, control: Arc<Control>) {
         control: Arc::clone(&control),
         traceparent: assigned.traceparent.clone(),
     });
-    let context = match whole_context(&lease, assigned.context.clone()).await {
+    let context = match context::whole(&lease, assigned.context.clone()).await {
         Ok(context) => context,
-        Err(halt) => return tracing::warn!(?halt, "the run's context cannot be read"),
+        Err(Halt::Lost) => return tracing::info!("the lease is gone before the run's context was read"),
+        Err(Halt::Refused(detail)) => return ending::say_unreadable(&lease, assigned.position, detail).await,
     };
     let mut drive = Drive::new(kit, &assigned, context, control, Arc::clone(&lease));
     let ending = match drive.play().await {
@@ -77,17 +79,6 @@ pub(crate) async fn drive(kit: Kit, assigned: Assigned, control: Arc<Control>) {
         Err(Stop::Lost) => return tracing::info!("the lease is gone; the run is dropped"),
     };
     drive.close(ending).await;
-}
-
-/// Every page of the context.
-async fn whole_context(lease: &Lease, mut context: Context) -> Result<Context, lease::Halt> {
-    while !context.next_page_token.is_empty() {
-        let page = lease.context(std::mem::take(&mut context.next_page_token)).await?;
-        context.messages.extend(page.messages);
-        context.steps.extend(page.steps);
-        context.next_page_token = page.next_page_token;
-    }
-    Ok(context)
 }
 
 impl Drive {

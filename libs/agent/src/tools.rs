@@ -11,7 +11,7 @@ mod schema;
 use crate::model::CONNECT_TIMEOUT;
 use runmesh_domain::agent::{AgentSpec, ToolKind};
 use runmesh_domain::{canonical, limits};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// What the tools of a worker may do.
@@ -55,23 +55,32 @@ impl ToolOutcome {
 /// Everything that tools need to run; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Toolbox {
-    client: reqwest::Client,
+    /// Made by the first call of an HTTP tool: many workers never see one.
+    client: Arc<OnceLock<reqwest::Client>>,
     config: ToolsConfig,
 }
 
 impl Toolbox {
-    /// Builds the HTTP client of the tools, once. No proxy is taken from the environment and no redirect is followed.
-    ///
-    /// # Errors
-    /// When the client cannot be built: mostly because no TLS provider is installed.
-    pub fn new(config: ToolsConfig) -> Result<Self, reqwest::Error> {
+    /// The tools of one worker.
+    #[must_use]
+    pub fn new(config: ToolsConfig) -> Self {
+        Self { client: Arc::default(), config }
+    }
+
+    /// The HTTP client of the tools. No proxy is taken from the environment and no redirect is followed.
+    fn client(&self) -> Result<&reqwest::Client, reqwest::Error> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
         let builder = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
             .retry(reqwest::retry::never());
-        let builder = if config.private_addresses { builder } else { builder.dns_resolver(Arc::new(addresses::PublicOnly)) };
-        Ok(Self { client: builder.build()?, config })
+        let public_only = !self.config.private_addresses;
+        let builder = if public_only { builder.dns_resolver(Arc::new(addresses::PublicOnly)) } else { builder };
+        let client = builder.build()?;
+        Ok(self.client.get_or_init(|| client))
     }
 
     /// Runs a call to its end or its deadline.
@@ -88,7 +97,10 @@ impl Toolbox {
             ToolKind::Http { url, schema, .. } => {
                 let timeout = Duration::from_millis(spec.limits.tool_timeout_ms);
                 let target = http_call::Target { url, schema, key: &call.idempotency_key, timeout };
-                http_call::run(&self.client, self.config, &target, arguments).await
+                match self.client() {
+                    Ok(client) => http_call::run(client, self.config, &target, arguments).await,
+                    Err(error) => ToolOutcome::error(format!("this worker cannot make http calls: {error}")),
+                }
             }
         };
         bounded(outcome)

@@ -1,6 +1,7 @@
 //! Every bound of runmesh, in one place, each with its why. What an operator may change is in [`Leases`] and [`Queues`];
 //! the constants are part of the API.
 
+use crate::error::Refusal;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -12,7 +13,9 @@ pub const MESSAGE_PARTS_MAX: usize = 64;
 pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
 /// A thread's title, in characters: one line of a list.
 pub const TITLE_CHARS_MAX: usize = 200;
-/// A name of an agent or tool: providers refuse longer tool names.
+/// What people call an org, in characters: one line of a list.
+pub const DISPLAY_NAME_CHARS_MAX: usize = 200;
+/// A name of an org, agent or tool: providers refuse longer tool names.
 pub const NAME_BYTES_MAX: usize = 64;
 /// A system prompt.
 pub const INSTRUCTIONS_BYTES_MAX: usize = 256 << 10;
@@ -44,6 +47,11 @@ pub const DETAIL_CHARS_MAX: usize = 4_096;
 pub const PAGE_SIZE_DEFAULT: u32 = 50;
 /// Rows of a page at most; larger wishes are coerced.
 pub const PAGE_SIZE_MAX: u32 = 1_000;
+
+/// Runs at once that an org may allow one of its people.
+pub const ORG_RUNNING_PER_USER_MAX: u32 = 1_000;
+/// Runs at once that an org may allow itself: what one worker session can drive.
+pub const ORG_RUNNING_PER_ORG_MAX: u32 = 10_000;
 
 /// Runs that one worker session may drive at once.
 pub const WORKER_CAPACITY_MAX: u32 = 10_000;
@@ -147,6 +155,54 @@ impl Default for Queues {
             open_per_org_max: 20_000,
             running_per_user_max: 2,
             running_per_org_max: 100,
+        }
+    }
+}
+
+/// The bounds of what runs at once that an org sets for itself. What is absent is as the mesh's [`Queues`] say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OrgLimits {
+    /// Runs of one user: 1 to [`ORG_RUNNING_PER_USER_MAX`].
+    pub running_per_user_max: Option<u32>,
+    /// Runs of the org: 1 to [`ORG_RUNNING_PER_ORG_MAX`].
+    pub running_per_org_max: Option<u32>,
+}
+
+impl OrgLimits {
+    /// Refuses bounds that are out of theirs; `path` is where they stand in the request.
+    ///
+    /// # Errors
+    /// [`Refusal::InvalidField`].
+    pub fn check(&self, path: &str) -> Result<(), Refusal> {
+        let Self { running_per_user_max, running_per_org_max } = *self;
+        let within = |name: &str, value: Option<u32>, max: u32| match value {
+            Some(value) if !(1..=max).contains(&value) => {
+                Err(Refusal::field(format!("{path}.{name}"), format!("want 1 to {max}, or nothing for the mesh's")))
+            }
+            Some(_) | None => Ok(()),
+        };
+        within("running_per_user_max", running_per_user_max, ORG_RUNNING_PER_USER_MAX)?;
+        within("running_per_org_max", running_per_org_max, ORG_RUNNING_PER_ORG_MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_orgs_bounds_have_bounds() {
+        let limits = |of_user, of_org| OrgLimits { running_per_user_max: of_user, running_per_org_max: of_org };
+        for good in [limits(None, None), limits(Some(1), Some(1)), limits(Some(1_000), Some(10_000))] {
+            assert_eq!(good.check("limits"), Ok(()));
+        }
+        for (bad, field) in [
+            (limits(Some(0), None), "limits.running_per_user_max"),
+            (limits(Some(1_001), None), "limits.running_per_user_max"),
+            (limits(None, Some(0)), "limits.running_per_org_max"),
+            (limits(Some(1), Some(10_001)), "limits.running_per_org_max"),
+        ] {
+            assert!(matches!(bad.check("limits"), Err(Refusal::InvalidField { field: named, .. }) if named == field));
         }
     }
 }

@@ -87,7 +87,8 @@ pub struct Hole {
 /// What brings `tail` up to `transitions`, the run's last ones in order; each with whether it was marked as logged.
 /// Nothing when the log is up to date. `position` must have been read before `tail` was.
 ///
-/// A log that holds less than `position` lost events: it goes on from `position` with LogRestarted, never from 1. The log
+/// A log that holds less than `position` lost events: it goes on from `position` with LogRestarted, never from 1, and holds
+/// no event of any attempt then: an attempt that is under way tells its state anew. The log
 /// of an ended run whose every transition was logged is left alone: Postgres answers for it.
 ///
 /// # Errors
@@ -107,7 +108,7 @@ pub fn catch_up<'a>(tail: &Tail, position: Position, transitions: &'a [(Transiti
     let open = if news.is_empty() { tail.open } else { matches!(last.record, Record::AttemptStarted) };
     let fence = if news.is_empty() { tail.fence } else { last.fence };
     let (seq, chain) = if lost { (position.seq, position.chain) } else { (tail.seq, tail.chain) };
-    let number = if fence == tail.fence { tail.number } else { 0 };
+    let number = if fence == tail.fence && !lost { tail.number } else { 0 };
     let header = Tail { stream_seq: 0, fence, number, version: seen, open, finished: ends_here, seq, chain };
     Ok(Some(CatchUp { restart: lost, shown, header }))
 }
@@ -186,6 +187,16 @@ mod tests {
         let rows = [row(3, 2, Record::Quiet, false)];
         assert_eq!(catch_up(&tail(2, 0, 3, false, 8), Position::default(), &rows), Ok(None));
         assert_eq!(catch_up(&tail(1, 0, 1, true, 8), Position::default(), &rows), Err(Hole { wanted: 2 }));
+    }
+
+    #[test]
+    fn a_log_that_is_begun_anew_holds_nothing_of_the_attempt() {
+        let rows = [row(1, 0, Record::Quiet, true), row(2, 1, Record::AttemptStarted, true)];
+        let position = Position { seq: 40, chain: Chain(7) };
+        let plan = catch_up(&tail(1, 7, 2, true, 8), position, &rows).ok().flatten();
+        let plan = plan.map(|plan| (plan.restart, plan.shown.len(), plan.header));
+        let header = Tail { fence: 1, number: 0, version: 2, open: true, seq: 40, chain: Chain(7), ..Tail::default() };
+        assert_eq!(plan, Some((true, 0, header)));
     }
 
     #[test]

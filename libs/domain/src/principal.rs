@@ -1,5 +1,6 @@
 //! Who makes a call, as the gateway established it and the services trust it.
 
+use crate::error::Refusal;
 use crate::id::{AgentId, OrgId, RunId, SessionId, ThreadId, UserId};
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +14,14 @@ pub enum Principal {
         org: OrgId,
         /// The person.
         user: UserId,
+    },
+    /// A person, in no org in particular: for what concerns the person, or all their orgs.
+    Person {
+        /// The person.
+        user: UserId,
+        /// The orgs that the credentials let the person act in; every one that they are a member of when absent.
+        #[serde(default)]
+        orgs: Option<Vec<OrgId>>,
     },
     /// A worker process.
     Worker(WorkerCredential),
@@ -33,6 +42,25 @@ pub struct WorkerCredential {
     pub agents: Option<Vec<AgentId>>,
 }
 
+impl WorkerCredential {
+    /// The name of the credential of the worker inside a replica, which no other may bear: the lock of a session of this name
+    /// is taken for the life of the process that serves its stream, and whoever bore it could speak for such sessions.
+    pub const BUILT_IN: &'static str = "built-in";
+
+    /// Refuses a credential of a worker elsewhere that bears the name of the one inside a replica.
+    ///
+    /// # Errors
+    /// [`Refusal::PermissionDenied`].
+    pub fn check_elsewhere(&self) -> Result<(), Refusal> {
+        match self.id.as_str() {
+            Self::BUILT_IN => Err(Refusal::PermissionDenied {
+                why: "the credential is called built-in, as that of the mesh's own workers; sign one of another name",
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// The right that a run token grants: calls of one attempt of one run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseClaim {
@@ -46,4 +74,16 @@ pub struct LeaseClaim {
     pub fence: u64,
     /// The session that the lease belongs to.
     pub session: SessionId,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_else_is_built_in() {
+        let named = |id: &str| WorkerCredential { id: id.into(), orgs: None, agents: None };
+        assert!(named(WorkerCredential::BUILT_IN).check_elsewhere().is_err());
+        assert_eq!(named("external").check_elsewhere(), Ok(()));
+    }
 }

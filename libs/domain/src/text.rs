@@ -51,6 +51,20 @@ pub fn name(field: &str, text: &str, uppercase: bool) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Refuses a name of an org that is empty, too long, or holds other characters than small letters, digits and `-`. Without `_`
+/// no name reads as an id.
+///
+/// # Errors
+/// [`Refusal::InvalidField`] naming `field`.
+pub fn org_name(field: &str, text: &str) -> Result<(), Refusal> {
+    let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    if text.is_empty() || text.len() > limits::NAME_BYTES_MAX || !text.bytes().all(fits) || text.starts_with('-') {
+        let want = format!("want 1 to {} of a-z, 0-9 and -, and no - at first", limits::NAME_BYTES_MAX);
+        return Err(Refusal::field(field, want));
+    }
+    Ok(())
+}
+
 /// Refuses an idempotency key that is absent, too long, or not visible ASCII.
 ///
 /// # Errors
@@ -91,6 +105,17 @@ mod tests {
         assert!(idempotency_key("k-1").is_ok());
         for bad in ["", "a b", "ü", "a\n", &"x".repeat(129)] {
             assert!(idempotency_key(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn no_name_of_an_org_is_an_id() {
+        for good in ["a", "0", "acme-2"] {
+            assert_eq!(org_name("name", good), Ok(()));
+        }
+        let id = crate::id::OrgId::of_name("a").to_string();
+        for bad in ["", "-a", "A", "a_b", "a b", "*", "ü", id.as_str(), &"a".repeat(65)] {
+            assert!(org_name("name", bad).is_err(), "{bad:?}");
         }
     }
 

@@ -13,6 +13,9 @@ pub const DOMAIN: &str = "runmesh";
 /// The reason given when the process is at its limit.
 pub const OVERLOADED: &str = "OVERLOADED";
 
+/// The reason given when a request is larger than a hop takes.
+pub const MESSAGE_TOO_LARGE: &str = "MESSAGE_TOO_LARGE";
+
 /// How long a caller is asked to wait after an outage or a refusal for load.
 pub const RETRY_AFTER: Duration = Duration::from_millis(500);
 

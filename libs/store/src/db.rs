@@ -8,12 +8,17 @@ use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use std::str::FromStr as _;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use crate::columns::At;
 
 /// The oldest server that has everything the schema needs.
 const OLDEST_SERVER: i32 = 150_000;
+
+/// How long one look at the server may take.
+const LOOK_LIMIT: Duration = Duration::from_secs(2);
 
 /// What a process may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -100,7 +105,7 @@ impl Db {
             transactions: TaskTracker::new(),
         };
         let db = Self { inner: Arc::new(inner) };
-        let mut checkout = db.inner.pool.checkout().await?;
+        let mut checkout = db.inner.pool.checkout(None).await?;
         check_server(checkout.connection()).await?;
         checkout.give_back();
         Ok(db)
@@ -151,17 +156,20 @@ impl Db {
     where
         T: for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres> + Send + Unpin,
     {
-        let mut checkout = self.inner.pool.checkout().await?;
+        let mut checkout = self.inner.pool.checkout(None).await?;
         let mut tries = 0;
         loop {
             tries += 1;
-            match sqlx::query_scalar(query).fetch_one(checkout.connection()).await {
-                Ok(value) => {
+            let looked = sqlx::query_scalar(query).fetch_one(checkout.connection());
+            match timeout(LOOK_LIMIT, looked).await {
+                Ok(Ok(value)) => {
                     checkout.give_back();
                     return Ok(value);
                 }
-                Err(problem) if tries == 1 && error::is_connection(&problem) => checkout.renew().await?,
-                Err(problem) => return Err(error::sql(problem)),
+                Ok(Err(problem)) if !error::is_connection(&problem) => return Err(error::sql(problem)),
+                Ok(Err(_)) | Err(_) if tries == 1 => checkout.renew().await?,
+                Ok(Err(problem)) => return Err(error::sql(problem)),
+                Err(_) => return Err(error::unavailable("a look at the server took too long")),
             }
         }
     }

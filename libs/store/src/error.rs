@@ -49,9 +49,14 @@ pub(crate) fn sql(error: sqlx::Error) -> Error {
 /// The domain's error for what COMMIT met.
 pub(crate) fn commit(error: &sqlx::Error) -> Error {
     if is_connection(error) {
-        return Fault::OutcomeUnknown { part: PART, detail: error.to_string() }.into();
+        return outcome_unknown(error.to_string());
     }
     Fault::internal(error.to_string()).into()
+}
+
+/// COMMIT was sent and its answer never came.
+pub(crate) fn outcome_unknown(detail: impl Into<String>) -> Error {
+    Fault::OutcomeUnknown { part: PART, detail: detail.into() }.into()
 }
 
 pub(crate) fn unavailable(detail: impl Into<String>) -> Error {
@@ -72,7 +77,9 @@ pub(crate) fn is_connection(error: &sqlx::Error) -> bool {
 pub(crate) fn is_contention(error: &sqlx::Error) -> bool {
     match code(error).as_deref() {
         Some("40001" | "40P01") => true,
-        Some("23505") => matches!(constraint(error), Some("idempotency_keys_pkey" | "runs_gate" | "runs_turn" | "orgs_pkey")),
+        Some("23505") => {
+            matches!(constraint(error), Some("idempotency_keys_pkey" | "runs_gate" | "runs_turn" | "orgs_pkey" | "orgs_name"))
+        }
         _ => false,
     }
 }

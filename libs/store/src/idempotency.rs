@@ -8,7 +8,7 @@ use crate::error::sql;
 use crate::tx::Tx;
 use runmesh_domain::id::{OrgId, UserId};
 use runmesh_domain::limits::IDEMPOTENCY_KEPT;
-use runmesh_domain::{Refusal, Result};
+use runmesh_domain::{Fault, Refusal, Result};
 
 /// What names an intent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,23 +25,53 @@ pub struct Key {
     pub digest: [u8; 32],
 }
 
-/// The answer that an earlier call with this key got.
-///
-/// # Errors
-/// [`Refusal::IdempotencyKeyReused`] when that call had another body.
-pub async fn find(tx: &mut Tx, key: &Key) -> Result<Option<Vec<u8>>> {
-    let query = "SELECT digest, response FROM idempotency_keys
-                 WHERE org_id = $1 AND user_id = $2 AND method = $3 AND key = $4";
-    let query = sqlx::query_as(query).bind(key.org.uuid()).bind(key.user.uuid()).bind(key.method).bind(key.key.clone());
-    let row: Option<(Vec<u8>, Vec<u8>)> = query.fetch_optional(tx.connection()).await.map_err(sql)?;
-    match row {
-        None => Ok(None),
-        Some((digest, response)) if digest == key.digest => Ok(Some(response)),
-        Some(_) => Err(Refusal::IdempotencyKeyReused.into()),
+/// What there was before a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Before {
+    /// Whether the caller is a member of the org.
+    pub is_member: bool,
+    /// The digest and the answer of an earlier call with this key.
+    first: Option<([u8; 32], Vec<u8>)>,
+}
+
+impl Before {
+    /// The answer that an earlier call with this key got.
+    ///
+    /// # Errors
+    /// [`Refusal::IdempotencyKeyReused`] when that call had another body.
+    pub fn answer(self, key: &Key) -> Result<Option<Vec<u8>>, Refusal> {
+        match self.first {
+            None => Ok(None),
+            Some((digest, response)) if digest == key.digest => Ok(Some(response)),
+            Some(_) => Err(Refusal::IdempotencyKeyReused),
+        }
     }
 }
 
-/// Stores the answer, in the transaction that did what it says. Call [`find`] first in the same transaction.
+const LOOK: &str = "
+    SELECT EXISTS (SELECT 1 FROM members WHERE org_id = $1 AND user_id = $2), k.digest, k.response
+    FROM (SELECT) AS one LEFT JOIN idempotency_keys k ON k.org_id = $1 AND k.user_id = $2 AND k.method = $3 AND k.key = $4";
+
+/// Looks for an earlier call with this key, and whether the caller is a member, in one round trip: every mutating call begins
+/// with both.
+///
+/// # Errors
+/// [`runmesh_domain::Fault`] only.
+pub async fn look(tx: &mut Tx, key: &Key) -> Result<Before> {
+    let query = sqlx::query_as(LOOK).bind(key.org.uuid()).bind(key.user.uuid()).bind(key.method).bind(key.key.clone());
+    let row: (bool, Option<Vec<u8>>, Option<Vec<u8>>) = query.fetch_one(tx.connection()).await.map_err(sql)?;
+    let (is_member, digest, response) = row;
+    let first = match digest.zip(response) {
+        None => None,
+        Some((digest, response)) => {
+            let digest = digest.try_into().map_err(|_| Fault::internal("a digest of an idempotency key is not 32 bytes"))?;
+            Some((digest, response))
+        }
+    };
+    Ok(Before { is_member, first })
+}
+
+/// Stores the answer, in the transaction that did what it says. Call [`look`] first in the same transaction.
 ///
 /// # Errors
 /// [`runmesh_domain::Fault`] only. When the same key was stored in the same moment, the wrapper runs the transaction again.

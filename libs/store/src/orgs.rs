@@ -1,10 +1,19 @@
 //! Orgs and who belongs to them.
+//!
+//! A deleted org keeps its row and loses its members. So whoever checks membership, which every way to an org's things does,
+//! finds nobody there, and no other table needs to be looked at (T1).
 
-use crate::columns::{At, bad_row};
+mod life;
+mod members;
+
+pub use life::{NewOrg, OrgChange, create, delete, ensure, update};
+pub use members::{list_members, list_of, put_member, remove_member};
+
+use crate::columns::{At, bad_row, small};
 use crate::error::sql;
-use crate::page::{Page, PageRequest};
 use crate::tx::Tx;
 use runmesh_domain::id::{OrgId, UserId};
+use runmesh_domain::limits::OrgLimits;
 use runmesh_domain::{Fault, Refusal, Result, Timestamp};
 use uuid::Uuid;
 
@@ -15,6 +24,10 @@ pub struct Org {
     pub id: OrgId,
     /// Its name, unique in the mesh.
     pub name: String,
+    /// What people call it; may be empty.
+    pub display_name: String,
+    /// Bounds of its own.
+    pub limits: OrgLimits,
     /// When it was made.
     pub created_at: Timestamp,
 }
@@ -56,6 +69,40 @@ impl MemberRole {
     }
 }
 
+macro_rules! org_columns {
+    () => {
+        "o.id, o.name, o.display_name, o.running_per_user_max, o.running_per_org_max, o.created_at"
+    };
+}
+pub(crate) use org_columns;
+
+#[derive(sqlx::FromRow)]
+struct OrgRow {
+    id: Uuid,
+    name: String,
+    display_name: String,
+    running_per_user_max: Option<i32>,
+    running_per_org_max: Option<i32>,
+    created_at: At,
+}
+
+impl OrgRow {
+    fn read(self) -> Org {
+        Org {
+            id: OrgId::from_uuid(self.id),
+            name: self.name,
+            display_name: self.display_name,
+            limits: OrgLimits {
+                running_per_user_max: self.running_per_user_max.map(small),
+                running_per_org_max: self.running_per_org_max.map(small),
+            },
+            created_at: self.created_at.0,
+        }
+    }
+}
+
+const GET: &str = concat!("SELECT ", org_columns!(), " FROM orgs o WHERE o.id = $1 AND o.deleted_at IS NULL");
+
 #[derive(sqlx::FromRow)]
 struct MemberRow {
     user_id: Uuid,
@@ -71,35 +118,13 @@ impl MemberRow {
     }
 }
 
-/// Makes an org when it is not there, and its admin when one is named. Scope System.
-///
-/// # Errors
-/// [`Refusal::NameTaken`] when another org bears the name.
-pub async fn ensure(tx: &mut Tx, org: OrgId, name: &str, admin: Option<UserId>) -> Result<()> {
-    let query = "INSERT INTO orgs (id, name) VALUES ($1, $2) ON CONFLICT DO NOTHING";
-    sqlx::query(query).bind(org.uuid()).bind(name.to_owned()).execute(tx.connection()).await.map_err(sql)?;
-    let query = "SELECT id FROM orgs WHERE name = $1";
-    let holder: Option<Uuid> =
-        sqlx::query_scalar(query).bind(name.to_owned()).fetch_optional(tx.connection()).await.map_err(sql)?;
-    if holder.is_some_and(|holder| holder != org.uuid()) {
-        return Err(Refusal::NameTaken { what: "org" }.into());
-    }
-    if let Some(admin) = admin {
-        let query = "INSERT INTO members (org_id, user_id, role) VALUES ($1, $2, 'admin') ON CONFLICT DO NOTHING";
-        sqlx::query(query).bind(org.uuid()).bind(admin.uuid()).execute(tx.connection()).await.map_err(sql)?;
-    }
-    Ok(())
-}
-
 /// An org.
 ///
 /// # Errors
-/// [`Refusal::NotFound`].
+/// [`Refusal::NotFound`], for a deleted one too.
 pub async fn get(tx: &mut Tx, org: OrgId) -> Result<Org> {
-    let query = sqlx::query_as("SELECT name, created_at FROM orgs WHERE id = $1").bind(org.uuid());
-    let row: Option<(String, At)> = query.fetch_optional(tx.connection()).await.map_err(sql)?;
-    let (name, created_at) = row.ok_or(Refusal::NotFound { what: "org" })?;
-    Ok(Org { id: org, name, created_at: created_at.0 })
+    let row: Option<OrgRow> = sqlx::query_as(GET).bind(org.uuid()).fetch_optional(tx.connection()).await.map_err(sql)?;
+    Ok(row.ok_or(Refusal::NotFound { what: "org" })?.read())
 }
 
 /// A person's place in an org; nothing for somebody who is not in it.
@@ -123,58 +148,4 @@ pub async fn role(tx: &mut Tx, org: OrgId, user: UserId) -> Result<Option<Member
 
 pub(crate) async fn is_admin(tx: &mut Tx, org: OrgId, user: UserId) -> Result<bool> {
     Ok(role(tx, org, user).await? == Some(MemberRole::Admin))
-}
-
-/// An org's members, oldest first.
-///
-/// # Errors
-/// A bad `page_token`.
-pub async fn list_members(tx: &mut Tx, org: OrgId, page: &PageRequest) -> Result<Page<Member>> {
-    let (at, user): (i64, Uuid) = page.after()?.unwrap_or((0, Uuid::nil()));
-    let query = "SELECT user_id, role, created_at FROM members
-                 WHERE org_id = $1 AND (created_at, user_id) > ($2, $3) ORDER BY created_at, user_id LIMIT $4";
-    let query = sqlx::query_as(query).bind(org.uuid()).bind(At(Timestamp::from_micros(at))).bind(user).bind(page.fetch());
-    let rows: Vec<MemberRow> = query.fetch_all(tx.connection()).await.map_err(sql)?;
-    let members = rows.into_iter().map(MemberRow::read).collect::<Result<Vec<_>, _>>()?;
-    Ok(page.cut(members, |member| (member.created_at.as_micros(), member.user.uuid())))
-}
-
-/// Adds a person or changes their role. Who may do that was checked by the caller.
-///
-/// # Errors
-/// [`Refusal::Conflict`] when it would take the last admin away.
-pub async fn put_member(tx: &mut Tx, org: OrgId, user: UserId, role: MemberRole) -> Result<Member> {
-    if role != MemberRole::Admin {
-        check_not_last_admin(tx, org, user).await?;
-    }
-    let query = "INSERT INTO members (org_id, user_id, role) VALUES ($1, $2, $3)
-                 ON CONFLICT (org_id, user_id) DO UPDATE SET role = EXCLUDED.role RETURNING user_id, role, created_at";
-    let query = sqlx::query_as(query).bind(org.uuid()).bind(user.uuid()).bind(role.name());
-    let row: MemberRow = query.fetch_one(tx.connection()).await.map_err(sql)?;
-    Ok(row.read()?)
-}
-
-/// Removes a person. Who may do that was checked by the caller.
-///
-/// # Errors
-/// [`Refusal::NotFound`]; [`Refusal::Conflict`] for the last admin.
-pub async fn remove_member(tx: &mut Tx, org: OrgId, user: UserId) -> Result<()> {
-    check_not_last_admin(tx, org, user).await?;
-    let query = "DELETE FROM members WHERE org_id = $1 AND user_id = $2";
-    let query = sqlx::query(query).bind(org.uuid()).bind(user.uuid());
-    let done = query.execute(tx.connection()).await.map_err(sql)?;
-    if done.rows_affected() == 0 {
-        return Err(Refusal::NotFound { what: "member" }.into());
-    }
-    Ok(())
-}
-
-/// Locks every admin of the org, so that two calls cannot each leave the other as the last one.
-async fn check_not_last_admin(tx: &mut Tx, org: OrgId, user: UserId) -> Result<()> {
-    let query = "SELECT user_id FROM members WHERE org_id = $1 AND role = 'admin' ORDER BY user_id FOR UPDATE";
-    let admins: Vec<Uuid> = sqlx::query_scalar(query).bind(org.uuid()).fetch_all(tx.connection()).await.map_err(sql)?;
-    if admins == [user.uuid()] {
-        return Err(Refusal::Conflict { problem: "the org's last admin stays" }.into());
-    }
-    Ok(())
 }

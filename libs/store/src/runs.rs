@@ -29,7 +29,7 @@ pub(crate) use row::{Row, run_columns};
 pub(crate) use view::transitions_after;
 
 pub use cancel::cancel;
-pub use claim::{ClaimFor, Claimed, claim};
+pub use claim::{ClaimFor, Claimed, Claims, Left, claim, claim_accepted};
 pub use committed::Committed;
 pub use cut::cut;
 pub use finish::{LastStep, finish};

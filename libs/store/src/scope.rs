@@ -1,7 +1,7 @@
 //! Whose rows a transaction may touch: the second wall between tenants (T1), which Postgres itself keeps.
 
 use crate::db::Role;
-use runmesh_domain::id::OrgId;
+use runmesh_domain::id::{OrgId, UserId};
 
 /// Whose rows a transaction may touch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,23 +12,39 @@ pub enum Scope {
     System,
     /// One org's, without changing anything.
     Reader(OrgId),
+    /// A person's memberships and the orgs they are of, over all orgs, without changing anything.
+    Person(UserId),
 }
 
 impl Scope {
+    /// The database role that the transaction works as.
+    pub(crate) const fn role(self, role: Role) -> &'static str {
+        match (self, role) {
+            (Self::Org(_), Role::Service) => "runmesh_app",
+            (Self::Reader(_), _) | (Self::Org(_), Role::Reader) => "runmesh_reader",
+            (Self::Person(_), _) => "runmesh_person",
+            (Self::System, Role::Service) => "runmesh_system",
+            (Self::System, Role::Reader) => "runmesh_reader_all",
+        }
+    }
+
     /// BEGIN and the scope as one message to the server. The ids are parsed UUIDs, so they may stand in the text.
     pub(crate) fn begin(self, role: Role, kind: Kind) -> String {
-        let (mode, name, org) = match (self, role) {
-            (Self::Org(org), Role::Service) => ("", "runmesh_app", Some(org)),
-            (Self::Reader(org), _) | (Self::Org(org), Role::Reader) => (" READ ONLY", "runmesh_reader", Some(org)),
-            (Self::System, Role::Service) => ("", "runmesh_system", None),
-            (Self::System, Role::Reader) => (" READ ONLY", "runmesh_reader_all", None),
+        let name = self.role(role);
+        let mode = match (self, role) {
+            (Self::Org(_) | Self::System, Role::Service) => "",
+            (Self::Reader(_) | Self::Person(_), _) | (_, Role::Reader) => " READ ONLY",
         };
-        let org = org.map(|org| format!("; SET LOCAL runmesh.org = '{}'", org.uuid())).unwrap_or_default();
+        let whose = match self {
+            Self::Org(org) | Self::Reader(org) => format!("; SET LOCAL runmesh.org = '{}'", org.uuid()),
+            Self::Person(user) => format!("; SET LOCAL runmesh.person = '{}'", user.uuid()),
+            Self::System => String::new(),
+        };
         let commit = match kind {
             Kind::Durable => "",
             Kind::Beat => "; SET LOCAL synchronous_commit = off",
         };
-        format!("BEGIN{mode}; SET LOCAL ROLE {name}{org}{commit}")
+        format!("BEGIN{mode}; SET LOCAL ROLE {name}{whose}{commit}")
     }
 }
 
@@ -54,6 +70,8 @@ mod tests {
         }
         let begin = Scope::Org(org).begin(Role::Service, Kind::Durable);
         let uuid = "00000000-0000-0000-0000-000000000001";
+        let person = Scope::Person(UserId::from_uuid(Uuid::from_u128(1))).begin(Role::Service, Kind::Durable);
+        assert_eq!(person, format!("BEGIN READ ONLY; SET LOCAL ROLE runmesh_person; SET LOCAL runmesh.person = '{uuid}'"));
         assert_eq!(begin, format!("BEGIN; SET LOCAL ROLE runmesh_app; SET LOCAL runmesh.org = '{uuid}'"));
     }
 }

@@ -7,7 +7,7 @@ mod heartbeat;
 mod list;
 
 pub(crate) use alive::gone;
-pub use alive::{Alive, hold_alive};
+pub use alive::{Alive, forget_lock, hold_alive};
 pub use heartbeat::{Beat, heartbeat};
 pub use list::{WorkerRow, list};
 
@@ -42,7 +42,7 @@ const OPEN: &str = "
     SELECT $1, $2, $3, $4, $5, $6, $7, now, now, now + $8 * interval '1 millisecond'
     FROM (SELECT clock_timestamp() AS now) clock RETURNING stream_number";
 const REOPEN: &str = "
-    UPDATE worker_sessions SET stream_number = stream_number + 1, cut_number = NULL, cut_ends_at = NULL,
+    UPDATE worker_sessions SET stream_number = stream_number + 1, cut_number = NULL, cut_ends_at = NULL, alive_key = NULL,
       heartbeat_at = clock_timestamp(), lease_ends_at = clock_timestamp() + $3 * interval '1 millisecond'
     WHERE id = $1 AND credential = $2 AND lost_at IS NULL AND lease_ends_at > clock_timestamp() RETURNING stream_number";
 
@@ -75,8 +75,8 @@ fn served(allowed: Option<Vec<AgentId>>, wanted: &[AgentId]) -> Option<Vec<Uuid>
     }
 }
 
-/// Comes back to a session after its stream broke: a cut of the old stream no longer counts. Scope System. Answers the new
-/// stream number.
+/// Comes back to a session after its stream broke: a cut of the old stream no longer counts, nor does the old stream's lock.
+/// Scope System. Answers the new stream number.
 ///
 /// # Errors
 /// [`Refusal::SessionLost`] when the session is dead, was never there, or is another credential's.

@@ -3,6 +3,7 @@
 
 mod attempt;
 mod context;
+mod cut;
 mod load;
 mod record;
 mod write;
@@ -13,5 +14,5 @@ pub(crate) use write::reserve_closed;
 
 pub use attempt::{CallVerdict, Entry, Recorded};
 pub use context::{Context, context};
-pub use load::load;
+pub use load::{journaled_before, load};
 pub use record::record;

@@ -15,9 +15,19 @@ use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
 use std::cell::Cell;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
 
 /// How often a transaction that met contention is tried in all.
 const TRIES_MAX: u32 = 3;
+/// How long BEGIN may take, which has nothing to do: a server that is gone without a word leaves a socket that waits for
+/// minutes. Postgres's own limits help only while it lives.
+const BEGIN_LIMIT: Duration = Duration::from_secs(2);
+/// How long all statements of one transaction may take: more than any one of them may (`statement_timeout`), less than
+/// anybody waits.
+const WORK_LIMIT: Duration = Duration::from_secs(15);
+/// How long COMMIT may take, which waits for the disk.
+const COMMIT_LIMIT: Duration = Duration::from_secs(10);
 
 /// A transaction under way.
 pub struct Tx {
@@ -71,13 +81,14 @@ impl Db {
         T: Send + 'static,
         F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T>> + Send + Sync + 'static,
     {
+        let role = scope.role(self.inner.role);
         let begin = scope.begin(self.inner.role, kind);
         let counts = Arc::clone(&self.inner.open_counts);
         let span = tracing::Span::current();
         let whole = async move {
             let mut tries = 1;
             loop {
-                match MET.scope(Cell::new(Met::Nothing), once(&pool, &begin, &counts, &f)).await {
+                match MET.scope(Cell::new(Met::Nothing), once(&pool, role, &begin, &counts, &f)).await {
                     Try::Done(answer) => return answer,
                     Try::Again(error) if tries == TRIES_MAX => return Err(error),
                     Try::Again(error) => tracing::debug!(%error, tries, "transaction tried again"),
@@ -93,15 +104,18 @@ impl Db {
     }
 }
 
-async fn once<T, F>(pool: &Arc<Pool>, begin: &str, counts: &Arc<OpenCounts>, f: &F) -> Try<T>
+async fn once<T, F>(pool: &Arc<Pool>, role: &'static str, begin: &str, counts: &Arc<OpenCounts>, f: &F) -> Try<T>
 where
     F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T>> + Send + Sync,
 {
-    let mut tx = match self::begin(pool, begin).await {
+    let mut tx = match self::begin(pool, role, begin).await {
         Ok(checkout) => Tx { checkout, open_counts: Arc::clone(counts) },
         Err(error) => return Try::Done(Err(error)),
     };
-    let answer = f(&mut tx).await;
+    let Ok(answer) = timeout(WORK_LIMIT, f(&mut tx)).await else {
+        // Dropped, the connection is closed, and the server rolls back.
+        return Try::Done(Err(error::unavailable("a transaction took too long")));
+    };
     match (answer, MET.with(Cell::get)) {
         (Ok(value), Met::Nothing) => commit(tx, value).await,
         (Ok(_), _) => {
@@ -119,35 +133,44 @@ where
     }
 }
 
-async fn begin(pool: &Arc<Pool>, begin: &str) -> Result<Checkout> {
-    let mut checkout = pool.checkout().await?;
-    let text = || sqlx::raw_sql(AssertSqlSafe(begin.to_owned()));
-    match text().execute(checkout.connection()).await {
-        Ok(_) => {}
-        // An idle connection may have died since it was used, and nothing was done on it yet.
-        Err(problem) if error::is_connection(&problem) => {
-            checkout.renew().await?;
-            text().execute(checkout.connection()).await.map_err(error::sql)?;
+async fn begin(pool: &Arc<Pool>, role: &'static str, begin: &str) -> Result<Checkout> {
+    let mut checkout = pool.checkout(Some(role)).await?;
+    // An idle connection may have died since it was used, and nothing was done on it yet.
+    if !begun(&mut checkout, begin).await? {
+        checkout.renew().await?;
+        if !begun(&mut checkout, begin).await? {
+            return Err(error::unavailable("a new connection broke at once"));
         }
-        Err(problem) => return Err(error::sql(problem)),
     }
     Ok(checkout)
 }
 
+/// False when the connection turned out to be dead.
+async fn begun(checkout: &mut Checkout, begin: &str) -> Result<bool> {
+    let text = sqlx::raw_sql(AssertSqlSafe(begin.to_owned()));
+    match timeout(BEGIN_LIMIT, text.execute(checkout.connection())).await {
+        Ok(Ok(_)) => Ok(true),
+        Ok(Err(problem)) if error::is_connection(&problem) => Ok(false),
+        Ok(Err(problem)) => Err(error::sql(problem)),
+        Err(_) => Ok(false),
+    }
+}
+
 async fn commit<T>(mut tx: Tx, value: T) -> Try<T> {
-    match sqlx::raw_sql("COMMIT").execute(tx.connection()).await {
-        Ok(_) => {
+    match timeout(COMMIT_LIMIT, sqlx::raw_sql("COMMIT").execute(tx.connection())).await {
+        Ok(Ok(_)) => {
             tx.checkout.give_back();
             Try::Done(Ok(value))
         }
-        Err(problem) if error::is_contention(&problem) => Try::Again(error::sql(problem)),
-        Err(problem) => Try::Done(Err(error::commit(&problem))),
+        Ok(Err(problem)) if error::is_contention(&problem) => Try::Again(error::sql(problem)),
+        Ok(Err(problem)) => Try::Done(Err(error::commit(&problem))),
+        Err(_) => Try::Done(Err(error::outcome_unknown("commit took too long"))),
     }
 }
 
 /// Gives the connection back when it was seen to leave its transaction; else it is closed, which rolls back as well.
 async fn roll_back(mut tx: Tx) {
-    if sqlx::raw_sql("ROLLBACK").execute(tx.connection()).await.is_ok() {
+    if matches!(timeout(BEGIN_LIMIT, sqlx::raw_sql("ROLLBACK").execute(tx.connection())).await, Ok(Ok(_))) {
         tx.checkout.give_back();
     }
 }

@@ -17,6 +17,15 @@ pub struct Caller {
     pub user: UserId,
 }
 
+/// A person, whichever org.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Person {
+    /// The person.
+    pub user: UserId,
+    /// The orgs that the credentials are for; every org of the person when absent.
+    pub orgs: Option<Vec<OrgId>>,
+}
+
 fn present(principal: Option<&Principal>) -> Result<&Principal, Refusal> {
     principal.ok_or(Refusal::Unauthenticated { why: "the call carries no principal" })
 }
@@ -28,7 +37,21 @@ fn present(principal: Option<&Principal>) -> Result<&Principal, Refusal> {
 pub fn user(principal: Option<&Principal>) -> Result<Caller, Refusal> {
     match present(principal)? {
         Principal::User { org, user } => Ok(Caller { org: *org, user: *user }),
+        Principal::Person { .. } => Err(Refusal::PermissionDenied { why: "this method is for one org" }),
         Principal::Worker(_) | Principal::Lease(_) => Err(Refusal::PermissionDenied { why: "this method is for users" }),
+    }
+}
+
+/// The person, for a method that concerns no one org.
+///
+/// # Errors
+/// As [`user`].
+pub fn person(principal: Option<&Principal>) -> Result<Person, Refusal> {
+    match present(principal)? {
+        Principal::Person { user, orgs } => Ok(Person { user: *user, orgs: orgs.clone() }),
+        Principal::User { .. } | Principal::Worker(_) | Principal::Lease(_) => {
+            Err(Refusal::PermissionDenied { why: "this method is for people" })
+        }
     }
 }
 
@@ -39,7 +62,9 @@ pub fn user(principal: Option<&Principal>) -> Result<Caller, Refusal> {
 pub fn worker(principal: Option<&Principal>) -> Result<WorkerCredential, Refusal> {
     match present(principal)? {
         Principal::Worker(credential) => Ok(credential.clone()),
-        Principal::User { .. } | Principal::Lease(_) => Err(Refusal::PermissionDenied { why: "this method is for workers" }),
+        Principal::User { .. } | Principal::Person { .. } | Principal::Lease(_) => {
+            Err(Refusal::PermissionDenied { why: "this method is for workers" })
+        }
     }
 }
 
@@ -50,7 +75,7 @@ pub fn worker(principal: Option<&Principal>) -> Result<WorkerCredential, Refusal
 pub fn lease(principal: Option<&Principal>) -> Result<LeaseClaim, Refusal> {
     match present(principal)? {
         Principal::Lease(claim) => Ok(*claim),
-        Principal::User { .. } | Principal::Worker(_) => {
+        Principal::User { .. } | Principal::Person { .. } | Principal::Worker(_) => {
             Err(Refusal::PermissionDenied { why: "this method wants the run token of an assignment" })
         }
     }

@@ -5,6 +5,7 @@ mod agent;
 pub mod event;
 pub mod journal;
 mod message;
+mod org;
 mod run;
 pub mod snapshot;
 

@@ -40,7 +40,8 @@ pub struct GatewayConfig {
     pub mesh_key: Option<MeshKey>,
     /// A file with that key.
     pub mesh_key_file: Option<PathBuf>,
-    /// Development: a call without credentials from this very machine is user `you` of org `dev`. Default off.
+    /// Development: a call without credentials from this very machine is user `you`, of org `dev` unless it names another org that
+    /// `you` are a member of. Default off.
     pub dev: bool,
     /// Tokens of people. Required unless `dev`.
     pub jwt: Option<JwtConfig>,

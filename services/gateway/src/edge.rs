@@ -46,7 +46,7 @@ impl Edge {
         let method = methods::find(path).ok_or_else(|| status::plain(Reason::UnknownMethod, "no such method"))?;
         refuse_compression(headers)?;
         let who = self.identities.establish(&given.credentials(method)?).map_err(|error| status::of(&error))?;
-        if let Principal::User { user, .. } = who.principal
+        if let Principal::User { user, .. } | Principal::Person { user, .. } = who.principal
             && !self.admission.admit(user, Instant::now())
         {
             // By the host's status, for it says when to come back.

@@ -21,6 +21,7 @@ use tokio::time::Instant;
 
 use cache::Cache;
 use keys::People;
+use org::Orgs;
 
 use crate::config::GatewayConfig;
 use crate::methods::{Caller, Class};
@@ -33,7 +34,7 @@ const ENDLESS_TTL: Duration = Duration::from_secs(12 * 3_600);
 /// How long after its caller's credentials a stream is ended here; by then the service should have, with a cursor.
 const STREAM_LEEWAY: Duration = Duration::from_secs(5);
 
-/// The issuer, subject and org of the person who calls without credentials in development.
+/// The issuer and subject of the person who calls without credentials in development, and the org unless another one is asked for.
 const DEV_ISSUER: &str = "dev";
 const DEV_SUBJECT: &str = "you";
 const DEV_ORG: &str = "dev";
@@ -66,6 +67,14 @@ pub(crate) struct Pass {
     pub(crate) hop: HeaderValue,
     /// When a stream has to end.
     pub(crate) ends: Option<Instant>,
+}
+
+/// What a person's credentials say.
+struct Shown {
+    user: UserId,
+    orgs: Orgs,
+    /// Seconds of Unix time; nothing for credentials that do not end.
+    expires_at: Option<u64>,
 }
 
 /// Everything that can tell who calls.
@@ -112,7 +121,7 @@ impl Identities {
     ///
     /// UNAUTHENTICATED, TOKEN_EXPIRED, PERMISSION_DENIED, INVALID_FIELD; UNAVAILABLE while the issuer's keys are not known.
     pub(crate) fn establish(&self, given: &Credentials<'_>) -> Result<Arc<Established>> {
-        if given.bearer.is_none() && !(self.is_dev && given.is_local && given.caller == Caller::User) {
+        if given.bearer.is_none() && !(self.is_dev && given.is_local && given.caller.is_person()) {
             return Err(Refusal::Unauthenticated { why: wanted(given.caller) }.into());
         }
         let key = cache::key(given);
@@ -141,20 +150,17 @@ impl Identities {
 
     fn verify(&self, given: &Credentials<'_>) -> Result<(Principal, Option<u64>)> {
         match (given.caller, given.bearer) {
-            (Caller::User, Some(token)) => {
-                let people =
-                    self.people.as_ref().ok_or(Refusal::Unauthenticated { why: "tokens of people are not accepted here" })?;
-                let person = people.verify(token)?;
-                let org = org::choose(&person.orgs, given.org)?;
-                let user = UserId::of_subject(&person.issuer, &person.subject);
-                Ok((Principal::User { org, user }, Some(person.expires_at)))
+            (Caller::User, token) => {
+                let Shown { user, orgs, expires_at } = self.person(token)?;
+                Ok((Principal::User { org: org::choose(&orgs, given.org)?, user }, expires_at))
             }
-            (Caller::User, None) => {
-                let org = org::choose(&[OrgId::of_name(DEV_ORG)], given.org)?;
-                Ok((Principal::User { org, user: UserId::of_subject(DEV_ISSUER, DEV_SUBJECT) }, None))
+            (Caller::Person, token) => {
+                let Shown { user, orgs, expires_at } = self.person(token)?;
+                Ok((Principal::Person { user, orgs: orgs.only() }, expires_at))
             }
             (Caller::Worker, token) => {
                 let Verified { claims, expires_at } = signed::<WorkerCredential>(&self.workers, token, given.caller)?;
+                claims.check_elsewhere()?;
                 Ok((Principal::Worker(claims), Some(expires_at)))
             }
             (Caller::Lease, token) => {
@@ -162,6 +168,18 @@ impl Identities {
                 Ok((Principal::Lease(claims), Some(expires_at)))
             }
         }
+    }
+
+    /// The person whose token it is; without one, whoever develops on this machine.
+    fn person(&self, token: Option<&str>) -> Result<Shown> {
+        let Some(token) = token else {
+            let orgs = Orgs::Every { unless_asked: Some(OrgId::of_name(DEV_ORG)) };
+            return Ok(Shown { user: UserId::of_subject(DEV_ISSUER, DEV_SUBJECT), orgs, expires_at: None });
+        };
+        let people = self.people.as_ref().ok_or(Refusal::Unauthenticated { why: "tokens of people are not accepted here" })?;
+        let person = people.verify(token)?;
+        let user = UserId::of_subject(&person.issuer, &person.subject);
+        Ok(Shown { user, orgs: person.orgs, expires_at: Some(person.expires_at) })
     }
 
     fn sign(&self, principal: &Principal, ttl: Duration) -> Result<HeaderValue> {
@@ -184,7 +202,7 @@ fn signed<T: DeserializeOwned>(verifier: &Verifier, token: Option<&str>, caller:
 /// What a method wants to see.
 const fn wanted(caller: Caller) -> &'static str {
     match caller {
-        Caller::User => "this method wants the token of a person",
+        Caller::User | Caller::Person => "this method wants the token of a person",
         Caller::Worker => "this method wants the credential of a worker",
         Caller::Lease => "this method wants the run token of an assignment",
     }

@@ -12,10 +12,20 @@ use runmesh_domain::limits::STREAM_MESSAGE_BYTES_MAX;
 pub enum Caller {
     /// A person, with a token of the identity provider. Counts against the person's rate.
     User,
+    /// A person, as [`Caller::User`], about no one org: which org is asked for plays no part.
+    Person,
     /// A worker process, with its credential.
     Worker,
     /// The holder of a lease, with the run token of its assignment.
     Lease,
+}
+
+impl Caller {
+    /// True when a person calls.
+    #[must_use]
+    pub const fn is_person(self) -> bool {
+        matches!(self, Self::User | Self::Person)
+    }
 }
 
 /// How long a call may take.
@@ -89,7 +99,7 @@ const fn follow(path: &'static str, caller: Caller, upstream: Upstream) -> Metho
     Method { path, caller, class: Class::Follow, upstream, pool: Pool::Stream, message_bytes_max: STREAM_MESSAGE_BYTES_MAX }
 }
 
-use Caller::{Lease, User, Worker};
+use Caller::{Lease, Person, User, Worker};
 use Upstream::{Approval, Orchestrator, Relay, Summary};
 
 /// The table.
@@ -100,10 +110,14 @@ pub const METHODS: &[Method] = &[
     short("/runmesh.agent.v1.AgentService/ListAgents", User, Orchestrator),
     short("/runmesh.agent.v1.AgentService/UpdateAgent", User, Orchestrator),
     short("/runmesh.approval.v1.ApprovalService/ListPendingActions", User, Approval),
+    short("/runmesh.org.v1.OrgService/CreateOrg", Person, Orchestrator),
+    short("/runmesh.org.v1.OrgService/DeleteOrg", User, Orchestrator),
     short("/runmesh.org.v1.OrgService/GetOrg", User, Orchestrator),
     short("/runmesh.org.v1.OrgService/ListMembers", User, Orchestrator),
+    short("/runmesh.org.v1.OrgService/ListOrgs", Person, Orchestrator),
     short("/runmesh.org.v1.OrgService/PutMember", User, Orchestrator),
     short("/runmesh.org.v1.OrgService/RemoveMember", User, Orchestrator),
+    short("/runmesh.org.v1.OrgService/UpdateOrg", User, Orchestrator),
     short("/runmesh.run.v1.RunService/CancelRun", User, Orchestrator),
     short("/runmesh.run.v1.RunService/GetRun", User, Orchestrator),
     short("/runmesh.run.v1.RunService/GetRunHistory", User, Orchestrator),

@@ -2,7 +2,9 @@
 //! be cut short; the sweeper finishes it from the rows that are not marked.
 
 use crate::mesh::Mesh;
+use runmesh_bus::CaughtUp;
 use runmesh_domain::id::{OrgId, RunId};
+use runmesh_domain::log::Tail;
 use runmesh_domain::run::StateName;
 use runmesh_domain::transition::{Cause, Transition};
 use runmesh_store::runs::Committed;
@@ -33,7 +35,7 @@ impl Mesh {
         orgs.sort_unstable();
         orgs.dedup();
         if !orgs.is_empty() {
-            self.ready.notify_one();
+            self.ready.work();
         }
         for org in orgs {
             self.bus.wake(org);
@@ -50,8 +52,14 @@ impl Mesh {
             if !shows_something(&transitions) {
                 return Ok(false);
             }
+            let is_new = position.seq == 0 && transitions.first().is_some_and(|first| first.version == 1);
             let rows: Vec<_> = transitions.iter().map(|transition| (transition.clone(), false)).collect();
-            self.bus.log().catch_up(ids, position, &rows).await.map(|_| true)
+            let told = self.bus.log().try_catch_up(ids.into(), position, &rows, is_new.then(Tail::default));
+            match told.await? {
+                CaughtUp::Yes(_) => Ok(true),
+                // It lacks what had nothing to show, and now comes along.
+                CaughtUp::Hole { .. } => self.catch_up(ids.id).await.map(|()| true),
+            }
         };
         let (fed, logged) = futures::join!(feed, log);
         match fed {
@@ -66,7 +74,7 @@ impl Mesh {
     }
 }
 
-/// A run that was only accepted or promoted has nothing to show yet: its claim brings these rows along.
+/// A run that was only accepted or promoted has nothing to show yet: its claim brings these rows along, or its end.
 fn shows_something(transitions: &[Transition]) -> bool {
     transitions.iter().any(|transition| !matches!(transition.cause, Cause::Accepted | Cause::Promoted))
 }

@@ -7,14 +7,15 @@ mod thread;
 mod worker;
 
 use crate::auth::{self, Caller};
-use crate::idempotent::{self, Replayable};
+use crate::idempotent::{self, By, Mutation, Replayable};
 use crate::mesh::Mesh;
 use crate::sessions::Hand;
 use futures::future::BoxFuture;
-use prost::Message;
-use runmesh_domain::{Error, Result};
-use runmesh_store::runs::{Claimed, Committed};
-use runmesh_store::{PageRequest, Scope, Tx};
+use runmesh_bus::CancelHint;
+use runmesh_domain::run::Run;
+use runmesh_domain::{Error, Refusal, Result};
+use runmesh_store::runs::{Claimed, Committed, RunRow};
+use runmesh_store::{PageRequest, Scope, Tx, idempotency};
 use runmesh_wire::pb;
 use runmesh_wire::status;
 use std::sync::Arc;
@@ -49,7 +50,7 @@ pub fn routes(mesh: &Mesh) -> Routes {
         .add_service(agent.max_decoding_message_size(max))
         .add_service(thread.max_decoding_message_size(max))
         .add_service(run.max_decoding_message_size(max))
-        // A model step and its tool results come in one message; each has its own bound.
+        // A page of a context holds at least a model step and one result of it; each has its own bound.
         .add_service(worker.max_decoding_message_size(4 * max).max_encoding_message_size(4 * max))
 }
 
@@ -69,17 +70,27 @@ struct Done<R> {
     committed: Vec<Committed>,
     /// A run that was claimed in the same transaction, and for whom.
     claimed: Option<(Arc<Hand>, Claimed)>,
+    /// For the holders of runs that are to be canceled. They obey at once, so they must not hear of what was rolled back.
+    hints: Vec<CancelHint>,
 }
 
 impl<R> Done<R> {
     /// Nothing to tell.
     const fn quiet(answer: R) -> Self {
-        Self { answer, committed: Vec::new(), claimed: None }
+        Self::with(answer, Vec::new())
     }
 
     /// These transitions to tell.
     const fn with(answer: R, committed: Vec<Committed>) -> Self {
-        Self { answer, committed, claimed: None }
+        Self { answer, committed, claimed: None, hints: Vec::new() }
+    }
+
+    /// And hints for the holders of those among `runs` that have one and are to be canceled.
+    fn hinting<'a>(mut self, runs: impl IntoIterator<Item = &'a RunRow>) -> Self {
+        let asked = runs.into_iter().map(|row| &row.run).filter(|run| run.cancel_requested);
+        let hint = |run: &Run| Some(CancelHint { run: run.id, fence: run.fence, session: run.state.session()? });
+        self.hints.extend(asked.filter_map(hint));
+        self
     }
 }
 
@@ -102,33 +113,42 @@ impl Mesh {
             .await
     }
 
-    /// A user's mutating call, whole and once: membership, the first answer if this is a repeat, the command, its answer kept.
-    async fn mutate<Q, R, F>(&self, caller: Caller, method: &'static str, key: String, body: &Q, work: F) -> Result<R>
+    /// A user's mutating call, whole and once: who may, the first answer if this is a repeat, the command, its answer kept.
+    ///
+    /// `read` makes of the request what the command wants. That something is wrong with the fields is told after the look-up:
+    /// a repeat hears its first answer, and who is no member that there is no such org.
+    async fn mutate<Q, P, F>(&self, by: By, request: Q, read: impl FnOnce(Q) -> Result<P>, work: F) -> Result<Q::Answer>
     where
-        Q: Message,
-        R: Replayable + Send + Sync,
-        F: for<'a> Fn(&'a mut Tx) -> BoxFuture<'a, Result<Done<R>>> + Send + Sync + 'static,
+        Q: Mutation,
+        P: Clone + Send + Sync + 'static,
+        F: for<'a> Fn(&'a mut Tx, P) -> BoxFuture<'a, Result<Done<Q::Answer>>> + Send + Sync + 'static,
     {
-        let key = Arc::new(idempotent::key(caller, method, key, body)?);
+        let mut request = request;
+        let key = Arc::new(idempotent::key(by, &mut request)?);
+        let wanted = Arc::new(read(request));
         let work = Arc::new(work);
         let mesh = self.clone();
         self.whole(async move {
-            let done = mesh
-                .db
-                .tx(Scope::Org(caller.org), move |tx| {
-                    let (key, work) = (Arc::clone(&key), Arc::clone(&work));
-                    Box::pin(async move {
-                        auth::require_member(tx, caller).await?;
-                        if let Some(answer) = idempotent::replay(tx, &key).await? {
-                            return Ok(Done::quiet(answer));
-                        }
-                        let done = work(tx).await?;
-                        idempotent::remember(tx, &key, &done.answer).await?;
-                        Ok(done)
-                    })
+            let first = Arc::clone(&key);
+            let done = mesh.db.tx(by.scope(), move |tx| {
+                let (key, wanted, work) = (Arc::clone(&first), Arc::clone(&wanted), Arc::clone(&work));
+                Box::pin(async move {
+                    if let Some(answer) = idempotent::replay(tx, by, &key).await? {
+                        return Ok(Done::quiet(answer));
+                    }
+                    let done = work(tx, Result::clone(&wanted)?).await?;
+                    idempotent::remember(tx, &key, &done.answer).await?;
+                    Ok(done)
                 })
-                .await?;
+            });
+            let done = match done.await {
+                Err(Error::Refused(refusal)) if idempotent::may_be_a_twins(&refusal) => mesh.twins(by, key, refusal).await?,
+                done => done?,
+            };
             mesh.tell(done.committed);
+            for CancelHint { run, fence, session } in done.hints {
+                mesh.bus.hint_cancel(run, fence, session);
+            }
             if let Some((hand, mut claimed)) = done.claimed {
                 hand.spend();
                 mesh.tell(std::mem::take(&mut claimed.committed));
@@ -137,6 +157,21 @@ impl Mesh {
             Ok(done.answer)
         })
         .await
+    }
+}
+
+impl Mesh {
+    /// The answer that a call with the same key got after this one looked for it, if what this one was refused for is that
+    /// call's doing: the name that it took, the thread that it holds.
+    async fn twins<R>(&self, by: By, key: Arc<idempotency::Key>, refusal: Refusal) -> Result<Done<R>>
+    where
+        R: Replayable + Send,
+    {
+        let answer = self.db.tx(by.scope(), move |tx| {
+            let key = Arc::clone(&key);
+            Box::pin(async move { idempotent::replay(tx, by, &key).await })
+        });
+        answer.await?.map(Done::quiet).ok_or_else(|| refusal.into())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Who calls: the principal that the gateway established, checked here against what the method wants.
 
-pub use runmesh_wire::caller::Caller;
+pub use runmesh_wire::caller::{Caller, Person};
 
 use runmesh_domain::principal::{LeaseClaim, Principal, WorkerCredential};
 use runmesh_domain::{Refusal, Result};
@@ -18,6 +18,11 @@ fn principal<T>(request: &Request<T>) -> Option<&Principal> {
 /// The person.
 pub fn caller<T>(request: &Request<T>) -> Result<Caller> {
     Ok(wire::user(principal(request))?)
+}
+
+/// The person, for what concerns no one org.
+pub fn person<T>(request: &Request<T>) -> Result<Person> {
+    Ok(wire::person(principal(request))?)
 }
 
 /// The worker.

@@ -21,9 +21,8 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 
-/// The credential of the worker inside a replica. Whoever signs credentials for workers elsewhere gives them other names: the lock
-/// of a session of this name is held by the process that serves its stream.
-pub const CREDENTIAL: &str = "built-in";
+/// The credential of the worker inside a replica.
+pub const CREDENTIAL: &str = WorkerCredential::BUILT_IN;
 
 /// A hop's principal is good for this long; one is made for every call.
 const HOP_TTL: Duration = Duration::from_secs(60);
@@ -66,8 +65,7 @@ pub fn start(
         channels: channels(&config.relays, here, &minting)?,
         credentials: Credentials { header: header::PRINCIPAL, worker_token: Arc::new(move || minting.worker()) },
         provider: Provider::new(model(config)?).map_err(|error| refused(&error))?,
-        toolbox: Toolbox::new(ToolsConfig { private_addresses: config.worker.private_addresses })
-            .map_err(|error| refused(&error))?,
+        toolbox: Toolbox::new(ToolsConfig { private_addresses: config.worker.private_addresses }),
         drain_grace: Duration::from_millis(config.worker.drain_grace_ms),
     })
     .map_err(|error| refused(&error))?;

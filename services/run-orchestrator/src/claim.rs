@@ -5,7 +5,7 @@ use crate::sessions::{ANSWERS_MAX, Stream};
 use crate::{auth, builtin};
 use runmesh_domain::id::{AgentId, SessionId};
 use runmesh_domain::principal::WorkerCredential;
-use runmesh_domain::{Error, Refusal, Result, limits, text};
+use runmesh_domain::{Error, Fault, Refusal, Result, limits, text};
 use runmesh_store::sessions::{Alive, NewSession};
 use runmesh_store::{Scope, runs, sessions};
 use runmesh_wire::convert::{id, required, unsigned};
@@ -51,30 +51,55 @@ impl Mesh {
         let hello = first_hello(&mut requests).await?;
         let is_ours = credential.id == builtin::CREDENTIAL;
         let (stream, capacity) = self.open_session(credential, hello, answers).await?;
-        let mut alive = if is_ours { self.hold_alive(stream.session).await } else { None };
+        let mut alive = if is_ours { self.hold_alive(&stream).await } else { None };
         self.sessions.insert(&stream);
+        // It may serve what nobody could so far.
+        self.ready.work();
         let ended = tokio::select! {
             ended = self.follow(&stream, capacity, &mut requests) => ended,
-            // The worker opens its stream anew, and the lock with it.
-            () = lost(&mut alive) => Ended::Broken,
+            () = lost(&mut alive) => Ended::LockLost,
         };
         self.sessions.remove(&stream);
+        // Free for the session's next stream.
+        drop(alive);
         match ended {
             Ended::Orderly => self.close_session(&stream).await,
             Ended::Broken => self.cut(&stream).await,
+            Ended::LockLost => self.live_on(&stream).await,
             Ended::Draining => Ok(()),
         }
     }
 
     /// The worker inside this very process dies with whoever would see its stream break: Postgres sees it instead.
-    async fn hold_alive(&self, session: SessionId) -> Option<Alive> {
-        match sessions::hold_alive(&self.db, session).await {
+    async fn hold_alive(&self, stream: &Stream) -> Option<Alive> {
+        let session = stream.session;
+        match sessions::hold_alive(&self.db, session, stream.number).await {
             Ok(alive) => Some(alive),
             Err(error) => {
                 tracing::warn!(%session, %error, "no lock for the session: should this process die, its runs wait for the lease");
                 None
             }
         }
+    }
+
+    /// The lock is lost and the worker is not: the end of its stream makes it open the next one, with a lock of its own, while
+    /// its session is kept from being taken for dead. Past a lease there is nothing to keep.
+    async fn live_on(&self, stream: &Stream) -> Result<()> {
+        let (session, number) = (stream.session, stream.number);
+        tracing::warn!(%session, "the lock of the session was lost");
+        let lost = Fault::Unavailable { part: "postgres", detail: "the lock of the session was lost".into() };
+        drop(stream.answers.try_send(Err(status::of(&lost.into()))));
+        let forget = async {
+            while let Err(error) = self.system(move |tx| Box::pin(sessions::forget_lock(tx, session, number))).await {
+                tracing::debug!(%session, %error, "the lock is not forgotten yet");
+                tokio::time::sleep(FORGET_AGAIN).await;
+            }
+        };
+        let forget = self.life.soft().run_until_cancelled(forget);
+        if tokio::time::timeout(self.leases.lease(), forget).await.is_err() {
+            tracing::debug!(%session, "the lock was not forgotten within a lease");
+        }
+        Ok(())
     }
 
     async fn open_session(
@@ -152,6 +177,8 @@ impl Mesh {
                 message = requests.message() => message,
                 () = stream.answers.closed() => return Ended::Broken,
                 () = soft.cancelled() => {
+                    // Before the worker hears of it: what is claimed for a stream that it leaves would be lost.
+                    self.sessions.remove(stream);
                     let drain = pb::claim_response::Message::Drain(pb::Drain {});
                     drop(stream.answers.send(Ok(pb::ClaimResponse { message: Some(drain) })).await);
                     return self.after_drain(requests).await;
@@ -170,7 +197,7 @@ impl Mesh {
         match message {
             pb::claim_request::Message::Credits(pb::Credits { add }) => {
                 stream.add(u32::try_from(add).unwrap_or(0), capacity);
-                self.ready.notify_one();
+                self.ready.room();
             }
             pb::claim_request::Message::Ack(pb::AssignmentAck { lease }) => {
                 tracing::trace!(session = %stream.session, run = lease.map(|lease| lease.run_id), "assignment acknowledged");
@@ -214,6 +241,9 @@ async fn lost(alive: &mut Option<Alive>) {
     }
 }
 
+/// The pause between tries to forget a lock: Postgres may be starting again, and reaps as soon as it has.
+const FORGET_AGAIN: Duration = Duration::from_millis(100);
+
 /// What a cut leaves of a lease, and a little more, so that the reaper at its end finds it over.
 const CUT_LEASE: Duration = Duration::from_millis(1_020);
 
@@ -222,6 +252,8 @@ enum Ended {
     Orderly,
     /// The stream broke.
     Broken,
+    /// The lock that says that this process lives is gone.
+    LockLost,
     /// This replica is going down.
     Draining,
 }

@@ -53,12 +53,15 @@ pub struct Config {
     pub leases: Leases,
     /// Bounds of queues.
     pub queues: Queues,
-    /// Names of orgs to make at start when they are not there yet. There is no rpc that makes an org: whoever runs the mesh does.
+    /// Names of orgs to make at start when they are not there yet. One that was deleted stays so.
     #[serde(deserialize_with = "list::deserialize")]
     pub orgs: Vec<String>,
     /// Their first admins, each as `issuer|subject`, as the tokens of people name them.
     #[serde(deserialize_with = "list::deserialize")]
     pub org_admins: Vec<String>,
+    /// Who else may make orgs, by CreateOrg: persons as above, or `*` for everybody who has credentials. Default nobody.
+    #[serde(deserialize_with = "list::deserialize")]
+    pub org_creators: Vec<String>,
     /// The agent `default` of orgs that are made.
     pub default_agent: AgentSpec,
     /// Whether reflection is served. Default off.
@@ -120,6 +123,7 @@ impl Default for Config {
             queues: Queues::default(),
             orgs: Vec::new(),
             org_admins: Vec::new(),
+            org_creators: Vec::new(),
             default_agent: AgentSpec::default(),
             reflection: false,
             server: ServerConfig::default(),

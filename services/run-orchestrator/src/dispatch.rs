@@ -1,20 +1,27 @@
 //! Hands READY runs to the sessions that this replica serves: woken by commits here, by other replicas over NATS, by new
-//! credits, and by a slow poll in case a wake-up was lost.
+//! credits when the last look left something, and by a slow poll in case a wake-up was lost.
 
 use crate::mesh::Mesh;
 use crate::sessions::Stream;
 use runmesh_domain::principal::LeaseClaim;
 use runmesh_domain::{Fault, Result, limits};
 use runmesh_host::Lifecycle;
-use runmesh_store::runs::{ClaimFor, Claimed};
+use runmesh_store::runs::{ClaimFor, Claimed, Claims, Left};
 use runmesh_store::{Scope, runs};
 use runmesh_wire::IntoWire as _;
 use runmesh_wire::convert::journal::{Context, HeldRun};
 use runmesh_wire::pb::worker as pb;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
 
 /// Runs of one claim: one transaction, short enough that another org's first run never waits long.
 const CLAIM_MAX: u32 = 64;
+
+/// How soon to look again for runs of orgs that another claim held: it is over within a few milliseconds.
+const SKIPPED_PAUSE: Duration = Duration::from_millis(20);
+/// How long a worker may take to make room for an assignment that it has credit for.
+const ASSIGN_LIMIT: Duration = Duration::from_secs(1);
 
 /// Starts the loops.
 pub fn start(mesh: &Mesh, life: &Lifecycle) {
@@ -22,9 +29,22 @@ pub fn start(mesh: &Mesh, life: &Lifecycle) {
     life.spawn("wake-ups", async move { soft.run_until_cancelled(waker.listen()).await.unwrap_or(Ok(())) });
     let (dispatcher, soft) = (mesh.clone(), life.soft().clone());
     life.spawn("dispatch", async move {
-        soft.run_until_cancelled(dispatcher.dispatch()).await;
+        dispatcher.dispatch(&soft).await;
         Ok::<(), std::convert::Infallible>(())
     });
+}
+
+/// What one round over the sessions left to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Next {
+    /// Nothing is READY, as far as this replica may know.
+    Rest,
+    /// There may be more, for which nobody has room, or which something holds back: look again when that changes.
+    Wait,
+    /// Others were at it: look again shortly.
+    Soon,
+    /// A session got as many as it asked for: look again now.
+    Now,
 }
 
 impl Mesh {
@@ -32,54 +52,66 @@ impl Mesh {
     async fn listen(&self) -> Result<()> {
         let mut wakes = self.bus.wakes().await?;
         while wakes.next().await.is_some() {
-            self.ready.notify_one();
+            self.ready.work();
         }
         Err(Fault::Unavailable { part: "nats", detail: "the wake-up subscription ended".into() }.into())
     }
 
-    async fn dispatch(&self) {
-        loop {
-            let more = self.claim_for_all().await;
-            if more {
-                continue;
+    /// Goes on until the replica drains. A round is never left half way: what it claimed would reach nobody.
+    async fn dispatch(&self, soft: &CancellationToken) {
+        while !soft.is_cancelled() {
+            let next = if self.ready.take() { self.claim_for_all().await } else { Next::Rest };
+            if next != Next::Rest {
+                self.ready.keep();
             }
+            let poll = match next {
+                Next::Now => continue,
+                Next::Soon => SKIPPED_PAUSE,
+                Next::Rest | Next::Wait => self.leases.poll(),
+            };
             tokio::select! {
-                () = self.ready.notified() => {}
-                () = tokio::time::sleep(self.leases.poll()) => {}
+                () = soft.cancelled() => {}
+                () = self.ready.changed() => {}
+                () = tokio::time::sleep(poll) => self.ready.keep(),
             }
         }
     }
 
-    /// One round over all sessions with credits. True when a session got as many as it asked for: there may be more.
-    async fn claim_for_all(&self) -> bool {
-        let mut more = false;
+    /// One round over all sessions with credits.
+    async fn claim_for_all(&self) -> Next {
+        // Without a session that has room nobody looked, so there may be anything.
+        let mut next = None;
         for stream in self.sessions.all() {
             let wanted = stream.take(CLAIM_MAX);
             if wanted == 0 {
                 continue;
             }
-            let got = match self.claim_for(&stream, wanted).await {
-                Ok(got) => got,
+            let (got, then) = match self.claim_for(&stream, wanted).await {
+                Ok((got, _)) if got == wanted => (got, Next::Now),
+                Ok((got, Left::Skipped)) => (got, Next::Soon),
+                Ok((got, Left::Perhaps)) => (got, Next::Wait),
+                Ok((got, Left::Nothing)) => (got, Next::Rest),
                 Err(error) => {
                     tracing::debug!(session = %stream.session, %error, "no claim for a session");
-                    0
+                    (0, Next::Wait)
                 }
             };
             stream.give_back(wanted - got.min(wanted));
-            more |= got == wanted;
+            next = next.max(Some(then));
         }
-        more
+        next.unwrap_or(Next::Wait)
     }
 
-    async fn claim_for(&self, stream: &Arc<Stream>, limit: u32) -> Result<u32> {
-        let claim = ClaimFor { session: stream.session, limit, queues: self.queues, wait: true };
-        let claimed = self.db.tx(Scope::System, move |tx| Box::pin(async move { runs::claim(tx, claim).await })).await?;
+    async fn claim_for(&self, stream: &Arc<Stream>, limit: u32) -> Result<(u32, Left)> {
+        let claim = ClaimFor { session: stream.session, limit, queues: self.queues };
+        let Claims { claimed, left } =
+            self.db.tx(Scope::System, move |tx| Box::pin(async move { runs::claim(tx, claim).await })).await?;
         let got = u32::try_from(claimed.len()).unwrap_or(u32::MAX);
         for mut run in claimed {
             self.tell(std::mem::take(&mut run.committed));
             self.assign(stream, run).await?;
         }
-        Ok(got)
+        Ok((got, left))
     }
 
     /// Sends the assignment. One that never arrives is taken back when the session's heartbeats do not name it.
@@ -87,8 +119,8 @@ impl Mesh {
         let assignment = self.assignment(stream, claimed)?;
         let message = pb::claim_response::Message::Assignment(assignment);
         let answer = pb::ClaimResponse { message: Some(message) };
-        if stream.answers.send(Ok(answer)).await.is_err() {
-            tracing::debug!(session = %stream.session, "a session went away before its assignment");
+        if stream.answers.send_timeout(Ok(answer), ASSIGN_LIMIT).await.is_err() {
+            tracing::debug!(session = %stream.session, "a session went away, or does not read, before its assignment");
         }
         Ok(())
     }

@@ -86,8 +86,14 @@ pub fn thread(row: Thread) -> thread::Thread {
 
 /// An org.
 pub fn org(row: Org) -> org::Org {
-    let Org { id, name, created_at } = row;
-    org::Org { org_id: id.to_string(), name, create_time: Some(created_at.into_wire()) }
+    let Org { id, name, display_name, limits, created_at } = row;
+    org::Org {
+        org_id: id.to_string(),
+        name,
+        create_time: Some(created_at.into_wire()),
+        display_name,
+        limits: Some(limits.into_wire()),
+    }
 }
 
 /// A member.

@@ -1,6 +1,8 @@
 //! What every part of the orchestrator shares.
 
+use crate::founding::Founding;
 use crate::marks::Marks;
+use crate::ready::Ready;
 use crate::sessions::Sessions;
 use runmesh_bus::Bus;
 use runmesh_domain::limits::{Leases, Queues};
@@ -9,7 +11,7 @@ use runmesh_host::Lifecycle;
 use runmesh_host::signed::Signer;
 use runmesh_store::Db;
 use std::sync::Arc;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
@@ -25,11 +27,12 @@ pub struct Mesh {
     pub leases: Leases,
     pub queues: Queues,
     pub default_model: Option<String>,
+    /// How orgs come to be.
+    pub founding: Arc<Founding>,
     pub sessions: Arc<Sessions>,
     pub marks: Marks,
     pub life: Lifecycle,
-    /// Told when a run may have become READY.
-    pub ready: Arc<Notify>,
+    pub ready: Arc<Ready>,
     /// Work that outlives the call that began it.
     pub tasks: TaskTracker,
     pub publishing: Arc<Semaphore>,

@@ -1,25 +1,24 @@
 //! Puts a run-orchestrator together and runs it.
 
 use crate::config::{Config, Role};
+use crate::founding::Founding;
 use crate::marks::Marks;
 use crate::mesh::Mesh;
+use crate::ready::Ready;
 use crate::{api, builtin, dispatch, sweeper};
 use runmesh_bus::{Bus, BusConfig};
-use runmesh_domain::agent::AgentSpec;
-use runmesh_domain::id::{OrgId, UserId};
 use runmesh_domain::principal::Principal;
 use runmesh_host::health::Reporter;
 use runmesh_host::server::Policy;
 use runmesh_host::signed::{MeshKey, Signer};
 use runmesh_host::start::{self, Hops, StartError};
 use runmesh_host::{Lifecycle, Server};
-use runmesh_store::{Db, PageRequest, StoreConfig, agents, orgs};
+use runmesh_store::{Db, StoreConfig};
 use runmesh_wire::{deadline, descriptors, header, status};
 use secrecy::ExposeSecret as _;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
@@ -33,11 +32,9 @@ const API_GRACE: Duration = Duration::from_secs(10);
 /// [`StartError`]: a part that is needed at start is not there.
 pub async fn serve(config: Config, listener: TcpListener, life: Lifecycle, health: Reporter) -> Result<(), StartError> {
     let key = start::mesh_key(config.mesh_key.as_ref(), config.mesh_key_file.as_deref())?;
-    let mesh = connect(&config, &key, &life).await.map_err(StartError::part)?;
-    let admins = admins(&config)?;
-    for name in &config.orgs {
-        make_org(&mesh, config.default_agent.clone(), name, &admins).await.map_err(StartError::part)?;
-    }
+    let founding = Arc::new(Founding::new(&config)?);
+    let mesh = connect(&config, founding, &key, &life).await.map_err(StartError::part)?;
+    mesh.make_orgs(&config.orgs).await.map_err(StartError::part)?;
     let address = listener.local_addr()?;
     let policy = Policy { reason: status::reason_name_of_code, deadline: deadline::of };
     let hops = Hops { header: header::PRINCIPAL, typ: header::HOP_TYPE, audience: header::AUDIENCE };
@@ -97,7 +94,7 @@ pub fn services() -> &'static [&'static str] {
     api::SERVICES
 }
 
-async fn connect(config: &Config, key: &MeshKey, life: &Lifecycle) -> runmesh_domain::Result<Mesh> {
+async fn connect(config: &Config, founding: Arc<Founding>, key: &MeshKey, life: &Lifecycle) -> runmesh_domain::Result<Mesh> {
     let url = config.postgres_url.expose_secret();
     Db::migrate(url).await?;
     let mut store = StoreConfig::new(url, "run-orchestrator");
@@ -111,41 +108,12 @@ async fn connect(config: &Config, key: &MeshKey, life: &Lifecycle) -> runmesh_do
         leases: config.leases,
         queues: config.queues,
         default_model: config.default_model.clone(),
+        founding,
         sessions: Arc::default(),
         marks: Marks::default(),
         life: life.clone(),
-        ready: Arc::new(Notify::new()),
+        ready: Arc::new(Ready::default()),
         tasks: TaskTracker::new(),
         publishing: Mesh::publishing_permits(),
     })
-}
-
-/// The persons that the settings name as admins.
-fn admins(config: &Config) -> Result<Vec<UserId>, StartError> {
-    let admins = config.org_admins.iter().map(|admin| {
-        let (issuer, subject) = admin.split_once('|').filter(|(issuer, subject)| !issuer.is_empty() && !subject.is_empty())?;
-        Some(UserId::of_subject(issuer, subject))
-    });
-    let admins: Option<Vec<_>> = admins.collect();
-    admins.ok_or_else(|| StartError::Part("org_admins: want issuer|subject".to_owned()))
-}
-
-/// An org with its first admins and an agent to talk to, unless it is there.
-async fn make_org(mesh: &Mesh, agent: AgentSpec, name: &str, admins: &[UserId]) -> runmesh_domain::Result<()> {
-    let (agent, name, admins) = (Arc::new(agent), name.to_owned(), admins.to_vec());
-    mesh.system(move |tx| {
-        let (agent, name, admins) = (Arc::clone(&agent), name.clone(), admins.clone());
-        Box::pin(async move {
-            let org = OrgId::of_name(&name);
-            orgs::ensure(tx, org, &name, None).await?;
-            // Only of an org that nobody is in: an admin who was removed stays so.
-            let is_empty =
-                orgs::list_members(tx, org, &PageRequest { page_size: 1, ..PageRequest::default() }).await?.items.is_empty();
-            for admin in admins.into_iter().filter(|_| is_empty) {
-                orgs::ensure(tx, org, &name, Some(admin)).await?;
-            }
-            agents::ensure_default(tx, org, &agent).await.map(drop)
-        })
-    })
-    .await
 }

@@ -39,10 +39,12 @@ impl Stream {
         *held = held.saturating_add(credits).min(max);
     }
 
-    /// Takes at most `most` credits.
+    /// Takes at most `most` credits, and no more than the worker has left room to be told of: one that does not read its
+    /// answers gets no more runs.
     pub fn take(&self, most: u32) -> u32 {
+        let room = u32::try_from(self.answers.capacity()).unwrap_or(u32::MAX);
         let mut held = self.credits_mut();
-        let taken = most.min(*held);
+        let taken = most.min(*held).min(room);
         *held -= taken;
         taken
     }
@@ -86,9 +88,12 @@ impl Sessions {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Serves a stream from now on.
+    /// Serves a stream from now on, unless a newer one of its session came first.
     pub fn insert(&self, stream: &Arc<Stream>) {
-        self.map().insert(stream.session, Arc::clone(stream));
+        let mut map = self.map();
+        if map.get(&stream.session).is_none_or(|known| known.number < stream.number) {
+            map.insert(stream.session, Arc::clone(stream));
+        }
     }
 
     /// Serves this stream no more; leaves a newer one of the same session alone.
@@ -122,7 +127,7 @@ mod tests {
     use uuid::Uuid;
 
     fn stream(number: i64) -> Arc<Stream> {
-        let (answers, _) = mpsc::channel(1);
+        let (answers, _) = mpsc::channel(ANSWERS_MAX);
         Arc::new(Stream::new(SessionId::from_uuid(Uuid::from_u128(1)), number, answers))
     }
 
@@ -133,6 +138,15 @@ mod tests {
         sessions.insert(&old);
         sessions.insert(&new);
         sessions.remove(&old);
+        assert_eq!(sessions.get(new.session).map(|stream| stream.number), Some(2));
+    }
+
+    #[test]
+    fn an_older_stream_that_comes_late_leaves_the_newer_alone() {
+        let sessions = Sessions::default();
+        let (old, new) = (stream(1), stream(2));
+        sessions.insert(&new);
+        sessions.insert(&old);
         assert_eq!(sessions.get(new.session).map(|stream| stream.number), Some(2));
     }
 

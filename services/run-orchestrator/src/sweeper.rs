@@ -2,17 +2,19 @@
 //! answered, runs that nobody serves. One cheap look a tick says what is due; only then is anything done.
 
 use crate::mesh::Mesh;
+use futures::future::{BoxFuture, FutureExt as _};
+use futures::stream::{self, StreamExt as _};
 use runmesh_domain::id::RunId;
 use runmesh_domain::run::RunIds;
 use runmesh_domain::transition::Transition;
 use runmesh_domain::{Error, Result};
 use runmesh_host::Lifecycle;
-use runmesh_store::maintenance::{self, Due};
-use runmesh_store::{ClockGuard, Scope, Tx, actions, idempotency, outbox, runs, sessions};
+use runmesh_store::{ClockGuard, Scope, Tx, actions, idempotency, maintenance, outbox, runs, sessions};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::Notify;
 
 /// Rows of one sweep.
 const BATCH: u32 = 200;
@@ -20,58 +22,60 @@ const BATCH: u32 = 200;
 const OWN_TIME: Duration = Duration::from_millis(500);
 /// What the reaper leaves of the lease of a process that is gone, and a little more.
 const GONE_LEASE: Duration = Duration::from_millis(270);
+/// How long one round of publishing may take; a server that hangs takes all of it.
+const PUBLISHING: Duration = Duration::from_secs(5);
+/// Runs that are published at once.
+const PUBLISHED_AT_ONCE: usize = 8;
+/// Runs that fail before a round is given up: more than a few that cannot be published for reasons of their own.
+const FAILURES_MAX: usize = 8;
 /// Ticks between looks for threads that nobody promoted.
 const FREE_THREADS_EVERY: u64 = 10;
 /// Ticks between purges of what is old.
 const PURGE_EVERY: u64 = 600;
 
-/// Starts the loop.
+/// Starts the loops. Publishing has one of its own: while NATS does not answer, leases must be looked at all the same.
 pub fn start(mesh: &Mesh, life: &Lifecycle) {
-    let mesh = mesh.clone();
     let ticks = Arc::new(AtomicU64::new(0));
     let clock = Arc::new(Mutex::new(ClockGuard::default()));
+    let unpublished = Arc::new(Notify::new());
+    let (publisher, wanted, soft) = (mesh.clone(), Arc::clone(&unpublished), life.soft().clone());
+    life.spawn("publisher", async move {
+        while soft.run_until_cancelled(wanted.notified()).await.is_some() {
+            if let Err(error) = publisher.publish_left_over().await {
+                tracing::warn!(%error, "what is left over was not looked for");
+            }
+        }
+        Ok::<(), std::convert::Infallible>(())
+    });
+    let mesh = mesh.clone();
     life.spawn_loop("sweeper", mesh.leases.reaper(), move || {
-        let (mesh, clock) = (mesh.clone(), Arc::clone(&clock));
+        let (mesh, clock, unpublished) = (mesh.clone(), Arc::clone(&clock), Arc::clone(&unpublished));
         let tick = ticks.fetch_add(1, Ordering::Relaxed);
-        async move { mesh.sweep(tick, &clock).await }
+        async move { mesh.sweep(tick, &clock, &unpublished).await }
     });
 }
 
 impl Mesh {
-    async fn sweep(&self, tick: u64, clock: &Mutex<ClockGuard>) -> Result<()> {
+    async fn sweep(&self, tick: u64, clock: &Mutex<ClockGuard>, unpublished: &Notify) -> Result<()> {
         let leases = self.leases;
         let look_for_free = tick.is_multiple_of(FREE_THREADS_EVERY);
         let due =
             self.system(move |tx| Box::pin(async move { maintenance::due(tx, &leases, OWN_TIME, look_for_free).await })).await?;
-        let Due { now, lost_leases, gone_workers, unpublished, free_threads, expired_actions, unserved } = due;
         // Asked every tick, so that it compares neighbours.
-        let steady = clock.lock().unwrap_or_else(PoisonError::into_inner).is_steady(now, Instant::now());
-        if (lost_leases || gone_workers) && steady {
-            self.reap().await?;
+        let steady = clock.lock().unwrap_or_else(PoisonError::into_inner).is_steady(due.now, Instant::now());
+        if due.unpublished {
+            unpublished.notify_one();
         }
-        if gone_workers && steady {
-            // Their runs are free a moment after they were found to be gone.
-            tokio::time::sleep(GONE_LEASE).await;
-            self.reap().await?;
-        }
-        if unpublished {
-            self.publish_left_over().await?;
-        }
-        if free_threads {
-            self.promote().await?;
-        }
-        if expired_actions {
-            self.tell(self.system(|tx| Box::pin(async move { actions::expire_due(tx, BATCH).await })).await?);
-        }
-        if unserved {
-            let older = Duration::from_millis(leases.no_worker_ms);
-            self.tell(self.system(move |tx| Box::pin(async move { runs::fail_unserved(tx, older, BATCH).await })).await?);
-        }
-        if tick % PURGE_EVERY == PURGE_EVERY - 1 {
-            self.system(|tx| Box::pin(async move { idempotency::purge(tx, BATCH).await })).await?;
-            self.system(|tx| Box::pin(async move { sessions::purge(tx, BATCH).await })).await?;
-        }
-        Ok(())
+        // One that fails keeps no other from its turn.
+        let chores = [
+            when(steady && (due.lost_leases || due.gone_workers), self.reap()).await,
+            when(steady && due.gone_workers, self.reap_gone()).await,
+            when(due.free_threads, self.promote()).await,
+            when(due.expired_actions, self.expire()).await,
+            when(due.unserved, self.give_up()).await,
+            when(tick % PURGE_EVERY == PURGE_EVERY - 1, self.purge()).await,
+        ];
+        chores.into_iter().collect()
     }
 
     /// Takes back the runs whose leases are over.
@@ -85,6 +89,12 @@ impl Mesh {
         Ok(())
     }
 
+    /// Takes back the runs of processes that were just found to be gone: they are free a moment after that.
+    async fn reap_gone(&self) -> Result<()> {
+        tokio::time::sleep(GONE_LEASE).await;
+        self.reap().await
+    }
+
     /// A thread that is free while turns wait on it: whoever ended its last run should have promoted the next.
     async fn promote(&self) -> Result<()> {
         let promoted = self.system(|tx| Box::pin(async move { runs::promote_free_threads(tx, BATCH).await })).await?;
@@ -95,33 +105,63 @@ impl Mesh {
         Ok(())
     }
 
-    /// Publishes what the replica that committed it did not.
+    /// Ends the wait for people who did not decide in time.
+    async fn expire(&self) -> Result<()> {
+        self.tell(self.system(|tx| Box::pin(async move { actions::expire_due(tx, BATCH).await })).await?);
+        Ok(())
+    }
+
+    /// Ends runs that nobody serves.
+    async fn give_up(&self) -> Result<()> {
+        let older = Duration::from_millis(self.leases.no_worker_ms);
+        self.tell(self.system(move |tx| Box::pin(async move { runs::fail_unserved(tx, older, BATCH).await })).await?);
+        Ok(())
+    }
+
+    async fn purge(&self) -> Result<()> {
+        self.system(|tx| Box::pin(async move { idempotency::purge(tx, BATCH).await })).await?;
+        self.system(|tx| Box::pin(async move { sessions::purge(tx, BATCH).await })).await?;
+        Ok(())
+    }
+
+    /// Publishes what the replica that committed it did not: a few runs at a time, for a while at most, and no more once several
+    /// failed, because then it is not about them. What is left comes up again in the next tick.
     async fn publish_left_over(&self) -> Result<()> {
         let own_ms = u64::try_from(OWN_TIME.as_millis()).unwrap_or(u64::MAX);
-        let runs = self.system(move |tx| Box::pin(async move { outbox::unlogged(tx, own_ms, BATCH).await })).await?;
-        for (ids, _) in runs {
-            self.catch_up(ids).await?;
-        }
+        let unlogged = self.system(move |tx| Box::pin(async move { outbox::unlogged(tx, own_ms, BATCH).await })).await?;
         let unfed = self.system(|tx| Box::pin(async move { outbox::unfed(tx, BATCH).await })).await?;
-        for (ids, transitions) in by_run(unfed) {
-            let Some(version) = transitions.last().map(|transition| transition.version) else { continue };
-            match self.bus.feed().publish_oldest(ids, &transitions).await {
-                Ok(()) => self.marks.fed(ids.id, version),
-                Err(error) => tracing::debug!(run = %ids.id, %error, "feed not reached, next time"),
+        let logs = unlogged.into_iter().map(|(ids, _)| self.catch_up(ids.id).boxed());
+        let feeds = by_run(unfed).into_iter().map(|(ids, transitions)| self.feed(ids, transitions).boxed());
+        let left: Vec<BoxFuture<'_, Result<()>>> = logs.chain(feeds).collect();
+        let failed = &AtomicUsize::new(0);
+        let all = stream::iter(left).for_each_concurrent(PUBLISHED_AT_ONCE, |publish| async move {
+            if failed.load(Ordering::Relaxed) < FAILURES_MAX
+                && let Err(error) = publish.await
+            {
+                failed.fetch_add(1, Ordering::Relaxed);
+                tracing::debug!(%error, "not published, next time");
             }
+        });
+        if tokio::time::timeout(PUBLISHING, all).await.is_err() {
+            tracing::debug!("publishing what is left over takes long, the rest next time");
         }
         Ok(())
     }
 
+    /// Publishes the run's oldest transitions that the feed has not got.
+    async fn feed(&self, ids: RunIds, transitions: Vec<Transition>) -> Result<()> {
+        let Some(version) = transitions.last().map(|transition| transition.version) else { return Ok(()) };
+        self.bus.feed().publish_oldest(ids, &transitions).await?;
+        self.marks.fed(ids.id, version);
+        Ok(())
+    }
+
     /// Brings one log up to its run.
-    async fn catch_up(&self, ids: RunIds) -> Result<()> {
-        let run = ids.id;
+    pub async fn catch_up(&self, run: RunId) -> Result<()> {
         let (position, ids, rows) = self.system(move |tx| Box::pin(async move { runs::catch_up_rows(tx, run, 0).await })).await?;
         let Some(version) = rows.last().map(|(row, _)| row.version) else { return Ok(()) };
-        match self.bus.log().catch_up(ids, position, &rows).await {
-            Ok(_) => self.marks.logged(run, version),
-            Err(error) => tracing::debug!(%run, %error, "log not caught up, next time"),
-        }
+        self.bus.log().catch_up(ids, position, &rows).await?;
+        self.marks.logged(run, version);
         Ok(())
     }
 
@@ -129,10 +169,14 @@ impl Mesh {
     pub async fn system<T, F>(&self, work: F) -> Result<T, Error>
     where
         T: Send + 'static,
-        F: for<'a> Fn(&'a mut Tx) -> futures::future::BoxFuture<'a, Result<T>> + Send + Sync + 'static,
+        F: for<'a> Fn(&'a mut Tx) -> BoxFuture<'a, Result<T>> + Send + Sync + 'static,
     {
         self.db.tx(Scope::System, work).await
     }
+}
+
+async fn when(is_due: bool, chore: impl Future<Output = Result<()>>) -> Result<()> {
+    if is_due { chore.await } else { Ok(()) }
 }
 
 fn by_run(rows: Vec<(RunIds, Transition)>) -> Vec<(RunIds, Vec<Transition>)> {

@@ -4,6 +4,7 @@
 //! *Invariant:* a run that did not deliver exactly what it should fails the bench; a fast wrong answer is no result.
 
 mod accept;
+mod apart;
 mod attach;
 mod crash;
 mod idle;
@@ -124,6 +125,9 @@ impl Ground<'_> {
         idle::memory(self, "memory after load");
         if self.plan.wants(Phase::Crash) {
             crash::measure(self).await?;
+        }
+        if self.plan.wants(Phase::Apart) {
+            apart::measure(self).await?;
         }
         if self.plan.wants(Phase::Accept) {
             accept::measure(self).await?;

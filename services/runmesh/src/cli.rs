@@ -8,7 +8,9 @@ mod chat;
 mod context;
 mod doctor;
 mod done;
+mod members;
 mod names;
+mod orgs;
 mod output;
 mod printable;
 mod queue;
@@ -54,6 +56,10 @@ pub enum Command {
     Queue(queue::Queue),
     /// List the workers that serve the org.
     Workers(workers::Workers),
+    /// List, create, update and delete orgs.
+    Orgs(orgs::Orgs),
+    /// List, add and remove members of the org.
+    Members(members::Members),
     /// List what waits for a person.
     Approvals(approvals::Approvals),
     /// Show who is working on what.
@@ -79,6 +85,8 @@ pub async fn run(global: Global, command: Command) -> Result<Done, Failure> {
         Command::Show(show) => show.run(&context).await,
         Command::Queue(queue) => queue.run(&context).await,
         Command::Workers(workers) => workers.run(&context).await,
+        Command::Orgs(orgs) => orgs.run(&context).await,
+        Command::Members(members) => members.run(&context).await,
         Command::Approvals(approvals) => approvals.run(&context).await,
         Command::Top(top) => top.run(&context).await,
         Command::Doctor => doctor::run(&context).await,

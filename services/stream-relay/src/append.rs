@@ -58,7 +58,7 @@ async fn serve(relay: &Relay, claim: LeaseClaim, requests: &mut Streaming<pb::Ap
         Opening::Open(tail, last) => (tail, last),
         Opening::Stopped(reason) => return stop(answers, reason).await,
     };
-    let started = open::started(relay, key, &tail, last.as_ref()).await?;
+    let started = open::started(relay, key, claim.fence, &tail, last.as_ref()).await?;
     if say(answers, Answer::Started(started)).await.is_err() {
         return Ok(());
     }
@@ -209,8 +209,8 @@ impl Writer<'_> {
         self.losses.mark_unchanged();
         match open::open(self.relay, self.key, self.fence).await? {
             Opening::Stopped(reason) => Ok(Some(reason)),
-            // The log lost what was acked: the worker hears in a new stream's first answer how much of it is left.
-            Opening::Open(tail, _) if tail.number < self.tail.number => {
+            // The log lost something: the worker hears in a new stream's first answer what is left of it.
+            Opening::Open(tail, _) if is_lost(&self.tail, &tail) => {
                 let detail = format!("the log of {} holds {} of {} events", self.key.run, tail.number, self.tail.number);
                 Err(Fault::Unavailable { part: "log", detail }.into())
             }
@@ -222,6 +222,13 @@ impl Writer<'_> {
             }
         }
     }
+}
+
+/// Whether a log that ended with `before` lost some of it. Within an open attempt only its own events move the tail, so the
+/// same number at another place is another log, or one that was begun anew.
+fn is_lost(before: &Tail, now: &Tail) -> bool {
+    let (place, then) = ((now.seq, now.chain), (before.seq, before.chain));
+    now.number < before.number || (now.number == before.number && place != then)
 }
 
 const fn position(tail: &Tail) -> Position {

@@ -53,7 +53,7 @@ pub async fn thread(relay: &Relay, who: Person, request: pb::AttachThreadRequest
         (_, None) => viewer.wait_after(0, viewer.before_the_first()),
         (from, Some(Current::Open(turn))) => {
             let seen = relay.truth.attach(who.org, who.user, turn.run).await?;
-            viewer.begin_turn(seen, from).await;
+            viewer.begin_turn(seen, from).await?;
         }
         (_, Some(Current::Over(turn))) => {
             let end = end_of(relay, who, thread, turn.run).await?;
@@ -77,8 +77,7 @@ async fn after(relay: &Relay, who: Person, cursor: Cursor, viewer: &mut ThreadVi
     if seen.key.thread != viewer.thread() {
         return Err(foreign.into());
     }
-    viewer.begin_turn(seen, From::Cursor(cursor)).await;
-    Ok(())
+    viewer.begin_turn(seen, From::Cursor(cursor)).await
 }
 
 /// The cursor that covers everything of a run that is over; without its log, what Postgres knows of it.

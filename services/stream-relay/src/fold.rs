@@ -35,9 +35,4 @@ impl Folding {
     pub const fn view(&self) -> &RunView {
         &self.view
     }
-
-    /// The view so far, for good.
-    pub fn into_view(self) -> RunView {
-        self.view
-    }
 }

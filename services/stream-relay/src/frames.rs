@@ -46,8 +46,13 @@ fn close(frames: &mut Vec<pb::AttachRunResponse>, open: Option<(pb::Events, usiz
     }
 }
 
-/// A sign of life.
+/// A sign of life, with where to come back to.
 pub fn progress(at: Cursor) -> pb::AttachRunResponse {
+    frame(Frame::Progress(pb::Progress { seq: signed(at.seq), cursor: at.to_string() }))
+}
+
+/// A sign of life of a stream that may not know yet where it is.
+pub fn alive(at: Cursor) -> pb::AttachRunResponse {
     frame(Frame::Progress(pb::Progress { seq: signed(at.seq), ..pb::Progress::default() }))
 }
 

@@ -1,5 +1,6 @@
 //! Compares runs that are watched and quiet with Postgres, all of them at once. A log that stays behind is brought up; when
-//! that fails and the run is over, its viewers are answered from Postgres.
+//! that fails and the run is over, its viewers are answered from Postgres. Words of an open attempt, of which Postgres knows
+//! nothing, are looked for in the log itself.
 
 use crate::hub::Watched;
 use crate::limits;
@@ -33,7 +34,7 @@ impl Relay {
         let tail = run.tail().unwrap_or_default();
         let behind = run.note_behind(version > tail.version);
         if version <= tail.version {
-            return;
+            return run.look_for_words();
         }
         if behind < limits::PROBE_QUIET {
             // Perhaps only a message of the subscription was lost.

@@ -44,6 +44,11 @@ impl Shown {
         self.first_seq == seq + 1 && self.chain_before == chain
     }
 
+    /// Whether it begins the log anew: what came before it is void.
+    pub fn restarts(&self) -> bool {
+        matches!(self.events.first(), Some(RunEvent { kind: Some(Kind::LogRestarted(_)) }))
+    }
+
     /// The state that the run ended in, when its end is here.
     pub fn end(&self) -> Option<StateName> {
         self.events.iter().rev().find_map(|event| match &event.kind {

@@ -95,24 +95,27 @@ impl ThreadViewer {
     }
 
     /// Goes on with a turn; with what follows it when the client has everything of it already.
-    pub async fn begin_turn(&mut self, seen: Seen, from: From) {
+    ///
+    /// # Errors
+    /// [`Fault::Unavailable`] when it is to begin live and the log is away: nobody knows where that is.
+    pub async fn begin_turn(&mut self, seen: Seen, from: From) -> Result<()> {
         let (key, turn) = (seen.key, seen.turn_number);
-        let viewer = Viewer::of(self.relay.clone(), seen, from, self.who.until).await;
-        if let From::Cursor(cursor) = from
-            && viewer.has_ended_at(cursor)
-        {
-            self.state = Some(viewer.state());
-            return self.wait_after(turn, cursor);
-        }
-        let at = match from {
-            From::Snapshot | From::Start => Some(Cursor::start(key.thread, key.run)),
-            From::Cursor(cursor) => Some(cursor),
-            From::Live => None,
+        let mut viewer = Viewer::of(self.relay.clone(), seen, from, self.who.until).await;
+        let (at, is_resumed) = match from {
+            From::Snapshot | From::Start => (Cursor::start(key.thread, key.run), false),
+            From::Cursor(cursor) => (cursor, true),
+            From::Live => (viewer.go_live().await?, true),
         };
+        if is_resumed && viewer.has_ended_at(at) {
+            self.state = Some(viewer.state());
+            self.wait_after(turn, at);
+            return Ok(());
+        }
         self.turn = turn;
         self.activity = None;
         self.out.push_back(frames::thread::turn(key.run, turn, at));
         self.phase = Phase::Turn(Box::new(viewer));
+        Ok(())
     }
 
     /// The next frame; none after the last. Not cancel safe: a stream that is dropped is over.
@@ -159,8 +162,7 @@ impl ThreadViewer {
     async fn between(&mut self) -> Result<(), Status> {
         match self.next_turn().await {
             Ok(Some(seen)) => {
-                self.begin_turn(seen, From::Start).await;
-                return Ok(());
+                return self.begin_turn(seen, From::Start).await.map_err(|error| status::of(&error));
             }
             Ok(None) => {}
             Err(Error::Refused(Refusal::NotFound { .. })) => {

@@ -136,6 +136,13 @@ impl Truth {
         read.await
     }
 
+    /// Which steps of a run were journaled by attempts before `fence`.
+    pub async fn journaled_before(&self, org: OrgId, run: RunId, fence: u64) -> Result<Vec<u32>> {
+        let steps =
+            self.db.tx(Scope::Reader(org), move |tx| Box::pin(async move { steps::journaled_before(tx, run, fence).await }));
+        steps.await
+    }
+
     /// State and version of runs of any org.
     pub async fn states(&self, runs: Vec<RunId>) -> Result<Vec<(RunId, StateName, u64)>> {
         let states = self.db.tx(Scope::System, move |tx| {

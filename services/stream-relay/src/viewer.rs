@@ -119,7 +119,10 @@ impl Viewer {
 
     /// Whether the run is over and `at` covers everything of it.
     pub fn has_ended_at(&self, at: Cursor) -> bool {
-        matches!(&self.source, Source::Ended(run) if matches!(run.since(at), Some(Since::UpToDate)))
+        match &self.source {
+            Source::Ended(run) => matches!(run.since(at), Some(Since::UpToDate)),
+            Source::Watched { run, .. } => run.is_over() && matches!(run.since(at.seq, at.chain), Since::UpToDate),
+        }
     }
 
     async fn step(&mut self, next: Next) -> Result<Next> {
@@ -252,7 +255,7 @@ impl Viewer {
             return again;
         }
         if self.last_frame.elapsed() >= ATTACH_KEEPALIVE {
-            self.out.push_back(frames::progress(self.at));
+            self.out.push_back(frames::alive(self.at));
         }
         tokio::select! {
             () = sleep(limits::RETRY) => again,

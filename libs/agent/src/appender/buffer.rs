@@ -22,7 +22,7 @@ pub(super) struct Started {
     pub(super) number: u64,
     /// Where the log ends.
     pub(super) position: Position,
-    /// Steps begun and not finished.
+    /// Steps begun and not finished, and steps that earlier attempts journaled and the log does not hold.
     pub(super) open_steps: Vec<u32>,
     /// Calls of finished steps without a result.
     pub(super) open_calls: Vec<(u32, u32)>,
@@ -115,7 +115,7 @@ impl Buffer {
         if let Some(journal) = self.unsettled.take() {
             self.queue.acked(started.number);
             self.queue.put_first(settle(&journal, started));
-        } else if started.number < self.queue.base() {
+        } else if started.number < self.queue.base() || self.is_missed(started) {
             self.tell_anew(started.number);
         } else {
             self.queue.acked(started.number);
@@ -123,6 +123,13 @@ impl Buffer {
         self.position = started.position;
         self.queue.rewind();
         self.catch_up();
+    }
+
+    /// True when the log does not hold a step that was told to it and is not on its way: it was begun anew since.
+    fn is_missed(&self, started: &Started) -> bool {
+        let on_its_way =
+            |step: u32| self.queue.finishes(step) || self.skipped.as_ref().is_some_and(|skipped| skipped.contains(&step));
+        started.open_steps.iter().any(|step| self.tale.has_finished(*step) && !on_its_way(*step))
     }
 
     /// The log holds the attempt's events up to `number`.
@@ -133,7 +140,7 @@ impl Buffer {
         self.catch_up();
     }
 
-    /// The log lost acknowledged events, which are forgotten here: from `number` on the state is told instead.
+    /// The log lost events, which are forgotten here: from `number` on the state is told instead.
     fn tell_anew(&mut self, number: u64) {
         self.queue.restart(number);
         self.skipped = None;

@@ -144,3 +144,43 @@ fn a_retraction_that_was_dropped_is_told() {
     buffer.acked(1, position(2));
     assert_eq!(buffer.next_batch().1, [Event::StepRetracted { step_index: 1, reason: RETRACTED.into() }]);
 }
+
+#[test]
+fn a_step_that_the_log_never_got_is_told_whole() {
+    let mut buffer = Buffer::new(position(0), &[journaled(CallState::Done)]);
+    buffer.push(begun(2));
+    buffer.started(&Started { open_steps: vec![1], ..started(0) });
+    let told = buffer.next_batch().1;
+    assert!(matches!(
+        told[..],
+        [Event::StepFinished { step_index: 1, .. }, Event::ToolCallFinished { step_index: 1, .. }, Event::StepStarted { .. }]
+    ));
+}
+
+#[test]
+fn a_log_that_is_begun_anew_before_anything_was_acknowledged_is_told_the_state() {
+    let mut buffer = Buffer::new(position(0), &[journaled(CallState::Done)]);
+    // The log held step 1.
+    buffer.started(&started(0));
+    buffer.push(begun(2));
+    assert_eq!(buffer.next_batch(), (1, vec![begun(2)]));
+    // Now it holds nothing.
+    buffer.started(&Started { open_steps: vec![1], ..started(0) });
+    let (first, told) = buffer.next_batch();
+    assert_eq!(first, 1);
+    assert!(matches!(
+        told[..],
+        [Event::StepFinished { step_index: 1, .. }, Event::ToolCallFinished { step_index: 1, .. }, Event::StepStarted { .. }]
+    ));
+}
+
+#[test]
+fn what_is_on_its_way_is_not_missed() {
+    let mut buffer = Buffer::new(position(0), &[journaled(CallState::Done)]);
+    let lacking = Started { open_steps: vec![1], ..started(0) };
+    buffer.started(&lacking);
+    buffer.push(begun(2));
+    let sent = buffer.next_batch();
+    buffer.started(&lacking);
+    assert_eq!(buffer.next_batch(), sent, "the same under the same numbers");
+}

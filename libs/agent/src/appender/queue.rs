@@ -46,6 +46,11 @@ impl Queue {
         self.sent < self.events.len()
     }
 
+    /// True when the end of a step waits to be acknowledged.
+    pub(super) fn finishes(&self, step: u32) -> bool {
+        self.events.iter().any(|event| matches!(event, Event::StepFinished { step_index, .. } if *step_index == step))
+    }
+
     /// Adds an event at the back, or to the delta there when many wait.
     pub(super) fn push(&mut self, event: Event) {
         let unsent = self.events.len() - self.fixed;

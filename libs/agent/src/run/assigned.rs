@@ -24,8 +24,8 @@ pub(crate) struct Assigned {
     pub(crate) cancel_requested: bool,
     /// The W3C traceparent of the call that sent the message, or nothing; once the run has a span, of that.
     pub(crate) traceparent: String,
-    /// The first page of the context.
-    pub(crate) context: Context,
+    /// The context, or its first page; nothing when it is too large to come along.
+    pub(crate) context: Option<Context>,
 }
 
 impl Assigned {
@@ -52,7 +52,7 @@ impl Assigned {
             position: position.unwrap_or_default().from_wire("position")?,
             cancel_requested,
             traceparent,
-            context: context.unwrap_or_default().from_wire("context")?,
+            context: context.map(|context| context.from_wire("context")).transpose()?,
         })
     }
 }

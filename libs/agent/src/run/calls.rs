@@ -10,15 +10,16 @@ use crate::tools::{ToolCall, ToolOutcome};
 use crate::trace;
 use runmesh_domain::event::Event;
 use runmesh_domain::journal::{Call, CallState};
-use runmesh_domain::limits::JOURNAL_ENTRIES_MAX;
+use runmesh_domain::limits::{JOURNAL_ENTRIES_MAX, TOOL_RESULT_BYTES_MAX};
 use runmesh_wire::convert::signed32;
 use runmesh_wire::pb::worker as pb;
 use std::sync::Arc;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tracing::Instrument as _;
 
-/// Bytes of results journaled in one transaction: well below what one message may hold.
-const RECORD_BYTES_MAX: usize = 2 << 20;
+/// Bytes of results journaled in one transaction: one result of the largest size. What stands around them still fits into
+/// one message of the mesh.
+const RECORD_BYTES_MAX: usize = TOOL_RESULT_BYTES_MAX;
 
 /// A call that ended.
 struct Ended {

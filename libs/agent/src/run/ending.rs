@@ -103,6 +103,15 @@ pub(super) async fn say(ending: Ending, lease: &Lease, events: &Events) -> Resul
     }
 }
 
+/// Ends a run whose context the mesh does not give, now or to any other attempt. `acked` is where the log stood: nothing was
+/// told to it.
+pub(super) async fn say_unreadable(lease: &Lease, acked: Position, detail: String) {
+    let outcome = Outcome::Failed { reason: "CONTEXT_REFUSED".to_owned(), detail };
+    if let Err(halt) = lease.finish(finish_request(outcome, None, false, acked)).await {
+        tracing::warn!(?halt, "the end of a run without a context could not be said");
+    }
+}
+
 fn finish_request(outcome: Outcome, last_step: Option<(u32, ModelStep)>, unfinished: bool, acked: Position) -> pb::FinishRequest {
     use pb::finish_request::Outcome as Wire;
     let (outcome, reason, detail) = match outcome {

@@ -9,6 +9,7 @@ use runmesh_domain::Reason;
 use runmesh_domain::log::Position;
 use runmesh_wire::channel::MeshChannel;
 use runmesh_wire::convert::journal::{Context, HeldRun};
+use runmesh_wire::convert::required;
 use runmesh_wire::pb::worker as pb;
 use runmesh_wire::pb::worker::worker_service_client::WorkerServiceClient;
 use runmesh_wire::{FromWire as _, IntoWire as _, status};
@@ -58,7 +59,8 @@ impl Lease {
         let message = pb::GetRunContextRequest { lease: self.lease(), page_token };
         let call = |mut client: Client, request| async move { client.get_run_context(request).await };
         let answer = self.repeat("GetRunContext", message, call).await?;
-        answer.context.unwrap_or_default().from_wire("context").map_err(|refusal| Halt::Refused(refusal.to_string()))
+        let read = required("context", answer.context).and_then(|context| context.from_wire("context"));
+        read.map_err(|refusal| Halt::Refused(refusal.to_string()))
     }
 
     /// Journals `entries` in one transaction; the verdicts of the model steps among them. An acknowledged cancel that the

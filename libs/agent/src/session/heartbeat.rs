@@ -139,7 +139,8 @@ impl Heart {
     /// One heartbeat; nothing when it got no answer.
     async fn beat_once(&self, channel: &MeshChannel, pulse: &mut Pulse) -> Option<Verdict> {
         let Session { id, stream_number, period, .. } = &pulse.session;
-        let message = HeartbeatRequest { session_id: id.clone(), stream_number: *stream_number, held: self.held.leases(id) };
+        let held = self.held.leases(id);
+        let message = HeartbeatRequest { session_id: id.clone(), stream_number: *stream_number, held: held.clone() };
         let mut request = self.credentials.worker_request(message);
         let within = (*period).min(pulse.left());
         request.set_timeout(within);
@@ -156,7 +157,7 @@ impl Heart {
                 return None;
             }
         };
-        let verdict = reply::apply(reply, &self.held);
+        let verdict = reply::apply(reply, &held, &self.held);
         if let Verdict::Renewed { drain } = verdict {
             pulse.good = sent;
             if drain && pulse.moved != Some(pulse.session.stream_number) {

@@ -66,17 +66,10 @@ impl Held {
         of_session.map(|(run, entry)| HeldRun { run: *run, fence: entry.fence }.into_wire()).collect()
     }
 
-    /// Hands the control of a run to `act`, if it is in hand.
-    pub(super) fn with(&self, run: &str, act: impl FnOnce(&Control)) {
-        let Ok(run) = run.parse::<RunId>() else { return };
-        if let Some(entry) = self.lock().get(&run) {
-            act(&entry.control);
-        }
-    }
-
     /// Hands the control of an attempt to `act`, if that attempt is in hand.
-    pub(super) fn with_lease(&self, lease: Option<Lease>, act: impl FnOnce(&Control)) {
-        let Some(Ok(lease)) = lease.map(|lease| -> Result<HeldRun, _> { lease.from_wire("lease") }) else { return };
+    pub(super) fn with_lease(&self, lease: Lease, act: impl FnOnce(&Control)) {
+        let lease: Result<HeldRun, _> = lease.from_wire("lease");
+        let Ok(lease) = lease else { return };
         if let Some(entry) = self.lock().get(&lease.run).filter(|entry| entry.fence == lease.fence) {
             act(&entry.control);
         }
@@ -148,18 +141,16 @@ mod tests {
     }
 
     #[test]
-    fn answers_reach_the_run_they_name() {
+    fn words_reach_the_attempt_they_name() {
         let held = Arc::new(Held::default());
         let control = control();
         let _guard = held.take(run(1), "s", Arc::clone(&control));
-        held.with(&RunId::derived(&[b"other"]).to_string(), |control| control.cancel.cancel());
-        held.with("nonsense", |control| control.cancel.cancel());
-        assert!(!control.cancel.is_cancelled());
-        held.with(&run(1).run.to_string(), |control| control.cancel.cancel());
-        assert!(control.cancel.is_cancelled());
-        held.with_lease(Some(run(2).into_wire()), |control| control.lost.cancel());
+        let other = HeldRun { run: RunId::derived(&[b"other"]), fence: 1 };
+        held.with_lease(other.into_wire(), |control| control.lost.cancel());
+        held.with_lease(Lease { run_id: "nonsense".into(), fence: 1 }, |control| control.lost.cancel());
+        held.with_lease(run(2).into_wire(), |control| control.lost.cancel());
         assert!(!control.lost.is_cancelled());
-        held.with_lease(Some(run(1).into_wire()), |control| control.lost.cancel());
+        held.with_lease(run(1).into_wire(), |control| control.lost.cancel());
         assert!(control.lost.is_cancelled());
     }
 }

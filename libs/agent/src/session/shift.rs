@@ -16,6 +16,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
+use tonic::Streaming;
 use tracing::Instrument as _;
 
 const RETRY_FIRST: Duration = Duration::from_millis(50);
@@ -43,6 +44,8 @@ pub(super) struct Shift {
     session: Option<Session>,
     sessions: watch::Sender<Option<Session>>,
     notices: mpsc::Receiver<Notice>,
+    /// The answers of the stream that was served before this one, until the mesh ends it.
+    leaving: Option<Streaming<ClaimResponse>>,
     pub(super) runs: JoinSet<()>,
     drain: CancellationToken,
     hurry: CancellationToken,
@@ -63,7 +66,7 @@ impl Shift {
             credentials: config.credentials.clone(),
         };
         let hurry = CancellationToken::new();
-        Self { config, kit, held, session: None, sessions, notices, runs: JoinSet::new(), drain, hurry }
+        Self { config, kit, held, session: None, sessions, notices, leaving: None, runs: JoinSet::new(), drain, hurry }
     }
 
     /// One Claim stream after the other, until the drain is over.
@@ -75,11 +78,15 @@ impl Shift {
             let opened = tokio::select! {
                 biased;
                 () = drain.cancelled() => break,
-                opened = self.open() => opened,
+                opened = self.open(&mut stream) => opened,
             };
             match opened {
                 Ok(opened) => {
                     delays = Delays::new(RETRY_FIRST, RETRY_MOST);
+                    if let Some(left) = stream.take() {
+                        // Half closed by this: the mesh ends it when it has told of everything that it assigned there.
+                        self.leaving = Some(left.inbox);
+                    }
                     match self.serve(stream.insert(opened)).await? {
                         Left::Draining => break,
                         Left::Moved => {}
@@ -97,16 +104,16 @@ impl Shift {
                 Err(error) => tracing::warn!(%error, "claim not opened"),
             }
             tokio::select! {
-                () = self.drain.cancelled() => break,
-                () = tokio::time::sleep(delays.next()) => {}
+                () = drain.cancelled() => break,
+                () = self.hearing(&mut stream, tokio::time::sleep(delays.next())) => {}
             }
         }
         self.drain_out(stream).await;
         Ok(())
     }
 
-    /// Opens Claim, coming back to the session if there is one.
-    async fn open(&mut self) -> Result<ClaimStream, OpenError> {
+    /// Opens Claim, coming back to the session if there is one. `left` is heard meanwhile.
+    async fn open(&mut self, left: &mut Option<ClaimStream>) -> Result<ClaimStream, OpenError> {
         let hello = Hello {
             worker: self.config.name.clone(),
             capacity: i32::try_from(self.config.capacity).unwrap_or(i32::MAX),
@@ -114,15 +121,34 @@ impl Shift {
             tools: self.config.tools.clone(),
             session_id: self.session.as_ref().map(|session| session.id.clone()).unwrap_or_default(),
         };
-        let (stream, session) = claims::open(self.config.channels.claims.clone(), &self.config.credentials, hello).await?;
+        let (channel, credentials) = (self.config.channels.claims.clone(), self.config.credentials.clone());
+        let opening = async move { claims::open(channel, &credentials, hello).await };
+        let (stream, session) = self.hearing(left, opening).await?;
         tracing::info!(session_id = session.id, stream_number = session.stream_number, "claim open");
         self.session = Some(session.clone());
         self.sessions.send_replace(Some(session));
         Ok(stream)
     }
 
+    /// Waits for `what`. Runs that were assigned on the stream that is being left are started meanwhile: nobody else will.
+    async fn hearing<T>(&mut self, left: &mut Option<ClaimStream>, what: impl Future<Output = T>) -> T {
+        let mut what = std::pin::pin!(what);
+        // What it grants and acknowledges is for no stream: the next one is granted what is free then.
+        let mut unsent = Outbox::default();
+        loop {
+            tokio::select! {
+                done = &mut what => return done,
+                message = next_message(left.as_mut().map(|left| &mut left.inbox)) => match message {
+                    Some(message) => _ = self.take(message, &mut unsent),
+                    None => *left = None,
+                },
+            }
+        }
+    }
+
     /// The session is over: its runs stop, and the next one begins with nothing in hand.
     fn lose_session(&mut self) {
+        self.leaving = None;
         if let Some(session) = self.session.take() {
             self.sessions.send_replace(None);
             self.held.lose(&session.id);
@@ -133,6 +159,8 @@ impl Shift {
         while self.runs.try_join_next().is_some() {}
         let in_hand = u32::try_from(self.runs.len()).unwrap_or(u32::MAX);
         let mut outbox = Outbox::with_credits(self.config.capacity.saturating_sub(in_hand));
+        // Runs in hand beyond those that the credits were counted with.
+        let mut late = 0_u32;
         loop {
             tokio::select! {
                 () = self.drain.cancelled() => return Ok(Left::Draining),
@@ -152,9 +180,13 @@ impl Shift {
                         return Ok(Left::Broken);
                     }
                 },
+                message = next_message(self.leaving.as_mut()) => match message {
+                    Some(message) => late += self.take_late(message),
+                    None => self.leaving = None,
+                },
                 Some(ended) = self.runs.join_next() => {
                     log_end(ended);
-                    outbox.add_credit();
+                    if late > 0 { late -= 1 } else { outbox.add_credit() }
                 }
                 permit = stream.outbox.reserve(), if !outbox.is_empty() => match permit {
                     Ok(permit) => permit.send(outbox.next()),
@@ -168,12 +200,22 @@ impl Shift {
     fn take(&mut self, message: ClaimResponse, outbox: &mut Outbox) -> bool {
         match message.message {
             Some(Incoming::Assignment(assignment)) => self.start(assignment, outbox),
-            Some(Incoming::Revoke(Revoke { lease })) => self.held.with_lease(lease, |control| control.lost.cancel()),
-            Some(Incoming::Cancel(CancelHint { lease })) => self.held.with_lease(lease, |control| control.cancel.cancel()),
+            Some(Incoming::Revoke(Revoke { lease: Some(lease) })) => self.held.with_lease(lease, |control| control.lost.cancel()),
+            Some(Incoming::Cancel(CancelHint { lease: Some(lease) })) => {
+                self.held.with_lease(lease, |control| control.cancel.cancel());
+            }
+            Some(Incoming::Revoke(Revoke { lease: None }) | Incoming::Cancel(CancelHint { lease: None })) => {}
             Some(Incoming::Drain(_)) => return true,
             Some(Incoming::Welcome(_)) | None => {}
         }
         false
+    }
+
+    /// Acts on a message of the stream that was left; answers how many runs it started.
+    fn take_late(&mut self, message: ClaimResponse) -> u32 {
+        let before = self.runs.len();
+        self.take(message, &mut Outbox::default());
+        u32::from(self.runs.len() > before)
     }
 
     /// Starts a run. One that cannot be understood is not taken in hand, and comes back to the mesh by that.
@@ -217,9 +259,13 @@ impl Shift {
                     tracing::warn!(runs = self.runs.len(), "drained without every run given back");
                     return;
                 }
-                message = next_message(&mut stream) => match message {
-                    Some(message) => { self.take(message, &mut unsent); }
+                message = next_message(stream.as_mut().map(|stream| &mut stream.inbox)) => match message {
+                    Some(message) => _ = self.take(message, &mut unsent),
                     None => stream = None,
+                },
+                message = next_message(self.leaving.as_mut()) => match message {
+                    Some(message) => _ = self.take(message, &mut unsent),
+                    None => self.leaving = None,
                 },
             }
         }
@@ -227,9 +273,9 @@ impl Shift {
 }
 
 /// The next message of the stream while there is one; waits for ever when there is none.
-async fn next_message(stream: &mut Option<ClaimStream>) -> Option<ClaimResponse> {
-    match stream {
-        Some(stream) => stream.inbox.message().await.ok().flatten(),
+async fn next_message(inbox: Option<&mut Streaming<ClaimResponse>>) -> Option<ClaimResponse> {
+    match inbox {
+        Some(inbox) => inbox.message().await.ok().flatten(),
         None => std::future::pending().await,
     }
 }

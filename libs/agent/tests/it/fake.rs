@@ -6,6 +6,7 @@ mod worker;
 
 use runmesh_domain::event::Event;
 use runmesh_domain::fold::RunView;
+use runmesh_domain::limits::STREAM_MESSAGE_BYTES_MAX;
 use runmesh_wire::FromWire as _;
 use runmesh_wire::pb::stream::stream_service_server::StreamServiceServer;
 use runmesh_wire::pb::worker as pb;
@@ -50,6 +51,8 @@ pub struct State {
     pub lost_sessions: usize,
     /// Heartbeats do not answer.
     pub mute: bool,
+    /// The Claim stream drains and hands this out after so many hellos, however few credits there are.
+    pub drain: Option<(usize, pb::Assignment)>,
     /// RecordStep and Finish answer FENCED.
     pub fenced: bool,
     /// How many calls of RecordStep and Finish answer UNAVAILABLE.
@@ -85,6 +88,7 @@ impl Default for State {
             cancel: HashSet::new(),
             lost_sessions: 0,
             mute: false,
+            drain: None,
             fenced: false,
             outages: 0,
             log_away: false,
@@ -131,7 +135,10 @@ impl FakeMesh {
         let address = listener.local_addr().unwrap();
         let state = Arc::new(Mutex::new(State::default()));
         let services = tonic::transport::Server::builder()
-            .add_service(WorkerServiceServer::new(worker::Service(Arc::clone(&state))))
+            .add_service(
+                // What every hop of the real mesh takes in one message.
+                WorkerServiceServer::new(worker::Service(Arc::clone(&state))).max_decoding_message_size(STREAM_MESSAGE_BYTES_MAX),
+            )
             .add_service(StreamServiceServer::new(stream::Service(Arc::clone(&state))));
         let serve = async move { services.serve_with_incoming(TcpListenerStream::new(listener)).await.unwrap() };
         Self { address, state, _server: AbortOnDropHandle::new(tokio::spawn(serve)) }

@@ -65,7 +65,7 @@ impl Assignment {
         self
     }
 
-    fn into_wire(self) -> pb::Assignment {
+    pub fn into_wire(self) -> pb::Assignment {
         let message = Message {
             id: MessageId::derived(&[b"message"]),
             thread: ThreadId::derived(&[b"thread"]),
@@ -148,7 +148,7 @@ impl Bench {
             channels,
             credentials: Credentials::bearer(|| "worker-token".into()),
             provider: provider(&self.model.url()),
-            toolbox: Toolbox::new(ToolsConfig { private_addresses: true }).unwrap(),
+            toolbox: Toolbox::new(ToolsConfig { private_addresses: true }),
             drain_grace: Duration::from_secs(5),
         };
         assert!(config.capacity <= limits::WORKER_CAPACITY_MAX);

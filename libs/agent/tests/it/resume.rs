@@ -113,3 +113,69 @@ async fn a_context_of_several_pages_is_read_whole() {
     let prompt = bench.model.received()[0].body().to_string();
     assert!(prompt.contains("hello") && prompt.contains("known result"), "{prompt}");
 }
+
+#[tokio::test]
+async fn a_context_that_did_not_come_along_is_asked_for() {
+    let mut bench = Bench::new().await;
+    bench.assign(Assignment::of("hello").tool(http_tool("echo", bench.tool_url("echo"), true)));
+    {
+        let mut state = bench.mesh.state();
+        let mut first = state.assignments[0].context.take().unwrap();
+        first.next_page_token = "2".into();
+        let second = Context { steps: vec![step(&[CallState::Done])], ..Context::default() };
+        state.pages.insert(String::new(), first);
+        state.pages.insert("2".into(), second.into_wire());
+    }
+    bench.start();
+    assert_eq!(bench.mesh.finished().await.outcome(), Outcome::Completed);
+    assert_eq!(bench.model.calls(), 1, "the journaled step was not done again");
+    let prompt = bench.model.received()[0].body().to_string();
+    assert!(prompt.contains("hello") && prompt.contains("known result"), "{prompt}");
+}
+
+#[tokio::test]
+async fn a_message_and_a_step_go_on_on_the_next_page() {
+    let mut bench = Bench::new().await;
+    bench.assign(Assignment::of("").tool(http_tool("echo", bench.tool_url("echo"), true)));
+    let whole = step(&[CallState::Done, CallState::Done]);
+    let with_call = |index: usize, content: &str| {
+        let mut calls = vec![whole.calls[index].clone()];
+        content.clone_into(&mut calls[0].content);
+        Context { steps: vec![Step { calls, ..whole.clone() }], ..Context::default() }
+    };
+    {
+        let mut state = bench.mesh.state();
+        let first = state.assignments[0].context.take().unwrap();
+        let page = |text: &str, next: &str| {
+            let mut page = first.clone();
+            page.messages[0].parts = vec![Part::text(text).into_wire()];
+            page.next_page_token = next.into();
+            page
+        };
+        state.pages.insert(String::new(), page("the first part", "m"));
+        state.pages.insert("m".into(), page("the second part", "s"));
+        let begun = Context { next_page_token: "c".into(), ..with_call(0, "result of the first") };
+        state.pages.insert("s".into(), begun.into_wire());
+        state.pages.insert("c".into(), with_call(1, "result of the second").into_wire());
+    }
+    bench.start();
+    assert_eq!(bench.mesh.finished().await.outcome(), Outcome::Completed);
+    assert_eq!((bench.model.calls(), bench.model.effects_total()), (1, 0), "nothing is done again");
+    let prompt = bench.model.received()[0].body()["messages"].clone();
+    let of_role = |role: &str| prompt.as_array().unwrap().iter().filter(|said| said["role"] == role).count();
+    assert_eq!((of_role("user"), of_role("assistant"), of_role("tool")), (1, 1, 2), "{prompt}");
+    for part in ["the first part", "the second part", "result of the first", "result of the second"] {
+        assert!(prompt.to_string().contains(part), "{prompt}");
+    }
+}
+
+#[tokio::test]
+async fn a_run_whose_context_is_refused_fails_and_says_so() {
+    let mut bench = Bench::new().await;
+    bench.assign(Assignment::of("hello"));
+    bench.mesh.state().assignments[0].context = None;
+    bench.start();
+    let finish = bench.mesh.finished().await;
+    assert_eq!((finish.outcome(), finish.reason.as_str()), (Outcome::Failed, "CONTEXT_REFUSED"));
+    assert_eq!(bench.model.calls(), 0);
+}

@@ -136,3 +136,21 @@ async fn credits_come_back_one_for_each_run() {
     bench.mesh.until("the credit is back", |state| state.credits == 2).await;
     assert_eq!(bench.mesh.state().hellos[0].capacity, 2);
 }
+
+#[tokio::test]
+async fn what_a_draining_replica_had_assigned_is_driven() {
+    for hellos in [1, 2] {
+        let bench = Bench::with(Assignment::of("many:1")).await;
+        bench.mesh.finished().await;
+        bench.mesh.until("the credit is back", |state| state.credits == 2).await;
+        let mut late = Assignment::of("many:2").into_wire();
+        late.lease.as_mut().unwrap().fence = 2;
+        bench.mesh.state().drain = Some((hellos, late));
+        bench.mesh.until("the worker moved", |state| state.hellos.len() == 2).await;
+        bench.mesh.until("the late run is finished", |state| state.finishes.len() == 2).await;
+        bench.mesh.until("all credits are there", |state| state.credits == 2).await;
+        let state = bench.mesh.state();
+        assert_eq!(state.hellos.len(), 2, "moved once");
+        assert_eq!(state.hellos[1].session_id, "ses_0", "in the same session");
+    }
+}

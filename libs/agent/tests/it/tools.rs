@@ -1,18 +1,24 @@
 //! Tools behind URLs, against the mock model's tool target.
 
-use crate::harness::{http_tool, install_tls};
+use crate::harness::{Assignment, Bench, http_tool, install_tls};
 use runmesh_agent::tools::{ToolCall, ToolOutcome};
 use runmesh_agent::{Toolbox, ToolsConfig};
 use runmesh_domain::agent::{AgentSpec, Tool, ToolKind};
 use runmesh_domain::limits::TOOL_RESULT_BYTES_MAX;
 use runmesh_mock_model::MockModel;
+use runmesh_wire::pb::worker::finish_request::Outcome;
+use runmesh_wire::pb::worker::journal_entry::Entry;
+use std::net::Ipv4Addr;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio_util::task::AbortOnDropHandle;
 
 async fn call(config: ToolsConfig, tool: Tool, arguments: &str, timeout_ms: u64) -> ToolOutcome {
     install_tls();
     let mut spec = AgentSpec { tools: vec![tool], ..AgentSpec::default() };
     spec.limits.tool_timeout_ms = timeout_ms;
     let call = ToolCall { name: "t".into(), arguments: arguments.into(), idempotency_key: "key-1".into() };
-    Toolbox::new(config).unwrap().call(&spec, &call).await
+    Toolbox::new(config).call(&spec, &call).await
 }
 
 async fn here(tool: Tool, arguments: &str) -> ToolOutcome {
@@ -75,4 +81,40 @@ async fn private_addresses_are_out_of_reach_by_default() {
     let outcome = call(ToolsConfig::default(), name, "{}", 10_000).await;
     assert!(outcome.is_error, "{outcome:?}");
     assert_eq!(model.effects_total(), 0);
+}
+
+/// A tool that answers `calls` calls with `bytes` of text each, all at the same time.
+async fn wordy_tool(calls: usize, bytes: usize) -> (String, AbortOnDropHandle<()>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let task = tokio::spawn(async move {
+        let mut sockets = Vec::new();
+        while sockets.len() < calls {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"{}") {
+                assert!(socket.read_buf(&mut request).await.unwrap() > 0, "a whole request");
+            }
+            sockets.push(socket);
+        }
+        let head = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {bytes}\r\n\r\n");
+        let answer = head + &"r".repeat(bytes);
+        futures::future::join_all(sockets.iter_mut().map(|socket| socket.write_all(answer.as_bytes()))).await;
+    });
+    (url, AbortOnDropHandle::new(task))
+}
+
+#[tokio::test]
+async fn many_long_results_are_journaled_whole() {
+    for (calls, bytes) in [(6, 700 << 10), (2, TOOL_RESULT_BYTES_MAX)] {
+        let (url, _tool) = wordy_tool(calls, bytes).await;
+        let mut bench = Bench::new().await;
+        bench.assign(Assignment::of(&"tool:wordy{} ".repeat(calls)).tool(http_tool("wordy", url, true)));
+        bench.start();
+        let finish = bench.mesh.finished().await;
+        assert_eq!((finish.outcome(), finish.detail.as_str()), (Outcome::Completed, ""));
+        let state = bench.mesh.state();
+        let whole = |entry: &&Entry| matches!(entry, Entry::CallDone(done) if done.content.len() == bytes && !done.is_error);
+        assert_eq!(state.entries().into_iter().filter(whole).count(), calls);
+    }
 }

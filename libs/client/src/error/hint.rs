@@ -54,7 +54,7 @@ fn of_reason(error: &ClientError, reason: Reason) -> Option<String> {
 
 fn not_found(error: &ClientError) -> Option<String> {
     let message = error.to_string();
-    let command = ["run", "thread", "agent"].into_iter().find(|noun| message.contains(noun))?;
+    let command = ["run", "thread", "agent", "member", "org"].into_iter().find(|noun| message.contains(noun))?;
     Some(format!("runmesh {command}s lists what there is"))
 }
 
@@ -88,6 +88,7 @@ mod tests {
         let run = RunId::derived(&[b"r"]);
         assert!(hint(&Refusal::ThreadBusy { run }).contains(&format!("runmesh cancel {run}")));
         assert_eq!(hint(&Refusal::NotFound { what: "thread" }), "runmesh threads lists what there is");
+        assert_eq!(hint(&Refusal::NotFound { what: "org" }), "runmesh orgs lists what there is");
         assert!(hint(&Refusal::ModelNotConfigured).contains("agents apply"));
         assert_eq!(hint(&Refusal::field("text", "is empty")), "", "the message names the field");
     }

@@ -114,7 +114,7 @@ impl Tracker {
             Frame::Snapshot(part) => self.take_snapshot(part),
             Frame::Events(events) => self.take_events(events),
             Frame::Status(status) => Ok(Taken::Told(Update::Status(status))),
-            Frame::Progress(pb::Progress { seq, .. }) => self.take_progress(seq),
+            Frame::Progress(progress) => self.take_progress(progress),
             Frame::Reset(reset) => Ok(Taken::Told(self.take_reset(&reset))),
             Frame::End(end) => self.take_end(&end),
         }
@@ -189,8 +189,18 @@ impl Tracker {
         }
     }
 
-    fn take_progress(&self, seq: i64) -> Result<Taken, ClientError> {
+    /// Where a live follower stands comes before its first event: coming back, it goes on from there.
+    fn take_progress(&mut self, progress: pb::Progress) -> Result<Taken, ClientError> {
+        let pb::Progress { seq, cursor } = progress;
         let seq: u64 = unsigned("progress.seq", seq)?;
+        if self.expect == Expect::Anything
+            && self.cursor.is_none()
+            && let Ok(at) = cursor.parse::<Cursor>()
+        {
+            (self.view.seq, self.view.chain) = (at.seq, at.chain);
+            (self.expect, self.whole) = (Expect::Next, at.seq == 0);
+            self.cursor = Some(cursor);
+        }
         if self.expect == Expect::Next && seq > self.view.seq {
             return Err(ClientError::protocol(format!("missing events: {seq} was sent and {} came", self.view.seq)));
         }

@@ -16,7 +16,7 @@ use super::pool::Pool;
 use super::request::Replay;
 use super::response;
 use crate::deadline::Deadline;
-use crate::status::{self, OVERLOADED};
+use crate::status::{self, MESSAGE_TOO_LARGE, OVERLOADED};
 
 /// Answers `request`. Failures are answers too: this never errs.
 pub(super) async fn run(pool: Arc<Pool>, request: Request<Body>) -> Response<Body> {
@@ -40,7 +40,8 @@ async fn unary(pool: &Arc<Pool>, request: Request<Body>) -> Result<Response<Body
     let body = match Limited::new(body, pool.config.request_bytes_max).collect().await {
         Ok(whole) => whole.to_bytes(),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-            return Err(Status::resource_exhausted("request is larger than the limit"));
+            // Not a matter of load: it is too large tomorrow too.
+            return Err(status::with_reason(Code::InvalidArgument, "request is larger than the limit", MESSAGE_TOO_LARGE));
         }
         Err(_) => return Err(Status::cancelled("request was not finished")),
     };

@@ -7,6 +7,7 @@ use runmesh_host::{Deadline, UpstreamConfig};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tonic::{Code, Request};
+use tonic_types::StatusExt as _;
 
 use crate::support::{self, streaming, unary, unary_request, upstream};
 
@@ -139,7 +140,10 @@ async fn a_request_over_the_bound_is_refused_here() {
     config.request_bytes_max = 1_000;
     let service = upstream(config);
     assert!(unary(service.clone(), "Echo", &"x".repeat(900)).await.is_ok());
-    assert_eq!(unary(service, "Echo", &"x".repeat(1_000)).await.unwrap_err().code(), Code::ResourceExhausted);
+    let refused = unary(service, "Echo", &"x".repeat(1_000)).await.unwrap_err();
+    let reason = refused.get_details_error_info().unwrap().reason;
+    assert_eq!((refused.code(), reason.as_str()), (Code::InvalidArgument, "MESSAGE_TOO_LARGE"));
+    assert!(refused.get_details_retry_info().is_none(), "it is too large tomorrow too");
 }
 
 #[tokio::test]

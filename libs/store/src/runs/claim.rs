@@ -5,8 +5,9 @@
 
 use super::committed::Committed;
 use super::moves::{self, Move};
-use super::pick::{self, Picked};
+use super::pick::{self, Orgs, Picked};
 use super::row::RunRow;
+use super::send::Accepted;
 use super::transition::TransitionExtra;
 use crate::steps::{self, Context};
 use crate::tx::Tx;
@@ -26,8 +27,26 @@ pub struct ClaimFor {
     pub limit: u32,
     /// Bounds of what runs at once.
     pub queues: Queues,
-    /// Whether to wait for an org that another claim holds. One that is made beside something else leaves it to that claim.
-    pub wait: bool,
+}
+
+/// What a claim came to.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Claims {
+    /// The runs that were claimed.
+    pub claimed: Vec<Claimed>,
+    /// What was left.
+    pub left: Left,
+}
+
+/// What a claim left READY.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// Nothing that this session may serve.
+    Nothing,
+    /// Runs beyond its wish, or such as a limit or a missing tool holds back.
+    Perhaps,
+    /// Runs of orgs that other claims held just then: worth another look when those are over.
+    Skipped,
 }
 
 /// A run that was claimed.
@@ -55,26 +74,59 @@ impl Claimed {
 ///
 /// # Errors
 /// [`runmesh_domain::Refusal::SessionLost`] when the session is dead, or its Claim stream was seen to break.
-pub async fn claim(tx: &mut Tx, wish: ClaimFor) -> Result<Vec<Claimed>> {
-    let orgs = pick::lock_orgs(tx, wish.session, wish.wait).await?;
-    if orgs.is_empty() || wish.limit == 0 {
-        return Ok(Vec::new());
+pub async fn claim(tx: &mut Tx, wish: ClaimFor) -> Result<Claims> {
+    let Orgs { locked, skipped } = pick::lock_orgs(tx, wish.session).await?;
+    let left = match (skipped, locked.is_empty()) {
+        (true, _) => Left::Skipped,
+        (false, true) => Left::Nothing,
+        (false, false) => Left::Perhaps,
+    };
+    if locked.is_empty() || wish.limit == 0 {
+        return Ok(Claims { claimed: Vec::new(), left });
     }
-    let picked = pick::pick(tx, &wish, &orgs).await?;
+    let picked = pick::pick(tx, &wish, &locked).await?;
+    let mut claimed = take(tx, wish.session, picked).await?;
+    let rows: Vec<&RunRow> = claimed.iter().map(|claimed| &claimed.row).collect();
+    // Those of the claim itself among them.
+    let mut unlogged = super::view::unlogged_of(tx, &rows).await?;
+    for run in &mut claimed {
+        run.committed = unlogged.remove(&run.row.run.id).unwrap_or_default();
+    }
+    Ok(Claims { claimed, left })
+}
+
+/// Claims the run that this transaction accepted, when the session may have it and nothing else of its org waits: one commit
+/// and one round of waking less. Answers `None` when it may not; then the run is claimed as any other.
+///
+/// # Errors
+/// [`runmesh_domain::Fault`] only.
+pub async fn claim_accepted(tx: &mut Tx, accepted: &Accepted, session: SessionId, queues: Queues) -> Result<Option<Claimed>> {
+    if !accepted.ready || !accepted.org_locked {
+        return Ok(None);
+    }
+    let Accepted { row, spec, .. } = accepted;
+    let Some(now) = pick::may_take(tx, session, row, &spec.agent, queues).await? else { return Ok(None) };
+    let picked = Picked { row: row.clone(), spec: spec.clone(), now };
+    let mut claimed = take(tx, session, vec![picked]).await?.pop();
+    if let Some(claimed) = &mut claimed {
+        claimed.committed.splice(0..0, accepted.committed.iter().cloned());
+    }
+    Ok(claimed)
+}
+
+async fn take(tx: &mut Tx, session: SessionId, picked: Vec<Picked>) -> Result<Vec<Claimed>> {
     let mut moves = Vec::with_capacity(picked.len());
     for Picked { row, now, .. } in &picked {
-        for change in row.run.decide(&Command::Claim { session: wish.session })? {
+        for change in row.run.decide(&Command::Claim { session })? {
             moves.push(Move::decided(row, &change, Record::AttemptStarted, *now, &TransitionExtra::default()));
         }
     }
     moves::write(tx, &moves).await?;
     let runs: Vec<&RunRow> = picked.iter().map(|picked| &picked.row).collect();
     let contexts = steps::small_contexts(tx, &runs).await?;
-    let mut earlier = super::view::unlogged_of(tx, &runs).await?;
     let claimed = moves.into_iter().zip(picked).zip(contexts);
     let claimed = claimed.map(|((step, picked), context)| {
-        let (row, _) = step.done();
-        let committed = earlier.remove(&row.run.id).unwrap_or_default();
+        let (row, committed) = step.done();
         Claimed { row, spec: picked.spec, context, committed }
     });
     Ok(claimed.collect())

@@ -28,7 +28,7 @@ pub struct LastStep {
 ///
 /// # Errors
 /// [`Refusal::Fenced`], [`Refusal::RunFinished`], or [`Refusal::StepConflict`] when the last step does not follow the
-/// journal.
+/// journal, or when this attempt finished before and said something else.
 pub async fn finish(
     tx: &mut Tx,
     lease: LeaseClaim,
@@ -40,6 +40,9 @@ pub async fn finish(
     let locked = held(tx, &lease).await?;
     if is_repeat(&locked.row, &lease, &digest) {
         return Ok((locked.row, Vec::new()));
+    }
+    if is_other_end(&locked.row, &lease) {
+        return Err(Refusal::StepConflict { problem: "this attempt finished with another body".to_owned() }.into());
     }
     let changes = locked.row.run.decide(&Command::Finish { fence: lease.fence, outcome })?;
     if let Some(last) = &last_step {
@@ -63,6 +66,18 @@ pub(crate) async fn held(tx: &mut Tx, lease: &LeaseClaim) -> Result<Locked> {
 pub(crate) fn is_repeat(row: &RunRow, lease: &LeaseClaim, digest: &[u8; 32]) -> bool {
     let left = !matches!(row.run.state, State::Running { .. });
     left && row.run.fence == lease.fence && row.holder_digest.as_deref() == Some(digest.as_slice())
+}
+
+/// True when the holder's own Finish ended the run under this fence, and so with another body than an exact repeat's. A Release
+/// is no earlier Finish, and a cancel that comes after one is not the holder's end either.
+fn is_other_end(row: &RunRow, lease: &LeaseClaim) -> bool {
+    let finished = row.holder_digest.as_deref().is_some_and(|said| said != release_digest());
+    row.run.state.name().is_terminal() && row.run.fence == lease.fence && finished
+}
+
+/// What a Release says: it has no content, so all of them are the same.
+pub(crate) fn release_digest() -> [u8; 32] {
+    Sha256Digest::of(b"release").0
 }
 
 async fn check_last_step(tx: &mut Tx, locked: &Locked, last: &LastStep) -> Result<()> {

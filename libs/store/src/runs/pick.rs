@@ -5,10 +5,13 @@
 
 use super::claim::ClaimFor;
 use super::row::{Row, RunRow, run_columns};
+use super::send::needs;
 use crate::columns::{At, int};
 use crate::error::sql;
 use crate::tx::Tx;
+use runmesh_domain::agent::AgentSpec;
 use runmesh_domain::id::SessionId;
+use runmesh_domain::limits::Queues;
 use runmesh_domain::spec::RunSpec;
 use runmesh_domain::{Refusal, Result, Timestamp};
 use sqlx::types::Json;
@@ -31,22 +34,28 @@ const LOCK_ORGS: &str = "
       FROM ready p WHERE p.org_id IS NOT NULL),
     wanted AS (
       SELECT org_id FROM ready, live
-      WHERE org_id IS NOT NULL AND (live.orgs IS NULL OR org_id = ANY (live.orgs)) ORDER BY random() LIMIT $2),
+      WHERE org_id IS NOT NULL AND (live.orgs IS NULL OR org_id = ANY (live.orgs))
+        AND NOT EXISTS (SELECT 1 FROM orgs gone WHERE gone.id = org_id AND gone.deleted_at IS NOT NULL)
+      ORDER BY random() LIMIT $2),
     locked AS (
-      SELECT o.id FROM orgs o WHERE o.id IN (SELECT org_id FROM wanted) FOR NO KEY UPDATE SKIP LOCKED)
+      SELECT o.id FROM orgs o WHERE o.id IN (SELECT org_id FROM wanted) AND o.deleted_at IS NULL
+      FOR NO KEY UPDATE SKIP LOCKED)
     SELECT EXISTS (SELECT 1 FROM live) AS is_live, ARRAY(SELECT id FROM locked) AS locked,
       ARRAY(SELECT org_id FROM wanted) AS wanted";
 
 /// Waits for one org: for when every org with READY runs is in the hands of other claims. They may have looked before the
 /// runs were READY.
-const WAIT_FOR_ORG: &str = "SELECT id FROM orgs WHERE id = $1 FOR NO KEY UPDATE";
+const WAIT_FOR_ORG: &str = "SELECT id FROM orgs WHERE id = $1 AND deleted_at IS NULL FOR NO KEY UPDATE";
 
-/// The runs themselves. `room` is what a user and an org may still start.
+/// The runs themselves. `room` is what a user and an org may still start: of the org's own bounds, or else of the mesh's.
 const PICK: &str = concat!(
     "WITH RECURSIVE session AS MATERIALIZED (SELECT agents, tools FROM worker_sessions WHERE id = $1),
-     served AS (SELECT unnest($2::uuid[]) AS org_id),
+     served AS (
+       SELECT o.id AS org_id, coalesce(o.running_per_user_max, $4::int8) AS user_max,
+         coalesce(o.running_per_org_max, $5::int8) AS org_max FROM orgs o WHERE o.id = ANY ($2)),
      org_room AS MATERIALIZED (
-       SELECT s.org_id, $5 - (SELECT count(*) FROM runs r WHERE r.org_id = s.org_id AND r.state = 'running') AS room
+       SELECT s.org_id, s.user_max,
+         s.org_max - (SELECT count(*) FROM runs r WHERE r.org_id = s.org_id AND r.state = 'running') AS room
        FROM served s),
      pairs(org_id, user_id, nth) AS (
        SELECT o.org_id, (SELECT r.user_id FROM runs r WHERE r.state = 'ready' AND r.org_id = o.org_id
@@ -57,9 +66,9 @@ const PICK: &str = concat!(
                          AND r.user_id > p.user_id ORDER BY r.user_id LIMIT 1), p.nth + 1
        FROM pairs p WHERE p.user_id IS NOT NULL AND p.nth < $6),
      users AS MATERIALIZED (
-       SELECT p.org_id, p.user_id, $4 - (SELECT count(*) FROM runs r
+       SELECT p.org_id, p.user_id, o.user_max - (SELECT count(*) FROM runs r
          WHERE r.org_id = p.org_id AND r.user_id = p.user_id AND r.state = 'running') AS room
-       FROM pairs p WHERE p.user_id IS NOT NULL),
+       FROM pairs p JOIN org_room o ON o.org_id = p.org_id WHERE p.user_id IS NOT NULL),
      candidates AS (
        SELECT u.org_id, c.id, c.created_at, row_number() OVER (PARTITION BY u.org_id, u.user_id ORDER BY c.created_at) AS place
        FROM users u CROSS JOIN session s CROSS JOIN LATERAL (
@@ -83,6 +92,18 @@ const PICK: &str = concat!(
      SELECT held.*, clock_timestamp() AS now FROM held ORDER BY place, asked_at"
 );
 
+/// Whether a session may take one run of a locked org. Limits as in [`PICK`].
+const MAY_TAKE: &str = "
+    SELECT clock_timestamp() FROM worker_sessions w, orgs o
+    WHERE w.id = $1 AND w.lost_at IS NULL AND w.cut_ends_at IS NULL AND w.lease_ends_at > clock_timestamp()
+      AND (w.orgs IS NULL OR $2 = ANY (w.orgs)) AND (w.agents IS NULL OR $4 = ANY (w.agents))
+      AND ($5 = '{}' OR '*' = ANY (w.tools) OR $5 <@ w.tools)
+      AND o.id = $2
+      AND NOT EXISTS (SELECT 1 FROM runs WHERE org_id = $2 AND state = 'ready' AND id <> $3)
+      AND (SELECT count(*) FROM runs WHERE org_id = $2 AND user_id = $6 AND state = 'running')
+        < coalesce(o.running_per_user_max, $7::int8)
+      AND (SELECT count(*) FROM runs WHERE org_id = $2 AND state = 'running') < coalesce(o.running_per_org_max, $8::int8)";
+
 /// A READY run, locked.
 pub(crate) struct Picked {
     pub(crate) row: RunRow,
@@ -105,16 +126,47 @@ struct PickedRow {
     now: At,
 }
 
-/// Locks orgs with READY runs, or nothing when there are none.
-pub(crate) async fn lock_orgs(tx: &mut Tx, session: SessionId, wait: bool) -> Result<Vec<Uuid>> {
+/// Orgs with READY runs that a session may serve.
+pub(crate) struct Orgs {
+    /// Those that are locked now.
+    pub(crate) locked: Vec<Uuid>,
+    /// Whether others were in the hands of other claims, which may have looked before their runs were READY.
+    pub(crate) skipped: bool,
+}
+
+/// Locks orgs with READY runs. When every one of them is in other hands, waits for one.
+pub(crate) async fn lock_orgs(tx: &mut Tx, session: SessionId) -> Result<Orgs> {
     let query = sqlx::query_as(LOCK_ORGS).bind(session.uuid()).bind(ORGS_MAX);
     let OrgsRow { is_live, locked, wanted } = query.fetch_one(tx.connection()).await.map_err(sql)?;
     if !is_live {
         return Err(Refusal::SessionLost.into());
     }
-    let (true, Some(first)) = (wait && locked.is_empty(), wanted.first()) else { return Ok(locked) };
+    let skipped = locked.len() < wanted.len();
+    let (true, Some(first)) = (locked.is_empty(), wanted.first()) else { return Ok(Orgs { locked, skipped }) };
     let waited: Option<Uuid> = sqlx::query_scalar(WAIT_FOR_ORG).bind(first).fetch_optional(tx.connection()).await.map_err(sql)?;
-    Ok(waited.into_iter().collect())
+    Ok(Orgs { locked: waited.into_iter().collect(), skipped: wanted.len() > 1 })
+}
+
+/// When the session may take this run, which its transaction accepted, as far as liveness, credential, tools and limits go, and
+/// nothing else of the org is READY: the time. The org must be locked, by an earlier statement.
+pub(crate) async fn may_take(
+    tx: &mut Tx,
+    session: SessionId,
+    row: &RunRow,
+    agent: &AgentSpec,
+    queues: Queues,
+) -> Result<Option<Timestamp>> {
+    let query = sqlx::query_scalar(MAY_TAKE)
+        .bind(session.uuid())
+        .bind(row.run.org.uuid())
+        .bind(row.run.id.uuid())
+        .bind(row.run.agent.uuid())
+        .bind(needs(agent))
+        .bind(row.run.user.uuid())
+        .bind(i64::from(int(queues.running_per_user_max)))
+        .bind(i64::from(int(queues.running_per_org_max)));
+    let now: Option<At> = query.fetch_optional(tx.connection()).await.map_err(sql)?;
+    Ok(now.map(|At(now)| now))
 }
 
 /// Chooses among the runs of locked orgs.

@@ -1,13 +1,12 @@
 //! The holder gives its run back.
 
 use super::committed::Committed;
-use super::finish::{held, is_repeat};
+use super::finish::{held, is_repeat, release_digest};
 use super::recover;
 use super::row::RunRow;
 use super::transition::{TransitionExtra, transition};
 use crate::tx::Tx;
 use runmesh_domain::Result;
-use runmesh_domain::canonical::Sha256Digest;
 use runmesh_domain::log::Position;
 use runmesh_domain::principal::LeaseClaim;
 use runmesh_domain::run::Command;
@@ -18,7 +17,7 @@ use runmesh_domain::run::Command;
 /// # Errors
 /// [`runmesh_domain::Refusal::Fenced`] or [`runmesh_domain::Refusal::RunFinished`].
 pub async fn release(tx: &mut Tx, lease: LeaseClaim, position: Option<Position>) -> Result<(RunRow, Vec<Committed>)> {
-    let digest = Sha256Digest::of(b"release").0;
+    let digest = release_digest();
     let locked = held(tx, &lease).await?;
     if is_repeat(&locked.row, &lease, &digest) {
         return Ok((locked.row, Vec::new()));

@@ -57,6 +57,8 @@ pub struct NewMessage {
     pub message: MessageId,
     /// Bounds of the queues.
     pub queues: Queues,
+    /// True when [`super::claim_accepted`] follows: the org is then locked along the way, unless another claim holds it.
+    pub claim_follows: bool,
 }
 
 /// What became of a message.
@@ -76,6 +78,10 @@ pub struct Accepted {
     pub ready: bool,
     /// Its first transition.
     pub committed: Vec<Committed>,
+    pub(super) row: RunRow,
+    pub(super) spec: RunSpec,
+    /// Whether the org's row is locked by this transaction.
+    pub(super) org_locked: bool,
 }
 
 /// Locks the thread and reads everything about it that its lock keeps still. The clock is read under the lock.
@@ -90,7 +96,8 @@ const LOCK_THREAD: &str = "
 
 /// Looks at the gate and the queues and writes everything. A statement of its own: only one that begins after the thread's
 /// lock was got sees what the lock's last holder did. Bounds are judged from its answer; a refusal rolls it all back. No
-/// count goes further than its bound, and the org's is taken only when nobody here took it just now.
+/// count goes further than its bound, and the org's is taken only when nobody here took it just now. Its lock is for a claim
+/// that follows, whose counts must begin after it.
 const ACCEPT: &str = "
     WITH gate AS MATERIALIZED (
        SELECT (SELECT id FROM runs WHERE thread_id = $3 AND state IN ('ready', 'running', 'waiting')) AS holder,
@@ -100,6 +107,9 @@ const ACCEPT: &str = "
          CASE WHEN $18 THEN (SELECT count(*) FROM (
             SELECT 1 FROM runs WHERE org_id = $2 AND ended_at IS NULL LIMIT $19) o) END AS of_org),
      free AS MATERIALIZED (SELECT holder IS NULL AND queued = 0 AS is_free FROM gate),
+     org AS MATERIALIZED (
+       SELECT id FROM orgs WHERE id = $2 AND $20 AND (SELECT is_free FROM free) AND deleted_at IS NULL
+       FOR NO KEY UPDATE SKIP LOCKED),
      thread AS (UPDATE threads SET next_turn = $7 + 1, updated_at = $8, title = $9 WHERE id = $3),
      run AS (
        INSERT INTO runs (id, org_id, thread_id, user_id, agent_id, agent_version, turn_number, state, version, fence, needs,
@@ -112,7 +122,7 @@ const ACCEPT: &str = "
      noted AS (
        INSERT INTO run_transitions (run_id, version, org_id, from_state, to_state, cause, fence, session_id, at, record)
        SELECT $1, 1, $2, NULL, CASE WHEN is_free THEN 'ready' ELSE 'queued' END, $15, 0, NULL, $8, $16 FROM free)
-     SELECT holder, queued, of_user, of_org FROM gate";
+     SELECT holder, queued, of_user, of_org, EXISTS (SELECT 1 FROM org) AS org_locked FROM gate";
 
 #[derive(sqlx::FromRow)]
 struct ThreadRow {
@@ -133,6 +143,7 @@ struct Gate {
     queued: i64,
     of_user: i64,
     of_org: Option<i64>,
+    org_locked: bool,
 }
 
 /// Accepts a message: READY when its thread is free, else QUEUED behind everything accepted before.
@@ -167,7 +178,8 @@ pub async fn send(tx: &mut Tx, new: NewMessage) -> Result<Accepted> {
     let queue_position = u32::try_from(gate.queued).unwrap_or(u32::MAX).saturating_add(u32::from(gate.holder.is_some()));
     let committed = vec![Committed::new(&row, first_transition(&row))];
     let turn_number = row.run.turn_number;
-    Ok(Accepted { run: new.run, message: new.message, thread: new.thread, turn_number, queue_position, ready, committed })
+    let (run, message, thread, org_locked) = (new.run, new.message, new.thread, gate.org_locked);
+    Ok(Accepted { run, message, thread, turn_number, queue_position, ready, committed, row, spec, org_locked })
 }
 
 fn check_may_send(thread: &ThreadRow, user: UserId) -> Result<(), Refusal> {
@@ -217,12 +229,13 @@ async fn write(tx: &mut Tx, thread: &ThreadRow, new: &NewMessage, spec: &RunSpec
         .bind(Json(Stored::new(Record::Quiet)))
         .bind(i64::from(new.queues.open_per_user_max))
         .bind(count_org)
-        .bind(i64::from(new.queues.open_per_org_max));
+        .bind(i64::from(new.queues.open_per_org_max))
+        .bind(new.claim_follows);
     query.fetch_one(tx.connection()).await.map_err(sql)
 }
 
 /// The built-in tools that a worker must have.
-fn needs(agent: &AgentSpec) -> Vec<String> {
+pub(super) fn needs(agent: &AgentSpec) -> Vec<String> {
     let builtin = agent.tools.iter().filter(|tool| matches!(tool.kind, ToolKind::Builtin));
     builtin.map(|tool| tool.name.clone()).collect()
 }

@@ -18,9 +18,15 @@ const FREE_HEADS: &str = "
       SELECT 1 FROM runs h WHERE h.thread_id = q.thread_id AND h.state IN ('ready', 'running', 'waiting'))
     ORDER BY q.thread_id, q.turn_number LIMIT $1";
 const HOLDER: &str = "SELECT EXISTS (SELECT 1 FROM runs WHERE thread_id = $1 AND state IN ('ready', 'running', 'waiting'))";
+/// A session's end is remembered for longer than a run waits by default, so one that restarts is not a worker that is missing.
 const UNSERVED: &str = "
-    SELECT id FROM runs WHERE state = 'ready' AND changed_at < clock_timestamp() - $1 * interval '1 second'
-    ORDER BY changed_at LIMIT $2";
+    SELECT r.id FROM runs r JOIN orgs o ON o.id = r.org_id
+    WHERE r.state = 'ready' AND r.changed_at < clock_timestamp() - $1 * interval '1 second'
+      AND (o.deleted_at IS NOT NULL OR NOT EXISTS (
+        SELECT 1 FROM worker_sessions s WHERE s.lease_ends_at > clock_timestamp() - $1 * interval '1 second'
+          AND (s.orgs IS NULL OR r.org_id = ANY (s.orgs)) AND (s.agents IS NULL OR r.agent_id = ANY (s.agents))
+          AND (r.needs = '{}' OR '*' = ANY (s.tools) OR r.needs <@ s.tools)))
+    ORDER BY r.changed_at LIMIT $2";
 
 /// Promotes the head of every free thread. It should never find one: every end promotes in its own transaction. Scope System.
 ///
@@ -48,7 +54,8 @@ async fn holds(tx: &mut Tx, thread: ThreadId) -> Result<bool> {
     sqlx::query_scalar(HOLDER).bind(thread.uuid()).fetch_one(tx.connection()).await.map_err(sql)
 }
 
-/// Fails runs that were READY for so long without a worker that took them. Scope System.
+/// Fails runs that were READY for so long while there was no worker that could take them. One that waits for room, because
+/// its user or org has as many runs going as allowed or every worker is busy, goes on waiting. Scope System.
 ///
 /// # Errors
 /// [`runmesh_domain::Fault`] only.

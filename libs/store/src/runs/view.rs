@@ -36,10 +36,11 @@ const AFTER: &str = concat!(
 const BLOCKED: &str = "
     SELECT (SELECT count(*) FROM runs WHERE org_id = r.org_id AND state = 'running') AS of_org,
       (SELECT count(*) FROM runs WHERE org_id = r.org_id AND user_id = r.user_id AND state = 'running') AS of_user,
+      coalesce(o.running_per_user_max, $2::int8) AS user_max, coalesce(o.running_per_org_max, $3::int8) AS org_max,
       EXISTS (SELECT 1 FROM worker_sessions s WHERE s.lost_at IS NULL AND s.lease_ends_at > clock_timestamp()
         AND (s.orgs IS NULL OR r.org_id = ANY (s.orgs)) AND (s.agents IS NULL OR r.agent_id = ANY (s.agents))
         AND (r.needs = '{}' OR '*' = ANY (s.tools) OR r.needs <@ s.tools)) AS served
-    FROM runs r WHERE r.id = $1 AND r.state = 'ready'";
+    FROM runs r JOIN orgs o ON o.id = r.org_id WHERE r.id = $1 AND r.state = 'ready'";
 
 /// Where a run stands.
 ///
@@ -117,12 +118,13 @@ pub(crate) async fn unlogged_of(tx: &mut Tx, runs: &[&RunRow]) -> Result<HashMap
 /// # Errors
 /// [`runmesh_domain::Fault`] only.
 pub async fn blocked_by(tx: &mut Tx, run: RunId, queues: &Queues) -> Result<Option<BlockedBy>> {
-    let row: Option<(i64, i64, bool)> =
-        sqlx::query_as(BLOCKED).bind(run.uuid()).fetch_optional(tx.connection()).await.map_err(sql)?;
-    let Some((of_org, of_user, served)) = row else { return Ok(None) };
-    Ok(if of_user >= i64::from(queues.running_per_user_max) {
+    let (user_max, org_max) = (i64::from(queues.running_per_user_max), i64::from(queues.running_per_org_max));
+    let query = sqlx::query_as(BLOCKED).bind(run.uuid()).bind(user_max).bind(org_max);
+    let row: Option<(i64, i64, i64, i64, bool)> = query.fetch_optional(tx.connection()).await.map_err(sql)?;
+    let Some((of_org, of_user, user_max, org_max, served)) = row else { return Ok(None) };
+    Ok(if of_user >= user_max {
         Some(BlockedBy::UserLimit)
-    } else if of_org >= i64::from(queues.running_per_org_max) {
+    } else if of_org >= org_max {
         Some(BlockedBy::OrgLimit)
     } else if !served {
         Some(BlockedBy::NoCapableWorker)

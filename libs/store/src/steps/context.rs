@@ -1,5 +1,6 @@
 //! What a worker needs to know to drive a run: the conversation before its answer, and its journal.
 
+use super::cut::{PAGE_BYTES_MAX, cut_steps, parts_that_fit};
 use super::load;
 use crate::columns::big;
 use crate::error::sql;
@@ -12,6 +13,7 @@ use runmesh_domain::journal::Step;
 use runmesh_domain::message::Message;
 use runmesh_domain::principal::LeaseClaim;
 use runmesh_domain::{Refusal, Result};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
@@ -19,20 +21,31 @@ use uuid::Uuid;
 const INLINE_BYTES_MAX: i32 = 256 << 10;
 /// Messages that travel with an assignment at most.
 const INLINE_MESSAGES_MAX: i64 = 200;
-/// Text of one page, but for a message that is larger by itself.
-const PAGE_BYTES_MAX: i64 = 512 << 10;
 /// Messages of one page.
 const PAGE_MESSAGES_MAX: i64 = 200;
+/// Steps that are read for one page.
+const PAGE_STEPS_MAX: i64 = 50;
 
 /// The conversation and the journal of a run, or a page of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Context {
-    /// Messages before the run's answer in the order of the conversation, the run's own user message last.
+    /// Messages before the run's answer in the order of the conversation, the run's own user message last. One that is too
+    /// large for a page has its further parts on the next, under the same id.
     pub messages: Vec<Message>,
-    /// The run's journal; all of it on the last page.
+    /// The run's journal, behind the messages. A step that is too large for a page has its further calls on the next, where
+    /// it stands again.
     pub steps: Vec<Step>,
     /// For the next page; absent on the last.
     pub next_page_token: Option<String>,
+}
+
+/// Where a page begins.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+enum Begin {
+    /// At a message, and a part of it.
+    Message { place: i64, part: usize },
+    /// At a step, and a call of it.
+    Step { step: u32, call: u32 },
 }
 
 /// The messages from $2 on up to $3. `total` sums their text from the page's begin, so that a page is bounded by bytes too.
@@ -41,7 +54,7 @@ const PAGE: &str = concat!(
        SELECT ",
     message_columns!(),
     ", m.place, sum(m.bytes) OVER w AS total, row_number() OVER w AS nth, lead(m.place) OVER w IS NOT NULL AS more
-       FROM (SELECT * FROM messages WHERE thread_id = $1 AND place > $2 AND place <= $3 AND placed
+       FROM (SELECT * FROM messages WHERE thread_id = $1 AND place >= $2 AND place <= $3 AND placed
              ORDER BY place LIMIT $4 + 1) m
        WINDOW w AS (ORDER BY m.place)) m
      WHERE nth <= $4 AND (total <= $5 OR nth = 1) ORDER BY place"
@@ -84,19 +97,53 @@ pub async fn context(tx: &mut Tx, lease: LeaseClaim, page_token: &str) -> Result
         return Err(Refusal::Fenced.into());
     }
     row.run.check_holder(lease.fence)?;
-    let after: i64 = page::open(page_token)?.unwrap_or(0);
+    let (messages, steps, next) = match page::open(page_token)?.unwrap_or(Begin::Message { place: 0, part: 0 }) {
+        Begin::Message { place, part } => {
+            let (messages, next) = messages_from(tx, &row, place, part).await?;
+            (messages, Vec::new(), next)
+        }
+        Begin::Step { step, call } => {
+            let (steps, next) = steps_from(tx, &row, step, call).await?;
+            (Vec::new(), steps, next)
+        }
+    };
+    Ok(Context { messages, steps, next_page_token: next.map(|begin| page::seal(&begin)) })
+}
+
+/// A page of messages, and where the next page begins.
+async fn messages_from(tx: &mut Tx, row: &RunRow, place: i64, part: usize) -> Result<(Vec<Message>, Option<Begin>)> {
     let query = sqlx::query_as(PAGE)
         .bind(row.run.thread.uuid())
-        .bind(after)
-        .bind(own_place(&row))
+        .bind(place)
+        .bind(own_place(row))
         .bind(PAGE_MESSAGES_MAX)
-        .bind(PAGE_BYTES_MAX);
+        .bind(i64::from(PAGE_BYTES_MAX));
     let rows: Vec<PageRow> = query.fetch_all(tx.connection()).await.map_err(sql)?;
-    let next_page_token = rows.last().filter(|last| last.more).map(|last| page::seal(&last.place));
-    let messages = rows.into_iter().map(|row| row.message.read()).collect::<Result<_, _>>()?;
-    let last_page = next_page_token.is_none();
-    let steps = if last_page && row.last_step > 0 { load(tx, row.run.id).await? } else { Vec::new() };
-    Ok(Context { messages, steps, next_page_token })
+    let first_place = rows.first().map_or(place, |first| first.place);
+    let journal = (row.last_step > 0).then_some(Begin::Step { step: 1, call: 0 });
+    let behind = rows.last().filter(|last| last.more).map(|last| Begin::Message { place: last.place + 1, part: 0 });
+    let mut messages = rows.into_iter().map(|row| row.message.read()).collect::<Result<Vec<_>, _>>()?;
+    let within = messages.first_mut().and_then(|first| {
+        first.parts.drain(..part.min(first.parts.len()));
+        let kept = parts_that_fit(&first.parts);
+        let is_cut = kept < first.parts.len();
+        first.parts.truncate(kept);
+        is_cut.then_some(Begin::Message { place: first_place, part: part + kept })
+    });
+    // A message that is cut is alone on its page.
+    Ok((messages, within.or(behind).or(journal)))
+}
+
+/// A page of the journal, and where the next page begins.
+async fn steps_from(tx: &mut Tx, row: &RunRow, step: u32, call: u32) -> Result<(Vec<Step>, Option<Begin>)> {
+    let mut steps = load::load_from(tx, row.run.id, step, PAGE_STEPS_MAX).await?;
+    if let Some(first) = steps.first_mut().filter(|first| first.step_index == step) {
+        first.calls.retain(|held| held.call_index >= call);
+    }
+    let within = cut_steps(&mut steps).map(|(step, call)| Begin::Step { step, call });
+    let last = steps.last().map_or(row.last_step, |last| last.step_index);
+    let behind = (last < row.last_step).then_some(Begin::Step { step: last + 1, call: 0 });
+    Ok((steps, within.or(behind)))
 }
 
 /// The whole contexts of runs, in the order given; none where one is too much for an assignment.

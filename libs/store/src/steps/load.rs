@@ -1,6 +1,6 @@
 //! Reading the journal.
 
-use crate::columns::{At, bad_row, count, small};
+use crate::columns::{At, bad_row, big, count, int, small};
 use crate::error::sql;
 use crate::tx::Tx;
 use runmesh_domain::canonical::Sha256Digest;
@@ -34,6 +34,10 @@ const IN_FLIGHT: &str = concat!(
     call_columns!(),
     " FROM calls WHERE run_id = $1 AND state IN ('dispatched', 'unknown') ORDER BY step_index, call_index"
 );
+
+const STEPS_FROM: &str = "
+    SELECT run_id, step_index, fence, result, created_at FROM steps WHERE run_id = $1 AND step_index >= $2
+    ORDER BY step_index LIMIT $3";
 
 #[derive(sqlx::FromRow)]
 struct StepRow {
@@ -82,14 +86,7 @@ pub(crate) async fn load_many(tx: &mut Tx, runs: &[RunId]) -> Result<BTreeMap<Ru
     let mut any_calls = false;
     for row in rows {
         any_calls |= row.result.calls().next().is_some();
-        let step = Step {
-            step_index: small(row.step_index),
-            fence: count(row.fence),
-            result: row.result.0,
-            calls: Vec::new(),
-            created_at: row.created_at.0,
-        };
-        steps.entry(RunId::from_uuid(row.run_id)).or_default().push(step);
+        steps.entry(RunId::from_uuid(row.run_id)).or_default().push(row.read());
     }
     if !any_calls {
         return Ok(steps);
@@ -104,6 +101,31 @@ pub(crate) async fn load_many(tx: &mut Tx, runs: &[RunId]) -> Result<BTreeMap<Ru
         }
     }
     Ok(steps)
+}
+
+/// The journal from a step on, at most `limit` steps of it.
+pub(super) async fn load_from(tx: &mut Tx, run: RunId, step_index: u32, limit: i64) -> Result<Vec<Step>> {
+    let query = sqlx::query_as(STEPS_FROM).bind(run.uuid()).bind(int(step_index)).bind(limit);
+    let rows: Vec<StepRow> = query.fetch_all(tx.connection()).await.map_err(sql)?;
+    let mut steps: Vec<Step> = rows.into_iter().map(StepRow::read).collect();
+    let indexes: Vec<i32> = steps.iter().map(|step| int(step.step_index)).collect();
+    for stored in calls_of(tx, run, &indexes).await? {
+        if let Some(step) = steps.iter_mut().find(|step| step.step_index == stored.step_index) {
+            step.calls.push(stored.call);
+        }
+    }
+    Ok(steps)
+}
+
+/// Which steps attempts before `fence` journaled, in order.
+///
+/// # Errors
+/// [`Fault`] only.
+pub async fn journaled_before(tx: &mut Tx, run: RunId, fence: u64) -> Result<Vec<u32>> {
+    let query = "SELECT step_index FROM steps WHERE run_id = $1 AND fence < $2 ORDER BY step_index";
+    let query = sqlx::query_scalar(query).bind(run.uuid()).bind(big(fence));
+    let steps: Vec<i32> = query.fetch_all(tx.connection()).await.map_err(sql)?;
+    Ok(steps.into_iter().map(small).collect())
 }
 
 /// The calls of some steps.
@@ -133,7 +155,7 @@ pub(crate) async fn digests(tx: &mut Tx, run: RunId, steps: &[i32]) -> Result<Ve
 
 /// The digest of one journaled step.
 pub(crate) async fn digest(tx: &mut Tx, run: RunId, step_index: u32) -> Result<Sha256Digest> {
-    let found = digests(tx, run, &[crate::columns::int(step_index)]).await?;
+    let found = digests(tx, run, &[int(step_index)]).await?;
     let (_, _, digest) = found.first().ok_or_else(|| Fault::internal(format!("{run} has no step {step_index}")))?;
     Ok(*digest)
 }
@@ -143,6 +165,19 @@ pub(crate) async fn spec(tx: &mut Tx, run: RunId) -> Result<RunSpec> {
     let query = sqlx::query_scalar("SELECT spec FROM run_specs WHERE run_id = $1").bind(run.uuid());
     let Json(spec) = query.fetch_one(tx.connection()).await.map_err(sql)?;
     Ok(spec)
+}
+
+impl StepRow {
+    /// Without its calls.
+    fn read(self) -> Step {
+        Step {
+            step_index: small(self.step_index),
+            fence: count(self.fence),
+            result: self.result.0,
+            calls: Vec::new(),
+            created_at: self.created_at.0,
+        }
+    }
 }
 
 impl CallRow {

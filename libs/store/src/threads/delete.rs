@@ -2,7 +2,7 @@
 
 use super::check_may_change;
 use crate::error::sql;
-use crate::runs::{self, Committed, TransitionExtra};
+use crate::runs::{self, Committed, RunRow, TransitionExtra};
 use crate::tx::Tx;
 use runmesh_domain::Result;
 use runmesh_domain::id::{OrgId, RunId, ThreadId, UserId};
@@ -14,22 +14,25 @@ const OPEN: &str = "
     SELECT id FROM runs WHERE thread_id = $1 AND state IN ('queued', 'ready', 'running', 'waiting')
     ORDER BY turn_number DESC";
 
-/// Deletes a thread. A RUNNING run is asked to end and ends like any canceled one.
+/// Deletes a thread. A RUNNING run is asked to end and ends like any canceled one. Answers the runs that were open, as they
+/// are now, and every transition written.
 ///
 /// # Errors
 /// [`runmesh_domain::Refusal::NotFound`]; [`runmesh_domain::Refusal::PermissionDenied`] unless the caller opened it or is an
 /// admin.
-pub async fn delete(tx: &mut Tx, org: OrgId, user: UserId, thread: ThreadId) -> Result<Vec<Committed>> {
+pub async fn delete(tx: &mut Tx, org: OrgId, user: UserId, thread: ThreadId) -> Result<(Vec<RunRow>, Vec<Committed>)> {
     check_may_change(tx, org, user, thread).await?;
     // The update locks the thread: no message is accepted after it, and every run accepted before is seen below.
     let query = "UPDATE threads SET deleted_at = clock_timestamp() WHERE id = $1 AND deleted_at IS NULL";
     sqlx::query(query).bind(thread.uuid()).execute(tx.connection()).await.map_err(sql)?;
     let open: Vec<Uuid> = sqlx::query_scalar(OPEN).bind(thread.uuid()).fetch_all(tx.connection()).await.map_err(sql)?;
-    let mut committed = Vec::new();
+    let (mut rows, mut committed) = (Vec::new(), Vec::new());
     for run in open {
         let locked = runs::lock(tx, RunId::from_uuid(run)).await?;
         let changes = locked.row.run.decide(&Command::Cancel)?;
-        committed.extend(runs::transition(tx, locked, &changes, TransitionExtra::default()).await?.1);
+        let (row, more) = runs::transition(tx, locked, &changes, TransitionExtra::default()).await?;
+        rows.push(row);
+        committed.extend(more);
     }
-    Ok(committed)
+    Ok((rows, committed))
 }

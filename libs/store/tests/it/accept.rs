@@ -119,7 +119,7 @@ async fn one_key_is_one_run_however_many_send_it_at_once() {
                 .org_tx(move |tx| {
                     let (key, new) = (key.clone(), new.clone());
                     async move {
-                        if let Some(answer) = idempotency::find(tx, &key).await? {
+                        if let Some(answer) = idempotency::look(tx, &key).await?.answer(&key)? {
                             return Ok(String::from_utf8(answer).unwrap());
                         }
                         let answer = runs::send(tx, new).await?.run.to_string();

@@ -61,7 +61,7 @@ async fn users_and_orgs_have_running_limits_under_concurrent_claims() {
     let queues = Queues { running_per_user_max: 2, running_per_org_max: 3, ..QUEUES };
     let claims = (0..6).map(|_| {
         let world = world.clone();
-        tokio::spawn(async move { world.try_claim(ClaimFor { session, limit: 5, queues, wait: true }).await.unwrap() })
+        tokio::spawn(async move { world.try_claim(ClaimFor { session, limit: 5, queues }).await.unwrap() })
     });
     let claimed: Vec<_> = futures::future::join_all(claims).await.into_iter().flat_map(|claimed| claimed.unwrap()).collect();
     let runs: BTreeSet<_> = claimed.iter().map(|claimed| claimed.row.run.id).collect();
@@ -76,7 +76,7 @@ async fn users_and_orgs_have_running_limits_under_concurrent_claims() {
     for claimed in claimed {
         world.complete(lease(&claimed.row), "done").await;
     }
-    let again = world.try_claim(ClaimFor { session, limit: 10, queues, wait: true }).await.unwrap();
+    let again = world.try_claim(ClaimFor { session, limit: 10, queues }).await.unwrap();
     assert_eq!(again.len(), 3, "the slots are free again");
 }
 
@@ -142,7 +142,7 @@ async fn dead_sessions_claim_nothing() {
     let world = World::new().await;
     let sent = world.send(world.thread().await, "x").await;
     let lost = Err(Error::Refused(Refusal::SessionLost));
-    let wish = |session| ClaimFor { session, limit: 1, queues: QUEUES, wait: true };
+    let wish = |session| ClaimFor { session, limit: 1, queues: QUEUES };
     assert_eq!(world.try_claim(wish(SessionId::from_uuid(id()))).await, lost);
     let expired = world.session().await;
     world.expire(expired).await;

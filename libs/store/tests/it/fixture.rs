@@ -148,6 +148,7 @@ impl World {
             run: RunId::from_uuid(id()),
             message: MessageId::from_uuid(id()),
             queues: QUEUES,
+            claim_follows: false,
         }
     }
 
@@ -213,11 +214,11 @@ impl World {
     }
 
     pub async fn try_claim(&self, wish: ClaimFor) -> Result<Vec<Claimed>> {
-        self.system(move |tx| runs::claim(tx, wish).boxed()).await
+        self.system(move |tx| async move { Ok(runs::claim(tx, wish).await?.claimed) }.boxed()).await
     }
 
     pub async fn claim(&self, session: SessionId, limit: u32) -> Vec<Claimed> {
-        self.try_claim(ClaimFor { session, limit, queues: QUEUES, wait: true }).await.unwrap()
+        self.try_claim(ClaimFor { session, limit, queues: QUEUES }).await.unwrap()
     }
 
     /// Sends on a new thread and claims that run.

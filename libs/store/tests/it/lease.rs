@@ -69,7 +69,7 @@ async fn a_cut_takes_safe_runs_only_and_not_against_the_cap() {
     world.record(unsafe_run, vec![model_step(1, "", &["write"]), dispatched(1, 0)]).await.unwrap();
     assert!(cut(&world, session, 1).await);
     assert!(world.reap().await.is_empty(), "a second is left");
-    let wish = ClaimFor { session, limit: 1, queues: QUEUES, wait: true };
+    let wish = ClaimFor { session, limit: 1, queues: QUEUES };
     assert_eq!(world.try_claim(wish).await, Err(Error::Refused(Refusal::SessionLost)), "takes no new run");
     pass_the_cut(&world).await;
     let heard = beat(&world, session, 1, vec![(safe.run, safe.fence)]).await;
@@ -108,7 +108,7 @@ async fn leases_end_by_the_clock_of_the_database() {
     let session = world.session_with(&short, |_| {}).await;
     let sent = world.send(world.thread().await, "x").await;
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    let claimed = world.try_claim(ClaimFor { session, limit: 1, queues: QUEUES, wait: true }).await;
+    let claimed = world.try_claim(ClaimFor { session, limit: 1, queues: QUEUES }).await;
     while world.reap().await.is_empty() && claimed.is_ok() {
         assert!(std::time::Instant::now() < deadline, "never reaped");
     }

@@ -2,14 +2,18 @@
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 mod accept;
+mod alive;
 mod cancellation;
 mod claim;
+mod claim_accepted;
+mod context;
 mod faults;
 mod fixture;
 mod gate;
 mod journal;
 mod lease;
 mod nouns;
+mod orgs;
 mod outbox;
 mod random;
 mod recovery;

@@ -148,9 +148,10 @@ async fn a_deleted_thread_is_gone_and_its_runs_end() {
     let running = world.running(world.session().await).await;
     let queued = world.send(running.thread, "next").await;
     let thread = running.thread;
-    let committed = world.org_tx(move |tx| threads::delete(tx, org, user, thread).boxed()).await.unwrap();
+    let (rows, committed) = world.org_tx(move |tx| threads::delete(tx, org, user, thread).boxed()).await.unwrap();
     assert_eq!(committed.iter().map(|one| one.ids.id).collect::<Vec<_>>(), [queued.run]);
     assert!(world.get(running.run).await.run.cancel_requested);
+    assert_eq!(rows[1], world.get(running.run).await, "its holder can be told");
     let gone = refused(Refusal::NotFound { what: "thread" });
     assert_eq!(world.org_tx(move |tx| threads::get(tx, org, thread).boxed()).await, gone);
     assert!(world.try_send(world.message(thread, "x")).await.is_err());

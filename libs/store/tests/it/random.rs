@@ -38,7 +38,7 @@ async fn hand(world: World, threads: Vec<ThreadId>, leases: Leases, seed: u64) {
         match dice.roll(12) {
             0..=2 => runs_seen.push(world.send(thread, "x").await.run),
             3..=5 => {
-                let wish = ClaimFor { session, limit: 3, queues: QUEUES, wait: true };
+                let wish = ClaimFor { session, limit: 3, queues: QUEUES };
                 let claimed = world.try_claim(wish).await.unwrap_or_default();
                 leases.lock().unwrap().extend(claimed.iter().map(|one| lease(&one.row)));
             }

@@ -1,15 +1,16 @@
 //! What becomes of a run whose holder leaves it.
 
-use crate::fixture::{World, dispatched, done, lease, model_step};
+use crate::fixture::{LEASES, QUEUES, World, dispatched, done, lease, model_step};
 use futures::FutureExt as _;
-use runmesh_domain::id::RunId;
+use runmesh_domain::id::{AgentId, RunId};
 use runmesh_domain::journal::{CALL_UNKNOWN, CallState};
-use runmesh_domain::limits::BARREN_ATTEMPTS_MAX;
+use runmesh_domain::limits::{BARREN_ATTEMPTS_MAX, Queues};
 use runmesh_domain::message::Part;
 use runmesh_domain::run::StateName;
 use runmesh_domain::transition::{Cause, Record};
 use runmesh_domain::{Error, Refusal};
 use runmesh_store::actions::{self, PendingAction};
+use runmesh_store::runs::ClaimFor;
 use runmesh_store::{PageRequest, runs, steps};
 use std::time::Duration;
 
@@ -176,4 +177,23 @@ async fn a_run_that_nobody_serves_fails_in_the_end() {
     crate::server::execute(&world.url, "UPDATE runs SET changed_at = changed_at - interval '61 s'").await;
     let committed = fail(Duration::from_secs(60)).await.unwrap();
     assert_eq!((committed[0].ids.id, committed[0].transition.cause), (sent.run, Cause::NoWorker));
+}
+
+#[tokio::test]
+async fn a_run_that_waits_for_room_is_not_given_up() {
+    let world = World::new().await;
+    let session = world.session().await;
+    let queues = Queues { running_per_user_max: 1, ..QUEUES };
+    let (first, second) = (world.send(world.thread().await, "x").await, world.send(world.thread().await, "y").await);
+    let claimed = world.try_claim(ClaimFor { session, limit: 10, queues }).await.unwrap();
+    assert_eq!(claimed.iter().map(|one| one.row.run.id).collect::<Vec<_>>(), [first.run], "the second is over the limit");
+    let fail = || world.system(move |tx| runs::fail_unserved(tx, Duration::from_secs(60), 10).boxed());
+    crate::server::execute(&world.url, "UPDATE runs SET changed_at = changed_at - interval '61 s'").await;
+    assert_eq!(fail().await.unwrap(), vec![], "there is a worker for it");
+    world.expire(session).await;
+    assert_eq!(fail().await.unwrap(), vec![], "there was one a second ago");
+    crate::server::execute(&world.url, "UPDATE worker_sessions SET lease_ends_at = clock_timestamp() - interval '61 s'").await;
+    world.session_with(&LEASES, |new| new.agents = vec![AgentId::from_uuid(crate::fixture::id())]).await;
+    let committed = fail().await.unwrap();
+    assert_eq!((committed[0].ids.id, committed[0].transition.cause), (second.run, Cause::NoWorker), "only one for other agents");
 }

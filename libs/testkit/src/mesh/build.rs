@@ -174,6 +174,7 @@ impl Builder {
                 set("WORKER__NAME", &format!("worker-{index}"));
                 set("ORGS", "dev,acme");
                 set("ORG_ADMINS", "dev|you");
+                set("ORG_CREATORS", "dev|you");
                 set("ROLE", self.role(index));
                 self.set_leases(&mut set);
             }

@@ -137,17 +137,21 @@ impl IntoWire<pb::JournaledCall> for Call {
 
 impl FromWire<Step> for pb::JournaledStep {
     /// Ids, names and arguments of the calls are those of the model's own parts; what a worker does not need to know of a
-    /// call is left at its safest.
+    /// call is left at its safest. Some calls may be missing: they stand on another page.
     fn from_wire(self, path: &str) -> Result<Step, Refusal> {
         let Self { step_index, result, calls } = self;
         let result: ModelStep = required(&join(path, "result"), result)?.from_wire(&join(path, "result"))?;
         let mut journaled = Vec::with_capacity(calls.len());
-        for (asked, call) in result.calls().zip(calls) {
+        let asked: Vec<_> = result.calls().collect();
+        for call in calls {
             let path = join(path, "calls");
             let state = call.state().from_wire(&path)?;
             let pb::JournaledCall { call_index, state: _, verdict, idempotency_key, content } = call;
+            let call_index: u32 = unsigned(&path, call_index)?;
+            let asked = asked.iter().find(|asked| asked.call_index == call_index);
+            let asked = asked.ok_or_else(|| Refusal::field(&path, "the model asked for no such call"))?;
             journaled.push(Call {
-                call_index: unsigned(&path, call_index)?,
+                call_index,
                 call_id: asked.call_id.to_owned(),
                 name: asked.name.to_owned(),
                 arguments: asked.arguments.to_owned(),

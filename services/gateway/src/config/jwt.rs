@@ -30,10 +30,12 @@ pub struct JwtConfig {
     /// then at most once a minute.
     #[serde(default)]
     pub jwks_url: Option<String>,
-    /// The claim that lists a person's orgs, by id or name. Default `orgs`.
+    /// The claim that lists a person's orgs, by id or name, or as `*`: then the memberships in the mesh alone say which. Default
+    /// `orgs`.
     #[serde(default = "default_org_claim")]
     pub org_claim: String,
-    /// The org of people whose tokens have no such claim: for issuers that know of one org only. Default none.
+    /// The org of people whose tokens have no such claim: for issuers that know of one org only, or `*`, for those that know of
+    /// none. Default none.
     #[serde(default)]
     pub default_org: Option<String>,
 }

@@ -7,7 +7,6 @@ use std::convert::Infallible;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use runmesh_domain::id::OrgId;
 use runmesh_domain::{Fault, Refusal, Result};
 use runmesh_host::Lifecycle;
 use runmesh_host::identity::{Identity, IdentityVerifier};
@@ -17,6 +16,7 @@ use tokio::sync::Notify;
 use source::Source;
 
 use super::claims;
+use super::org::Orgs;
 use crate::config::{JwtConfig, Keys};
 use crate::serve::ServeError;
 
@@ -31,7 +31,7 @@ const FIRST: Duration = Duration::from_secs(1);
 pub(super) struct Person {
     pub(super) issuer: String,
     pub(super) subject: String,
-    pub(super) orgs: Vec<OrgId>,
+    pub(super) orgs: Orgs,
     pub(super) expires_at: u64,
 }
 
@@ -39,7 +39,8 @@ pub(super) struct Person {
 pub(super) struct People {
     issuer: Arc<Issuer>,
     org_claim: String,
-    default_org: Option<OrgId>,
+    /// For tokens without the claim.
+    default_orgs: Orgs,
 }
 
 /// What is known of the issuer.
@@ -66,8 +67,8 @@ impl People {
         };
         let (name, audience) = (config.issuer.clone(), config.audience.clone());
         let issuer = Arc::new(Issuer { name, audience, source, verifier, wanted: Notify::new() });
-        let default_org = config.default_org.as_deref().map(claims::id_of);
-        Ok(Self { issuer, org_claim: config.org_claim.clone(), default_org })
+        let default_orgs = claims::named(config.default_org.as_deref());
+        Ok(Self { issuer, org_claim: config.org_claim.clone(), default_orgs })
     }
 
     pub(super) fn is_ready(&self) -> bool {
@@ -88,7 +89,7 @@ impl People {
                 Refusal::Unauthenticated { why: "the token is not valid" }
             }
         })?;
-        let orgs = claims::orgs(token, &self.org_claim).unwrap_or_else(|| self.default_org.into_iter().collect());
+        let orgs = claims::orgs(token, &self.org_claim).unwrap_or_else(|| self.default_orgs.clone());
         Ok(Person { issuer, subject, orgs, expires_at })
     }
 

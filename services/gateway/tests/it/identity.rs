@@ -96,6 +96,31 @@ async fn a_person_of_several_orgs_names_one() {
 }
 
 #[tokio::test]
+async fn a_token_may_leave_it_to_the_memberships() {
+    let (behind, gateway) = pair().await;
+    let token = format!("Bearer {}", tokens::person("ann", json!({"orgs": "*"})));
+    send(&gateway, &[("authorization", &token), ("x-runmesh-org", "beta")]).await.unwrap();
+    assert_eq!(behind.last().principal, user("beta", "ann"));
+    assert_eq!(refused(send(&gateway, &[("authorization", &token)]).await), Reason::InvalidField, "one has to be named");
+}
+
+#[tokio::test]
+async fn what_concerns_no_org_needs_none() {
+    let (_behind, gateway) = pair().await;
+    let list = async |token: &str| {
+        let path = "/runmesh.org.v1.OrgService/ListOrgs";
+        reason(&raw::call(gateway.addr, path, &[("authorization", token)], raw::message(0, b"")).await.status())
+    };
+    for orgs in [json!([]), json!(["acme", "beta"]), json!("*")] {
+        let token = format!("Bearer {}", tokens::person("ann", json!({"orgs": orgs})));
+        assert_eq!(list(&token).await, Reason::UnknownMethod, "let through to a server that has no such service");
+    }
+    let worker = format!("Bearer {}", tokens::worker(Duration::from_secs(60)));
+    assert_eq!(list(&worker).await, Reason::Unauthenticated);
+    assert_eq!(list("Bearer x").await, Reason::Unauthenticated);
+}
+
+#[tokio::test]
 async fn an_issuer_that_knows_no_orgs_may_have_a_default() {
     let behind = Behind::start("behind").await;
     let mut with_default = config(&[&behind]);
@@ -140,7 +165,10 @@ async fn in_development_a_local_caller_is_you() {
     send(&gateway, &[("x-runmesh-org", "dev"), ("origin", "http://localhost:3000")]).await.unwrap();
     assert_eq!(behind.last().principal, you);
 
-    assert_eq!(refused(send(&gateway, &[("x-runmesh-org", "acme")]).await), Reason::PermissionDenied);
+    send(&gateway, &[("x-runmesh-org", "acme")]).await.unwrap();
+    let elsewhere = Principal::User { org: OrgId::of_name("acme"), user: UserId::of_subject("dev", "you") };
+    assert_eq!(behind.last().principal, elsewhere, "services find out whether you belong there");
+
     assert_eq!(refused(send_as(&gateway, &tokens::ann()).await), Reason::Unauthenticated, "a token is never ignored");
     assert_eq!(refused(append(&gateway, "x").await), Reason::Unauthenticated);
 }

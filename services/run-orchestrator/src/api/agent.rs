@@ -2,6 +2,7 @@
 
 use super::{Api, Done, answer, page};
 use crate::auth;
+use crate::idempotent::By;
 use crate::mesh::{Mesh, new_uuid};
 use runmesh_domain::agent::AgentSpec;
 use runmesh_domain::id::AgentId;
@@ -53,14 +54,13 @@ fn agent_ref(agent: &str) -> Result<AgentRef> {
 impl Mesh {
     async fn create_agent(&self, request: Request<pb::CreateAgentRequest>) -> Result<pb::CreateAgentResponse> {
         let caller = auth::caller(&request)?;
-        let mut body = request.into_inner();
-        let key = std::mem::take(&mut body.idempotency_key);
-        let pb::CreateAgentRequest { idempotency_key: _, name, spec } = body.clone();
-        text::name("name", &name, false)?;
-        let spec = spec_of(spec)?;
         let id = AgentId::from_uuid(new_uuid());
-        self.mutate(caller, "CreateAgent", key, &body, move |tx| {
-            let (name, spec) = (name.clone(), spec.clone());
+        let read = |request| {
+            let pb::CreateAgentRequest { idempotency_key: _, name, spec } = request;
+            text::name("name", &name, false)?;
+            Ok((name, spec_of(spec)?))
+        };
+        self.mutate(By::Member(caller), request.into_inner(), read, move |tx, (name, spec)| {
             Box::pin(async move {
                 auth::require_admin(tx, caller).await?;
                 let agent = agents::create(tx, caller.org, id, &name, &spec).await?;
@@ -98,13 +98,11 @@ impl Mesh {
 
     async fn update_agent(&self, request: Request<pb::UpdateAgentRequest>) -> Result<pb::UpdateAgentResponse> {
         let caller = auth::caller(&request)?;
-        let mut body = request.into_inner();
-        let key = std::mem::take(&mut body.idempotency_key);
-        let pb::UpdateAgentRequest { idempotency_key: _, agent, spec, expected_version } = body.clone();
-        let (agent, spec) = (agent_ref(&agent)?, spec_of(spec)?);
-        let expected: u64 = unsigned("expected_version", expected_version)?;
-        self.mutate(caller, "UpdateAgent", key, &body, move |tx| {
-            let (agent, spec) = (agent.clone(), spec.clone());
+        let read = |request| {
+            let pb::UpdateAgentRequest { idempotency_key: _, agent, spec, expected_version } = request;
+            Ok((agent_ref(&agent)?, spec_of(spec)?, unsigned("expected_version", expected_version)?))
+        };
+        self.mutate(By::Member(caller), request.into_inner(), read, move |tx, (agent, spec, expected)| {
             Box::pin(async move {
                 auth::require_admin(tx, caller).await?;
                 let agent = agents::update(tx, caller.org, &agent, &spec, expected).await?;
@@ -116,11 +114,11 @@ impl Mesh {
 
     async fn delete_agent(&self, request: Request<pb::DeleteAgentRequest>) -> Result<pb::DeleteAgentResponse> {
         let caller = auth::caller(&request)?;
-        let mut body = request.into_inner();
-        let key = std::mem::take(&mut body.idempotency_key);
-        let agent = agent_ref(&body.agent)?;
-        self.mutate(caller, "DeleteAgent", key, &body, move |tx| {
-            let agent = agent.clone();
+        let read = |request| {
+            let pb::DeleteAgentRequest { idempotency_key: _, agent } = request;
+            agent_ref(&agent)
+        };
+        self.mutate(By::Member(caller), request.into_inner(), read, move |tx, agent| {
             Box::pin(async move {
                 auth::require_admin(tx, caller).await?;
                 agents::delete(tx, caller.org, &agent).await?;

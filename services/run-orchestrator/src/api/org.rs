@@ -1,20 +1,40 @@
 //! OrgService.
 
 use super::{Api, Done, answer, page};
-use crate::auth;
+use crate::auth::{self, Person};
 use crate::encode;
+use crate::idempotent::By;
 use crate::mesh::Mesh;
 use runmesh_domain::id::UserId;
-use runmesh_domain::{Refusal, Result};
-use runmesh_store::orgs::{self, MemberRole};
+use runmesh_domain::{Refusal, Result, limits, text};
+use runmesh_store::Scope;
+use runmesh_store::orgs::{self, MemberRole, NewOrg, OrgChange};
+use runmesh_wire::FromWire as _;
 use runmesh_wire::convert::id;
 use runmesh_wire::pb::org as pb;
+use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 #[tonic::async_trait]
 impl pb::org_service_server::OrgService for Api {
     async fn get_org(&self, request: Request<pb::GetOrgRequest>) -> Result<Response<pb::GetOrgResponse>, Status> {
         answer(self.0.get_org(request).await)
+    }
+
+    async fn create_org(&self, request: Request<pb::CreateOrgRequest>) -> Result<Response<pb::CreateOrgResponse>, Status> {
+        answer(self.0.create_org(request).await)
+    }
+
+    async fn list_orgs(&self, request: Request<pb::ListOrgsRequest>) -> Result<Response<pb::ListOrgsResponse>, Status> {
+        answer(self.0.list_orgs(request).await)
+    }
+
+    async fn update_org(&self, request: Request<pb::UpdateOrgRequest>) -> Result<Response<pb::UpdateOrgResponse>, Status> {
+        answer(self.0.update_org(request).await)
+    }
+
+    async fn delete_org(&self, request: Request<pb::DeleteOrgRequest>) -> Result<Response<pb::DeleteOrgResponse>, Status> {
+        answer(self.0.delete_org(request).await)
     }
 
     async fn list_members(&self, request: Request<pb::ListMembersRequest>) -> Result<Response<pb::ListMembersResponse>, Status> {
@@ -33,6 +53,10 @@ impl pb::org_service_server::OrgService for Api {
     }
 }
 
+fn check_display_name(text: &str) -> Result<()> {
+    Ok(text::at_most_chars("display_name", text, limits::DISPLAY_NAME_CHARS_MAX)?)
+}
+
 impl Mesh {
     async fn get_org(&self, request: Request<pb::GetOrgRequest>) -> Result<pb::GetOrgResponse> {
         let caller = auth::caller(&request)?;
@@ -47,6 +71,78 @@ impl Mesh {
             .await?;
         let mesh = self.mesh_info().await?;
         Ok(pb::GetOrgResponse { org: Some(encode::org(org)), member: member.map(encode::member), mesh: Some(mesh) })
+    }
+
+    async fn create_org(&self, request: Request<pb::CreateOrgRequest>) -> Result<pb::CreateOrgResponse> {
+        // Which orgs the token names plays no part: what may be made is not theirs to say.
+        let Person { user, orgs: _ } = auth::person(&request)?;
+        self.founding.check(user)?;
+        let read = |request| {
+            let pb::CreateOrgRequest { idempotency_key: _, name, display_name } = request;
+            text::org_name("name", &name)?;
+            check_display_name(&display_name)?;
+            Ok(NewOrg { name, display_name })
+        };
+        let founding = Arc::clone(&self.founding);
+        self.mutate(By::Person(user), request.into_inner(), read, move |tx, new| {
+            let founding = Arc::clone(&founding);
+            Box::pin(async move {
+                let org = founding.found(tx, &new, user).await?;
+                let member = orgs::member(tx, org.id, user).await?.map(encode::member);
+                Ok(Done::quiet(pb::CreateOrgResponse { org: Some(encode::org(org)), member, replayed: false }))
+            })
+        })
+        .await
+    }
+
+    async fn list_orgs(&self, request: Request<pb::ListOrgsRequest>) -> Result<pb::ListOrgsResponse> {
+        let Person { user, orgs: among } = auth::person(&request)?;
+        let pb::ListOrgsRequest { page_size: size, page_token } = request.into_inner();
+        let page = page(size, page_token)?;
+        let page = self
+            .db
+            .tx(Scope::Person(user), move |tx| {
+                let (among, page) = (among.clone(), page.clone());
+                Box::pin(async move { orgs::list_of(tx, user, among.as_deref(), &page).await })
+            })
+            .await?;
+        let place = |(org, member)| pb::Membership { org: Some(encode::org(org)), member: Some(encode::member(member)) };
+        let memberships = page.items.into_iter().map(place).collect();
+        Ok(pb::ListOrgsResponse { memberships, next_page_token: page.next_page_token })
+    }
+
+    async fn update_org(&self, request: Request<pb::UpdateOrgRequest>) -> Result<pb::UpdateOrgResponse> {
+        let caller = auth::caller(&request)?;
+        let read = |request| {
+            let pb::UpdateOrgRequest { idempotency_key: _, display_name, limits } = request;
+            display_name.as_deref().map_or(Ok(()), check_display_name)?;
+            let limits = limits.map(|limits| limits.from_wire("limits")).transpose()?;
+            Ok(OrgChange { display_name, limits })
+        };
+        let updated = self.mutate(By::Member(caller), request.into_inner(), read, move |tx, change| {
+            Box::pin(async move {
+                auth::require_admin(tx, caller).await?;
+                let org = orgs::update(tx, caller.org, &change).await?;
+                Ok(Done::quiet(pb::UpdateOrgResponse { org: Some(encode::org(org)), replayed: false }))
+            })
+        });
+        let updated = updated.await?;
+        // There may be more room now. Replicas elsewhere look by themselves before long.
+        self.ready.work();
+        Ok(updated)
+    }
+
+    async fn delete_org(&self, request: Request<pb::DeleteOrgRequest>) -> Result<pb::DeleteOrgResponse> {
+        let caller = auth::caller(&request)?;
+        let read = |pb::DeleteOrgRequest { idempotency_key: _ }| Ok(());
+        self.mutate(By::FormerMember(caller), request.into_inner(), read, move |tx, ()| {
+            Box::pin(async move {
+                auth::require_admin(tx, caller).await?;
+                orgs::delete(tx, caller.org).await?;
+                Ok(Done::quiet(pb::DeleteOrgResponse { replayed: false }))
+            })
+        })
+        .await
     }
 
     /// What this mesh runs on.
@@ -76,15 +172,16 @@ impl Mesh {
 
     async fn put_member(&self, request: Request<pb::PutMemberRequest>) -> Result<pb::PutMemberResponse> {
         let caller = auth::caller(&request)?;
-        let mut body = request.into_inner();
-        let key = std::mem::take(&mut body.idempotency_key);
-        let user: UserId = id("user_id", &body.user_id)?;
-        let role = match body.role() {
-            pb::member::Role::Unspecified => return Err(Refusal::field("role", "is required").into()),
-            pb::member::Role::Member => MemberRole::Member,
-            pb::member::Role::Admin => MemberRole::Admin,
+        let read = |request: pb::PutMemberRequest| {
+            let user: UserId = id("user_id", &request.user_id)?;
+            let role = match request.role() {
+                pb::member::Role::Unspecified => return Err(Refusal::field("role", "is required").into()),
+                pb::member::Role::Member => MemberRole::Member,
+                pb::member::Role::Admin => MemberRole::Admin,
+            };
+            Ok((user, role))
         };
-        self.mutate(caller, "PutMember", key, &body, move |tx| {
+        self.mutate(By::Member(caller), request.into_inner(), read, move |tx, (user, role)| {
             Box::pin(async move {
                 auth::require_admin(tx, caller).await?;
                 let member = orgs::put_member(tx, caller.org, user, role).await?;
@@ -96,10 +193,11 @@ impl Mesh {
 
     async fn remove_member(&self, request: Request<pb::RemoveMemberRequest>) -> Result<pb::RemoveMemberResponse> {
         let caller = auth::caller(&request)?;
-        let mut body = request.into_inner();
-        let key = std::mem::take(&mut body.idempotency_key);
-        let user: UserId = id("user_id", &body.user_id)?;
-        self.mutate(caller, "RemoveMember", key, &body, move |tx| {
+        let read = |request| {
+            let pb::RemoveMemberRequest { idempotency_key: _, user_id } = request;
+            Ok(id::<UserId>("user_id", &user_id)?)
+        };
+        self.mutate(By::Member(caller), request.into_inner(), read, move |tx, user| {
             Box::pin(async move {
                 auth::require_admin(tx, caller).await?;
                 orgs::remove_member(tx, caller.org, user).await?;

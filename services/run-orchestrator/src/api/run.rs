@@ -3,16 +3,14 @@
 use super::{Api, Done, answer, page};
 use crate::auth::{self, Caller};
 use crate::encode;
+use crate::idempotent::By;
 use crate::mesh::{Mesh, new_uuid};
-use crate::sessions::Hand;
 use runmesh_domain::cursor::Cursor;
 use runmesh_domain::id::{MessageId, RunId, ThreadId};
-use runmesh_domain::limits::Queues;
 use runmesh_domain::message::{Part, check_user_parts};
 use runmesh_domain::run::StateName;
-use runmesh_domain::{Error, Refusal, Result};
-use runmesh_store::Tx;
-use runmesh_store::runs::{self, Accepted, ClaimFor, Claimed, ListRuns, NewMessage, OnBusy};
+use runmesh_domain::{Refusal, Result};
+use runmesh_store::runs::{self, Accepted, ListRuns, NewMessage, OnBusy};
 use runmesh_store::steps;
 use runmesh_wire::convert::{id, known, list, signed, signed32};
 use runmesh_wire::pb::run as pb;
@@ -54,39 +52,35 @@ impl Mesh {
         let caller = auth::caller(&request)?;
         // Of this call's own span, so that a caller without a trace gets one too.
         let traceparent = runmesh_host::propagate::traceparent();
-        let mut body = request.into_inner();
-        let key = std::mem::take(&mut body.idempotency_key);
-        let on_busy = known("on_busy", body.on_busy)?;
-        let pb::SendMessageRequest { idempotency_key: _, thread_id, parts, on_busy: _ } = body.clone();
-        let new = self.new_message(caller, &thread_id, list("parts", parts)?, on_busy, traceparent)?;
+        let read = |request| self.new_message(caller, request, traceparent);
+        // A worker here with room takes the run in the accepting transaction, when nothing else of the org waits.
         let (hand, queues) = (self.sessions.hand(), self.queues);
-        self.mutate(caller, "SendMessage", key, &body, move |tx| {
-            let (new, hand) = (new.clone(), hand.clone());
+        let claim_follows = hand.is_some();
+        self.mutate(By::Member(caller), request.into_inner(), read, move |tx, new| {
+            let hand = hand.clone();
             Box::pin(async move {
-                let accepted = runs::send(tx, new).await?;
+                let accepted = runs::send(tx, NewMessage { claim_follows, ..new }).await?;
                 let claimed = match hand {
-                    Some(hand) if accepted.ready => claim_at_once(tx, &hand, queues).await?.map(|claimed| (hand, claimed)),
-                    Some(_) | None => None,
+                    Some(hand) => {
+                        let claimed = runs::claim_accepted(tx, &accepted, hand.stream.session, queues).await?;
+                        claimed.map(|claimed| (hand, claimed))
+                    }
+                    None => None,
                 };
                 let answer = answer_of(&accepted);
                 // A claim brings along what came before it on its run.
-                let told = claimed.as_ref().is_some_and(|(_, claimed)| claimed.row.run.id == accepted.run);
-                let committed = if told { Vec::new() } else { accepted.committed };
-                Ok(Done { answer, committed, claimed })
+                let committed = if claimed.is_some() { Vec::new() } else { accepted.committed };
+                Ok(Done { claimed, ..Done::with(answer, committed) })
             })
         })
         .await
     }
 
-    fn new_message(
-        &self,
-        caller: Caller,
-        thread_id: &str,
-        parts: Vec<Part>,
-        on_busy: pb::send_message_request::OnBusy,
-        traceparent: String,
-    ) -> Result<NewMessage> {
-        let thread: ThreadId = id("thread_id", thread_id)?;
+    fn new_message(&self, caller: Caller, request: pb::SendMessageRequest, traceparent: String) -> Result<NewMessage> {
+        let on_busy: pb::send_message_request::OnBusy = known("on_busy", request.on_busy)?;
+        let pb::SendMessageRequest { idempotency_key: _, thread_id, parts, on_busy: _ } = request;
+        let parts: Vec<Part> = list("parts", parts)?;
+        let thread: ThreadId = id("thread_id", &thread_id)?;
         check_user_parts(&parts)?;
         let on_busy = match on_busy {
             pb::send_message_request::OnBusy::Unspecified | pb::send_message_request::OnBusy::Enqueue => OnBusy::Enqueue,
@@ -103,6 +97,7 @@ impl Mesh {
             run: RunId::from_uuid(new_uuid()),
             message: MessageId::from_uuid(new_uuid()),
             queues: self.queues,
+            claim_follows: false,
         })
     }
 
@@ -141,19 +136,15 @@ impl Mesh {
 
     async fn cancel_run(&self, request: Request<pb::CancelRunRequest>) -> Result<pb::CancelRunResponse> {
         let caller = auth::caller(&request)?;
-        let mut body = request.into_inner();
-        let key = std::mem::take(&mut body.idempotency_key);
-        let run: RunId = id("run_id", &body.run_id)?;
-        let mesh = self.clone();
-        self.mutate(caller, "CancelRun", key, &body, move |tx| {
-            let mesh = mesh.clone();
+        let read = |request| {
+            let pb::CancelRunRequest { idempotency_key: _, run_id } = request;
+            Ok(id::<RunId>("run_id", &run_id)?)
+        };
+        self.mutate(By::Member(caller), request.into_inner(), read, move |tx, run| {
             Box::pin(async move {
                 let (row, committed) = runs::cancel(tx, caller.org, caller.user, run).await?;
-                if let (true, Some(session)) = (row.run.cancel_requested, row.run.state.session()) {
-                    // A hint before the commit does no harm: the worker asks again, and the heartbeat's answer is the truth.
-                    mesh.bus.hint_cancel(run, row.run.fence, session);
-                }
-                Ok(Done::with(pb::CancelRunResponse { run: Some(encode::run(row)), replayed: false }, committed))
+                let answer = pb::CancelRunResponse { run: Some(encode::run(row.clone())), replayed: false };
+                Ok(Done::with(answer, committed).hinting([&row]))
             })
         })
         .await
@@ -176,18 +167,6 @@ impl Mesh {
             })
         })
         .await
-    }
-}
-
-/// A worker here with room takes a run of the org in the accepting transaction: one commit and one round of waking less. It
-/// takes what is next, not what was just accepted, and waits for nobody; what it leaves, the dispatcher claims.
-async fn claim_at_once(tx: &mut Tx, hand: &Hand, queues: Queues) -> Result<Option<Claimed>> {
-    let claim = ClaimFor { session: hand.stream.session, limit: 1, queues, wait: false };
-    match runs::claim(tx, claim).await {
-        Ok(mut claimed) => Ok(claimed.pop()),
-        // The session is over, which is nothing to the sender.
-        Err(Error::Refused(_)) => Ok(None),
-        Err(fault) => Err(fault),
     }
 }
 

@@ -3,6 +3,7 @@
 use super::{Api, Done, answer, page};
 use crate::auth;
 use crate::encode;
+use crate::idempotent::By;
 use crate::mesh::{Mesh, new_uuid};
 use runmesh_domain::id::ThreadId;
 use runmesh_domain::{Refusal, Result, limits, text};
@@ -55,15 +56,14 @@ impl pb::thread_service_server::ThreadService for Api {
 impl Mesh {
     async fn create_thread(&self, request: Request<pb::CreateThreadRequest>) -> Result<pb::CreateThreadResponse> {
         let caller = auth::caller(&request)?;
-        let mut body = request.into_inner();
-        let key = std::mem::take(&mut body.idempotency_key);
-        let pb::CreateThreadRequest { idempotency_key: _, agent, title } = body.clone();
-        text::at_most_chars("title", &title, limits::TITLE_CHARS_MAX)?;
-        text::at_most_bytes("agent", &agent, limits::NAME_BYTES_MAX)?;
-        let agent = (!agent.is_empty()).then(|| AgentRef::parse(&agent));
-        let new = NewThread { id: ThreadId::from_uuid(new_uuid()), org: caller.org, user: caller.user, agent, title };
-        self.mutate(caller, "CreateThread", key, &body, move |tx| {
-            let new = new.clone();
+        let read = |request| {
+            let pb::CreateThreadRequest { idempotency_key: _, agent, title } = request;
+            text::at_most_chars("title", &title, limits::TITLE_CHARS_MAX)?;
+            text::at_most_bytes("agent", &agent, limits::NAME_BYTES_MAX)?;
+            let agent = (!agent.is_empty()).then(|| AgentRef::parse(&agent));
+            Ok(NewThread { id: ThreadId::from_uuid(new_uuid()), org: caller.org, user: caller.user, agent, title })
+        };
+        self.mutate(By::Member(caller), request.into_inner(), read, move |tx, new| {
             Box::pin(async move {
                 let thread = threads::create(tx, new).await?;
                 Ok(Done::quiet(pb::CreateThreadResponse { thread: Some(encode::thread(thread)), replayed: false }))
@@ -97,16 +97,16 @@ impl Mesh {
 
     async fn update_thread(&self, request: Request<pb::UpdateThreadRequest>) -> Result<pb::UpdateThreadResponse> {
         let caller = auth::caller(&request)?;
-        let mut body = request.into_inner();
-        let key = std::mem::take(&mut body.idempotency_key);
-        let thread: ThreadId = id("thread_id", &body.thread_id)?;
-        let title = body.title.clone();
-        text::at_most_chars("title", &title, limits::TITLE_CHARS_MAX)?;
-        if title.trim().is_empty() {
-            return Err(Refusal::field("title", "is required").into());
-        }
-        self.mutate(caller, "UpdateThread", key, &body, move |tx| {
-            let title = title.clone();
+        let read = |request| {
+            let pb::UpdateThreadRequest { idempotency_key: _, thread_id, title } = request;
+            let thread: ThreadId = id("thread_id", &thread_id)?;
+            text::at_most_chars("title", &title, limits::TITLE_CHARS_MAX)?;
+            if title.trim().is_empty() {
+                return Err(Refusal::field("title", "is required").into());
+            }
+            Ok((thread, title))
+        };
+        self.mutate(By::Member(caller), request.into_inner(), read, move |tx, (thread, title)| {
             Box::pin(async move {
                 let row = threads::update_title(tx, caller.org, caller.user, thread, &title).await?;
                 Ok(Done::quiet(pb::UpdateThreadResponse { thread: Some(encode::thread(row)), replayed: false }))
@@ -117,13 +117,14 @@ impl Mesh {
 
     async fn delete_thread(&self, request: Request<pb::DeleteThreadRequest>) -> Result<pb::DeleteThreadResponse> {
         let caller = auth::caller(&request)?;
-        let mut body = request.into_inner();
-        let key = std::mem::take(&mut body.idempotency_key);
-        let thread: ThreadId = id("thread_id", &body.thread_id)?;
-        self.mutate(caller, "DeleteThread", key, &body, move |tx| {
+        let read = |request| {
+            let pb::DeleteThreadRequest { idempotency_key: _, thread_id } = request;
+            Ok(id::<ThreadId>("thread_id", &thread_id)?)
+        };
+        self.mutate(By::Member(caller), request.into_inner(), read, move |tx, thread| {
             Box::pin(async move {
-                let committed = threads::delete(tx, caller.org, caller.user, thread).await?;
-                Ok(Done::with(pb::DeleteThreadResponse { replayed: false }, committed))
+                let (ended, committed) = threads::delete(tx, caller.org, caller.user, thread).await?;
+                Ok(Done::with(pb::DeleteThreadResponse { replayed: false }, committed).hinting(&ended))
             })
         })
         .await

@@ -32,6 +32,8 @@ pub(super) enum Phase {
     Attach,
     /// The death of a worker.
     Crash,
+    /// Accepting here and working there.
+    Apart,
     /// Accepting messages.
     Accept,
 }

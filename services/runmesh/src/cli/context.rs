@@ -35,6 +35,8 @@ pub struct Context {
     pub style: Style,
     /// What a command needs on its line to reach the same mesh; begins with a space unless empty.
     pub flags: String,
+    address: String,
+    token: Option<String>,
 }
 
 impl Context {
@@ -48,9 +50,15 @@ impl Context {
         if let Some(org) = &org {
             flags.push_str(&format!(" --org {org}"));
         }
-        let options = Options { token, org: org.as_deref().map(Into::into), ..Options::default() };
+        let options = Options { token: token.clone(), org: org.as_deref().map(Into::into), ..Options::default() };
         let client = Client::connect(&address, options)?;
-        Ok(Self { client, output: Output { json }, style: Style::of_stdout(), flags })
+        Ok(Self { client, output: Output { json }, style: Style::of_stdout(), flags, address, token })
+    }
+
+    /// The same caller in the org `name`, whichever one the command line names.
+    pub fn in_org(&self, name: &str) -> Result<Client, Failure> {
+        let options = Options { token: self.token.clone(), org: Some(name.into()), ..Options::default() };
+        Ok(Client::connect(&self.address, options)?)
     }
 
     /// Words for a person: nothing of it when JSON is wanted.

@@ -138,6 +138,7 @@ async fn orchestrator(
         leases: parts.leases,
         orgs: vec!["dev".to_owned()],
         org_admins: vec!["dev|you".to_owned()],
+        org_creators: vec!["dev|you".to_owned()],
         default_agent: default_agent(),
         ..runmesh_run_orchestrator::Config::default()
     };

@@ -2,7 +2,6 @@
 //! longer than its worker should wait.
 
 use super::position;
-use crate::fold::Folding;
 use crate::limits;
 use crate::relay::Relay;
 use crate::shown::Shown;
@@ -14,6 +13,7 @@ use runmesh_wire::IntoWire as _;
 use runmesh_wire::convert::{signed, signed32};
 use runmesh_wire::pb::stream as pb;
 use runmesh_wire::pb::stream::append_stopped::Reason;
+use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
@@ -71,30 +71,47 @@ async fn look(relay: &Relay, key: RunKey, fence: u64, looks: u32) -> Result<Opti
     }
 }
 
-/// The first answer: where the attempt stands, and what the log shows as open.
-pub async fn started(relay: &Relay, key: RunKey, tail: &Tail, last: Option<&Batch>) -> Result<pb::AppendStarted> {
-    let view = view(relay, key, tail, last).await?;
+/// The first answer: where the attempt stands, and what it has to settle before it goes on: what the log shows as open, and
+/// steps that were journaled by earlier attempts and are not in the log, because it was away then or lost them.
+pub async fn started(relay: &Relay, key: RunKey, fence: u64, tail: &Tail, last: Option<&Batch>) -> Result<pb::AppendStarted> {
+    let (view, is_whole) = view(relay, key, tail, last).await?;
+    let mut open: BTreeSet<u32> = view.open_steps().into_iter().collect();
+    // The first attempt found no journal. What a log without its head lacks may have been there.
+    if fence > 1 && is_whole {
+        let journaled = relay.truth.journaled_before(key.org, key.run, fence).await?;
+        open.extend(journaled.into_iter().filter(|step| !view.steps.contains_key(step)));
+    }
     let open_calls = view.open_calls().into_iter();
     Ok(pb::AppendStarted {
         number: signed(tail.number),
         position: Some(position(tail).into_wire()),
-        open_step_indexes: view.open_steps().into_iter().map(signed32).collect(),
+        open_step_indexes: open.into_iter().map(signed32).collect(),
         open_calls: open_calls
             .map(|(step, call)| pb::OpenCall { step_index: signed32(step), call_index: signed32(call) })
             .collect(),
     })
 }
 
-/// The fold of the log. A log that is one batch is folded from that; a log without its head, as far as it goes.
-async fn view(relay: &Relay, key: RunKey, tail: &Tail, last: Option<&Batch>) -> Result<RunView> {
+/// The fold of the log, from its head or from where it was begun anew; as far as it goes when it is not whole, and whether it
+/// is. A log that is one batch is folded from that.
+async fn view(relay: &Relay, key: RunKey, tail: &Tail, last: Option<&Batch>) -> Result<(RunView, bool)> {
+    let mut view = RunView::default();
     if let Some(last) = last.filter(|batch| batch.first_seq == 1) {
-        let mut view = RunView::default();
         Shown::of(last).fold_into(&mut view);
-        return Ok(view);
+        return Ok((view, true));
     }
-    let mut folding = Folding::new(relay.bus.log(), key, tail.stream_seq);
-    if !folding.reach(tail.seq).await? {
+    let mut replay = relay.bus.log().replay(key, 0, tail.stream_seq);
+    while view.seq < tail.seq {
+        let Some(batch) = replay.next().await? else { break };
+        let shown = Shown::of(&batch);
+        if !shown.joins(view.seq, view.chain) && !shown.restarts() {
+            break;
+        }
+        shown.fold_into(&mut view);
+    }
+    let is_whole = view.seq == tail.seq;
+    if !is_whole {
         tracing::warn!(run = %key.run, "a log is not whole; what it holds open is known in part");
     }
-    Ok(folding.into_view())
+    Ok((view, is_whole))
 }

@@ -14,22 +14,21 @@ fn frame(frame: Frame) -> pb::AttachThreadResponse {
     pb::AttachThreadResponse { frame: Some(frame) }
 }
 
-/// A frame of a turn's run.
+/// A frame of a turn's run. A sign of life loses its cursor: a thread's has one between turns only.
 pub fn of_run(of_run: OfRun) -> pb::AttachThreadResponse {
     frame(match of_run {
         OfRun::Snapshot(snapshot) => Frame::Snapshot(snapshot),
         OfRun::Events(events) => Frame::Events(events),
         OfRun::Status(status) => Frame::Status(status),
-        OfRun::Progress(progress) => Frame::Progress(progress),
+        OfRun::Progress(progress) => Frame::Progress(pb::Progress { cursor: String::new(), ..progress }),
         OfRun::Reset(reset) => Frame::Reset(reset),
         OfRun::End(end) => Frame::End(end),
     })
 }
 
-/// A turn begins; `at` is where, when that is known.
-pub fn turn(run: RunId, number: u64, at: Option<Cursor>) -> pb::AttachThreadResponse {
-    let cursor = at.map(|at| at.to_string()).unwrap_or_default();
-    frame(Frame::Turn(pb::Turn { run_id: run.to_string(), turn_number: signed(number), cursor }))
+/// A turn begins; `at` is where.
+pub fn turn(run: RunId, number: u64, at: Cursor) -> pb::AttachThreadResponse {
+    frame(Frame::Turn(pb::Turn { run_id: run.to_string(), turn_number: signed(number), cursor: at.to_string() }))
 }
 
 /// A sign of life between turns, with where to come back to.

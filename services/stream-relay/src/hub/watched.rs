@@ -38,6 +38,8 @@ struct State {
     unwatched_since: Instant,
     /// When something was last heard of the log.
     heard: Instant,
+    /// When the log was last looked at for words that were not heard of, since something was.
+    looked: Option<Instant>,
     /// Since when Postgres is ahead of the log.
     behind_since: Option<Instant>,
     /// The log cannot be read.
@@ -50,6 +52,7 @@ struct State {
 impl State {
     fn note_tail(&mut self) {
         self.heard = Instant::now();
+        self.looked = None;
         if self.warm.tail().is_some_and(|tail| tail.open) {
             self.waits = Some(Waits::of_state(StateName::Running));
         }
@@ -68,6 +71,7 @@ impl Watched {
             viewers: 0,
             unwatched_since: now,
             heard: now,
+            looked: None,
             behind_since: None,
             log_away: false,
             given_up: false,
@@ -203,6 +207,18 @@ impl Watched {
             return Duration::ZERO;
         }
         state.behind_since.get_or_insert_with(Instant::now).elapsed()
+    }
+
+    /// Has the follower look at the log of an attempt that is open, once a quiet period and then now and then: Postgres knows
+    /// nothing of its words, so nobody else would notice that the last of them were lost.
+    pub fn look_for_words(&self) {
+        let mut state = self.state();
+        let is_due = state.looked.is_none_or(|looked| looked.elapsed() >= limits::LOOK_AGAIN);
+        if is_due && state.warm.tail().is_some_and(|tail| tail.open) {
+            state.looked = Some(Instant::now());
+            drop(state);
+            self.look();
+        }
     }
 
     /// The run is over and its log cannot be brought up.

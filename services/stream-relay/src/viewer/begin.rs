@@ -66,29 +66,36 @@ impl Viewer {
         }
     }
 
-    /// The first frame is a snapshot, or at once what the run waits for, or a sign of life.
+    /// Begins with what comes next, and says after what that is. The log must be there to know it.
+    pub async fn go_live(&mut self) -> Result<Cursor> {
+        if let Some(tail) = self.live_tail().await? {
+            self.at = self.at.at(tail.seq, tail.chain);
+        }
+        self.next = Next::Begin(From::Cursor(self.at));
+        Ok(self.at)
+    }
+
+    /// The first frame is a snapshot, or at once what the run waits for, or a sign of life. Whoever begins live learns first
+    /// where that is: coming back before the first event, it misses none.
     pub(super) async fn begin(&mut self, from: From) -> Result<Next> {
-        let next = match from {
-            From::Snapshot => return Ok(Next::Snapshot(None)),
-            From::Cursor(cursor) => {
-                self.at = cursor;
-                Next::Seek
-            }
-            From::Start => Next::Seek,
-            From::Live => {
-                if let Some(tail) = self.live_tail().await? {
-                    self.at = self.at.at(tail.seq, tail.chain);
-                }
-                Next::Seek
-            }
+        let status = match &self.source {
+            Source::Watched { .. } => self.waits.status(false),
+            Source::Ended(_) => None,
         };
-        if let (Source::Watched { .. }, Some(status)) = (&self.source, self.waits.status(false)) {
-            self.shown_status = Some(status);
-            self.out.push_back(frames::status(status));
-        } else {
+        match from {
+            From::Snapshot => return Ok(Next::Snapshot(None)),
+            From::Cursor(cursor) => self.at = cursor,
+            From::Start => {}
+            From::Live => self.at = self.go_live().await?,
+        }
+        if status.is_none() || from == From::Live {
             self.out.push_back(frames::progress(self.at));
         }
-        Ok(next)
+        if let Some(status) = status {
+            self.shown_status = Some(status);
+            self.out.push_back(frames::status(status));
+        }
+        Ok(Next::Seek)
     }
 
     async fn live_tail(&self) -> Result<Option<runmesh_domain::log::Tail>> {

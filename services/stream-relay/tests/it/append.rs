@@ -4,6 +4,7 @@ use crate::client::{START, run_finished, step_finished, step_started, text};
 use crate::world::World;
 use runmesh_domain::Reason;
 use runmesh_domain::limits::EVENT_BYTES_MAX;
+use runmesh_domain::log::Position;
 use runmesh_domain::message::Part;
 use runmesh_domain::principal::{LeaseClaim, Principal};
 use runmesh_wire::IntoWire as _;
@@ -121,6 +122,28 @@ async fn open_calls_are_named_to_the_next_attempt() {
     let (_, started) = relay.client.append(second).await;
     assert_eq!(started.open_calls, [pb::OpenCall { step_index: 1, call_index: 1 }]);
     assert_eq!(started.open_step_indexes, [2]);
+}
+
+#[tokio::test]
+async fn steps_that_the_log_never_got_are_named_to_the_next_attempt() {
+    let world = World::new().await;
+    let (relay, run) = (world.relay().await, world.send().await);
+    let first = world.claim().await;
+    // The log was away meanwhile: the first attempt told nothing.
+    world.journal(first, 1, "never told", Position::default()).await;
+    let (_, started) = relay.client.append(first).await;
+    assert!(started.open_step_indexes.is_empty(), "its own steps are an attempt's own to tell");
+    world.release(first).await;
+    let second = world.claim().await;
+    let (mut appender, started) = relay.client.append(second).await;
+    assert_eq!(started.open_step_indexes, [1]);
+    appender.send(vec![step_finished(1, vec![Part::text("never told").into_wire()])]).await;
+    appender.settled().await;
+    world.journal(second, 2, "its own", Position::default()).await;
+    let (_, started) = relay.client.append(second).await;
+    assert!(started.open_step_indexes.is_empty());
+    let mut viewer = relay.client.attach(&world.person(), run, START).await;
+    viewer.until(|seen| seen.view.text() == "never told").await;
 }
 
 #[tokio::test]

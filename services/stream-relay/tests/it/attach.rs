@@ -1,11 +1,14 @@
 //! The same run seen from everywhere: before, in the middle and after, through any relay.
 
-use crate::client::{LIVE, SNAPSHOT, START, Seen, step_started, text};
+use crate::client::{LIVE, SNAPSHOT, START, Seen, Viewer, cursor, step_started, text};
 use crate::world::{World, soon};
+use runmesh_domain::cursor::Cursor;
 use runmesh_domain::event::Event;
+use runmesh_domain::fold::RunView;
 use runmesh_domain::run::StateName;
 use runmesh_wire::pb::run::run::State;
 use runmesh_wire::pb::stream as pb;
+use runmesh_wire::pb::stream::attach_run_response::Frame;
 
 fn assert_whole(seen: &Seen, text: &str) {
     assert_eq!(seen.view.text(), text);
@@ -127,4 +130,38 @@ async fn a_lost_attempt_leaves_nothing_in_the_text() {
     let fences =
         seen.events.iter().filter_map(|event| if let Event::AttemptStarted { fence, .. } = event { Some(*fence) } else { None });
     assert_eq!(fences.collect::<Vec<_>>(), [1, 2]);
+}
+
+#[tokio::test]
+async fn a_live_viewer_that_left_before_the_first_event_misses_none() {
+    let world = World::new().await;
+    let (relay, who, run) = (world.relay().await, world.person(), world.send().await);
+    // While the run waits, and while it runs.
+    let mut waiting = relay.client.attach(&who, run, LIVE).await;
+    let from_waiting = first_cursor(&mut waiting).await;
+    drop(waiting);
+    let lease = world.claim().await;
+    let (mut appender, _) = relay.client.append(lease).await;
+    appender.send(vec![step_started(1), text(1, "before ")]).await;
+    appender.settled().await;
+    let mut running = relay.client.attach(&who, run, LIVE).await;
+    let from_running = first_cursor(&mut running).await;
+    drop(running);
+    appender.send(vec![text(1, "meanwhile")]).await;
+    appender.settled().await;
+    world.finish(lease, "before meanwhile", None).await;
+    for (from, events) in [(from_waiting, 5), (from_running, 2)] {
+        let viewer = relay.client.attach(&who, run, cursor(&from)).await;
+        let at: Cursor = from.parse().unwrap();
+        let held = Seen { view: RunView { seq: at.seq, chain: at.chain, ..RunView::default() }, cursor: from, ..Seen::default() };
+        assert_eq!(viewer.going_on(held).to_end().await.events.len(), events);
+    }
+}
+
+/// Where a stream that begins says that it does.
+async fn first_cursor(viewer: &mut Viewer) -> String {
+    match viewer.frame().await {
+        Some(Frame::Progress(progress)) => progress.cursor,
+        other => panic!("{other:?}"),
+    }
 }

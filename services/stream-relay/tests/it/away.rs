@@ -161,6 +161,35 @@ async fn a_run_goes_on_when_nats_has_lost_everything() {
 }
 
 #[tokio::test]
+async fn a_log_that_was_begun_anew_gets_the_journal_from_the_next_attempt() {
+    let folder = Folder::new();
+    let options = ServerOptions::new(DataDir::Persistent(folder.0.clone()));
+    let nats = NatsServer::start(&options, &Silent).await.unwrap();
+    let world = World::on(nats.url().to_owned()).await;
+    let (relay, run) = (world.relay().await, world.send().await);
+    let first = world.claim().await;
+    let (mut appender, _) = relay.client.append(first).await;
+    let told = || vec![step_finished(1, vec![Part::text("kept ").into_wire()])];
+    appender.send(told()).await;
+    let acked = appender.settled().await.position.unwrap();
+    world.journal(first, 1, "kept ", acked.from_wire("").unwrap()).await;
+    nats.stop().await.unwrap();
+    folder.forget_streams();
+    nats.restart().await.unwrap();
+    eventually("the streams are back", || async { world.bus.ensure().await.ok() }).await;
+    world.release(first).await;
+    let second = world.claim().await;
+    let (mut appender, started) = relay.client.append(second).await;
+    assert_eq!((started.number, started.open_step_indexes), (0, vec![1]));
+    appender.send(told()).await;
+    appender.settled().await;
+    let (_, started) = relay.client.append(second).await;
+    assert_eq!((started.number, started.open_step_indexes), (1, vec![]));
+    let mut viewer = relay.client.attach(&world.person(), run, SNAPSHOT).await;
+    viewer.until(|seen| seen.view.text() == "kept ").await;
+}
+
+#[tokio::test]
 async fn what_was_said_while_a_relay_was_cut_off_reaches_its_viewers() {
     let nats = nats().await;
     let world = World::on(nats.url().to_owned()).await;
@@ -185,6 +214,29 @@ async fn what_was_said_while_a_relay_was_cut_off_reaches_its_viewers() {
     // Nothing more is said: the relay must look by itself.
     let seen = viewer.until(|seen| seen.view.seq == 7).await;
     assert_eq!((seen.view.text().as_str(), seen.resets.len()), ("0 1 2 3 4 ", 0));
+}
+
+#[tokio::test]
+async fn last_words_whose_messages_were_lost_reach_viewers_while_the_run_is_quiet() {
+    let nats = nats().await;
+    let world = World::on(nats.url().to_owned()).await;
+    let proxy = Proxy::before(nats.url()).await;
+    let mut config = world.config().await;
+    config.nats_url = format!("nats://{}", proxy.address);
+    let (here, there) = (world.relay().await, serve(config).await);
+    let (who, run) = (world.person(), world.send().await);
+    let lease = world.claim().await;
+    let mut viewer = there.client.attach(&who, run, START).await;
+    let (mut appender, _) = here.client.append(lease).await;
+    appender.send(vec![step_started(1), text(1, "first ")]).await;
+    appender.settled().await;
+    viewer.until(|seen| seen.view.seq == 3).await;
+    proxy.lose_messages();
+    appender.send(vec![text(1, "last")]).await;
+    appender.settled().await;
+    // Nothing more is said for a while, and no transition is made: a tool runs, or the model thinks.
+    let seen = viewer.until(|seen| seen.view.seq == 4).await;
+    assert_eq!((seen.view.text().as_str(), seen.resets.len()), ("first last", 0));
 }
 
 #[tokio::test]

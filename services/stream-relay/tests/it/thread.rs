@@ -136,6 +136,34 @@ async fn an_idle_thread_shows_what_comes_next_however_long_it_was_left() {
 }
 
 #[tokio::test]
+async fn a_live_viewer_that_left_before_the_first_event_misses_none() {
+    let world = World::new().await;
+    let (relay, thread) = (world.relay().await, world.thread.to_string());
+    world.send().await;
+    let lease = world.claim().await;
+    let (mut appender, _) = relay.client.append(lease).await;
+    appender.send(vec![step_started(1), text(1, "before ")]).await;
+    appender.settled().await;
+    let live = Some(From::Live(pb::FromLive {}));
+    let mut frames = relay.client.attach_thread(&world.person(), &thread, live).await.unwrap();
+    let Some(Frame::Turn(turn)) = soon(frames.message()).await.unwrap().unwrap().frame else { panic!("a turn comes first") };
+    assert_eq!(turn.cursor.parse::<Cursor>().unwrap().seq, 3);
+    drop(frames);
+    appender.send(vec![text(1, "meanwhile")]).await;
+    appender.settled().await;
+    world.finish(lease, "before meanwhile", None).await;
+    let mut frames = relay.client.attach_thread(&world.person(), &thread, cursor(&turn.cursor)).await.unwrap();
+    let mut came = Vec::new();
+    while came.len() < 2 {
+        let frame = soon(frames.message()).await.unwrap().unwrap().frame.unwrap();
+        if let Frame::Events(events) = frame {
+            came.extend((events.first_seq..).zip(events.events));
+        }
+    }
+    assert_eq!(came.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), [4, 5]);
+}
+
+#[tokio::test]
 async fn a_thread_that_is_deleted_or_a_relay_that_leaves_ends_the_stream() {
     let world = World::new().await;
     let (leaving, relay) = (world.relay().await, world.relay().await);

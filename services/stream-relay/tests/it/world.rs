@@ -128,6 +128,7 @@ impl World {
                 run,
                 message,
                 queues: Queues::default(),
+                claim_follows: false,
             };
             Box::pin(async move { runs::send(tx, new).await })
         })
@@ -158,7 +159,7 @@ impl World {
                 };
                 Box::pin(async move {
                     sessions::open(tx, new, &Leases::default()).await?;
-                    runs::claim(tx, ClaimFor { session, limit: 1, queues: Queues::default(), wait: true }).await
+                    Ok(runs::claim(tx, ClaimFor { session, limit: 1, queues: Queues::default() }).await?.claimed)
                 })
             })
             .await;

@@ -29,6 +29,10 @@ impl Service {
                 Ok(_) => return,
                 Err(_) => {}
             }
+            let drain = state.lock().unwrap().drain.take();
+            if let Some((hellos, assignment)) = drain {
+                return Self::leave(&state, inbox, answers, hellos, assignment).await;
+            }
             let next = {
                 let mut state = state.lock().unwrap();
                 if state.credits > 0 && !state.assignments.is_empty() {
@@ -45,6 +49,23 @@ impl Service {
                 }
             }
         }
+    }
+
+    /// A claim for this stream is under way while it drains: its run is assigned here all the same.
+    async fn leave(
+        state: &Mutex<State>,
+        mut inbox: Streaming<pb::ClaimRequest>,
+        answers: Answers,
+        hellos: usize,
+        late: pb::Assignment,
+    ) {
+        let drain = Some(Outgoing::Drain(pb::Drain {}));
+        answers.send(Ok(pb::ClaimResponse { message: drain })).await.unwrap();
+        while state.lock().unwrap().hellos.len() < hellos {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        drop(answers.send(Ok(pb::ClaimResponse { message: Some(Outgoing::Assignment(late)) })).await);
+        while let Ok(Some(_)) = inbox.message().await {}
     }
 
     fn heard(state: &Mutex<State>, message: pb::ClaimRequest) {
@@ -119,7 +140,8 @@ impl WorkerService for Service {
     ) -> Result<Response<pb::GetRunContextResponse>, Status> {
         self.check(&request)?;
         let context = self.0.lock().unwrap().pages.get(&request.into_inner().page_token).cloned();
-        Ok(Response::new(pb::GetRunContextResponse { context: Some(context.unwrap()) }))
+        let context = context.ok_or_else(|| status::of_refusal(&Refusal::field("page_token", "is not a token of this list")))?;
+        Ok(Response::new(pb::GetRunContextResponse { context: Some(context) }))
     }
 
     async fn record_step(&self, request: Request<pb::RecordStepRequest>) -> Result<Response<pb::RecordStepResponse>, Status> {

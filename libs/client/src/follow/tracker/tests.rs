@@ -117,6 +117,23 @@ fn a_readable_cursor_says_what_is_held() {
 }
 
 #[test]
+fn a_live_follower_comes_back_to_where_it_was_before_its_first_event() {
+    let (thread, run) = (runmesh_domain::id::ThreadId::derived(&[b"t"]), runmesh_domain::id::RunId::derived(&[b"r"]));
+    let at = |seq: u64| Cursor { thread, run, seq, chain: Chain(seq) }.to_string();
+    let alive = |seq: i64, cursor: &str| Frame::Progress(pb::Progress { seq, cursor: cursor.to_owned() });
+    let mut tracker = Tracker::new(Start::Live);
+    assert!(tracker.take(alive(0, "")).is_ok());
+    assert_eq!(tracker.attach_from(), Start::Live, "nobody said where that is");
+    assert!(tracker.take(alive(4, &at(4))).is_ok());
+    assert_eq!(tracker.attach_from(), Start::Cursor(at(4)));
+    assert!(!tracker.is_whole());
+    assert!(tracker.take(events(6, vec![text("f")])).is_err(), "event 5 is missing");
+    assert!(tracker.take(events(5, vec![text("e")])).is_ok());
+    assert!(tracker.take(alive(5, &at(5))).is_ok());
+    assert_eq!(tracker.attach_from(), Start::Cursor("at 5".into()), "what was told last says where to come back to");
+}
+
+#[test]
 fn a_reset_asks_for_a_snapshot_should_the_stream_break() {
     let mut tracker = Tracker::new(Start::Beginning);
     for frame in [events(1, vec![text("a")]), reset(), snapshot_at(9, false)] {
