@@ -91,10 +91,11 @@ impl Db {
             ("lock_timeout", "2s"),
             ("idle_in_transaction_session_timeout", "5s"),
             // Every statement here is short, is run again and again, and has an index for each of its looks. So: planned
-            // once per connection, not anew for the lengths of its arrays; by the index, also when the table was empty at
-            // that time; and never compiled.
+            // once per connection, not anew for the lengths of its arrays; by the index and in its order, also when the table
+            // was empty at that time; and never compiled.
             ("plan_cache_mode", "force_generic_plan"),
             ("enable_seqscan", "off"),
+            ("enable_bitmapscan", "off"),
             ("jit", "off"),
         ]);
         let inner = Inner {

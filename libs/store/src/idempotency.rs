@@ -103,6 +103,9 @@ pub async fn purge(tx: &mut Tx, limit: u32) -> Result<u64> {
                        AND r.ended_at IS NULL
                        AND r.created_at < o.created_at + interval '1 minute')
                    LIMIT $2 FOR UPDATE OF o SKIP LOCKED)";
+    // The only look that goes by a summary of pages, which only a bitmap can.
+    let bitmaps = sqlx::query("SELECT set_config('enable_bitmapscan', 'on', true)");
+    bitmaps.execute(tx.connection()).await.map_err(sql)?;
     let seconds = IDEMPOTENCY_KEPT.as_secs_f64();
     let query = sqlx::query(query).bind(seconds).bind(i64::from(limit));
     let done = query.execute(tx.connection()).await.map_err(sql)?;

@@ -2,6 +2,7 @@
 
 use crate::db::options;
 use crate::error;
+use crate::tx::Tx;
 use runmesh_domain::Result;
 use sqlx::postgres::PgConnection;
 use sqlx::{ConnectOptions as _, Connection as _};
@@ -47,6 +48,15 @@ pub async fn counters(url: &str) -> Result<Counters> {
     let (transactions, written) = sqlx::query_as(query).fetch_one(&mut connection).await.map_err(error::sql)?;
     close(connection).await;
     Ok(Counters { transactions, written })
+}
+
+/// Rows that this transaction read from tables so far, by index or without.
+///
+/// # Errors
+/// [`runmesh_domain::Fault`] only.
+pub async fn rows_read(tx: &mut Tx) -> Result<i64> {
+    let query = "SELECT coalesce(sum(coalesce(idx_tup_fetch, 0) + seq_tup_read), 0)::int8 FROM pg_stat_xact_user_tables";
+    sqlx::query_scalar(query).fetch_one(tx.connection()).await.map_err(error::sql)
 }
 
 async fn insert_all(url: &str, clients: usize, duration: Duration) -> Result<f64> {

@@ -2,6 +2,7 @@
 
 use super::row::{Row, RunRow, read_all, run_columns};
 use super::view::transitions_after;
+use crate::columns::big;
 use crate::error::sql;
 use crate::page::{Page, PageRequest};
 use crate::threads;
@@ -10,6 +11,9 @@ use runmesh_domain::id::{OrgId, RunId, ThreadId};
 use runmesh_domain::run::StateName;
 use runmesh_domain::transition::Transition;
 use runmesh_domain::{Refusal, Result};
+use sqlx::Postgres;
+use sqlx::postgres::PgArguments;
+use sqlx::query::QueryAs;
 use uuid::Uuid;
 
 /// Which runs are wanted.
@@ -24,29 +28,27 @@ pub struct ListRuns {
 }
 
 const GET: &str = concat!("SELECT ", run_columns!(), " FROM runs r WHERE r.id = $1");
-/// A list by one of its ways in, each with an index of its own.
+/// A list by one of its ways in, each with an index of its own, which it names by the index's own condition.
 macro_rules! list_statement {
     ($of:literal) => {
-        concat!(
-            "SELECT ",
-            run_columns!(),
-            " FROM runs r WHERE r.org_id = $1 AND r.id < $2 AND ($3::uuid IS NULL OR r.thread_id = $3)
-               AND ($4::text[] IS NULL OR r.state = ANY ($4)) ",
-            $of,
-            " ORDER BY r.id DESC LIMIT $5"
-        )
+        concat!("SELECT ", run_columns!(), " FROM runs r WHERE ($3::text[] IS NULL OR r.state = ANY ($3)) AND ", $of, " LIMIT $4")
     };
 }
 
-const LIST: &str = list_statement!("");
-const LIST_OF_THREAD: &str = list_statement!("AND r.thread_id = $3");
-const LIST_OPEN: &str = list_statement!("AND r.ended_at IS NULL");
+const LIST: &str = list_statement!("r.org_id = $1 AND r.id < $2 AND r.created_at > '-infinity' ORDER BY r.id DESC");
+const LIST_OPEN: &str = list_statement!("r.org_id = $1 AND r.id < $2 AND r.ended_at IS NULL ORDER BY r.id DESC");
+const LIST_OF_THREAD: &str =
+    list_statement!("r.thread_id = $1 AND r.turn_number < $2 AND r.turn_number >= 1 ORDER BY r.turn_number DESC");
 
 const QUEUE: &str = concat!(
-    "SELECT ",
+    "SELECT * FROM (
+       SELECT ",
     run_columns!(),
-    " FROM runs r WHERE r.thread_id = $1 AND r.state IN ('queued', 'ready', 'running', 'waiting')
-     ORDER BY r.state = 'queued', r.turn_number LIMIT 1001"
+    " FROM runs r WHERE r.thread_id = $1 AND r.state IN ('ready', 'running', 'waiting')
+       UNION ALL (SELECT ",
+    run_columns!(),
+    " FROM runs r WHERE r.thread_id = $1 AND r.state = 'queued' ORDER BY r.turn_number LIMIT 1000)) open
+     ORDER BY state = 'queued', turn_number"
 );
 
 /// One run.
@@ -67,27 +69,32 @@ pub(crate) async fn read(tx: &mut Tx, run: RunId) -> Result<RunRow> {
     Ok(row.ok_or(Refusal::NotFound { what: "run" })?.read()?)
 }
 
-/// The org's runs, newest first.
+/// The org's runs, newest first; those of one thread, last turn first.
 ///
 /// # Errors
 /// A bad `page_token`.
 pub async fn list(tx: &mut Tx, org: OrgId, wish: &ListRuns) -> Result<Page<RunRow>> {
-    let before: Uuid = wish.page.after()?.unwrap_or(Uuid::max());
-    let states: Vec<&str> = wish.states.iter().map(|state| state.name()).collect();
     let only_open = !wish.states.is_empty() && wish.states.iter().all(|state| !state.is_terminal());
-    let statement = match wish.thread {
-        Some(_) => LIST_OF_THREAD,
-        None if only_open => LIST_OPEN,
-        None => LIST,
-    };
-    let query = sqlx::query_as(statement)
-        .bind(org.uuid())
-        .bind(before)
-        .bind(wish.thread.map(ThreadId::uuid))
-        .bind((!states.is_empty()).then_some(states))
-        .bind(wish.page.fetch());
+    if let Some(thread) = wish.thread {
+        let before: i64 = wish.page.after()?.unwrap_or(i64::MAX);
+        let rows = listed(tx, sqlx::query_as(LIST_OF_THREAD).bind(thread.uuid()).bind(before), wish).await?;
+        // A thread of another org has no runs here.
+        let rows = rows.into_iter().filter(|row| row.run.org == org).collect();
+        return Ok(wish.page.cut(rows, |row| big(row.run.turn_number)));
+    }
+    let before: Uuid = wish.page.after()?.unwrap_or(Uuid::max());
+    let statement = if only_open { LIST_OPEN } else { LIST };
+    let rows = listed(tx, sqlx::query_as(statement).bind(org.uuid()).bind(before), wish).await?;
+    Ok(wish.page.cut(rows, |row| row.run.id.uuid()))
+}
+
+type ListQuery = QueryAs<'static, Postgres, Row, PgArguments>;
+
+async fn listed(tx: &mut Tx, query: ListQuery, wish: &ListRuns) -> Result<Vec<RunRow>> {
+    let states: Vec<&str> = wish.states.iter().map(|state| state.name()).collect();
+    let query = query.bind((!states.is_empty()).then_some(states)).bind(wish.page.fetch());
     let rows: Vec<Row> = query.fetch_all(tx.connection()).await.map_err(sql)?;
-    Ok(wish.page.cut(read_all(rows)?, |row| row.run.id.uuid()))
+    Ok(read_all(rows)?)
 }
 
 /// The run that holds a thread, if one does, then those queued behind it in the order they will start.

@@ -22,8 +22,10 @@ const FIRST_OPEN: &str = "
     SELECT id, turn_number FROM runs WHERE thread_id = $1 AND state IN ('ready', 'running', 'waiting')
     UNION ALL SELECT id, turn_number FROM runs WHERE thread_id = $1 AND state = 'queued'
     ORDER BY turn_number LIMIT 1";
-const LAST: &str = "SELECT id, turn_number FROM runs WHERE thread_id = $1 ORDER BY turn_number DESC LIMIT 1";
-const NEXT: &str = "SELECT id, turn_number FROM runs WHERE thread_id = $1 AND turn_number > $2 ORDER BY turn_number LIMIT 1";
+const LAST: &str = "SELECT id, turn_number FROM runs WHERE thread_id = $1 AND turn_number >= 1 ORDER BY turn_number DESC LIMIT 1";
+const NEXT: &str = "
+    SELECT id, turn_number FROM runs WHERE thread_id = $1 AND turn_number > $2 AND turn_number >= 1
+    ORDER BY turn_number LIMIT 1";
 
 type Row = (Uuid, i64);
 

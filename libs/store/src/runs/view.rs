@@ -26,7 +26,8 @@ pub struct RunState {
 }
 
 const AHEAD: &str = "
-    SELECT count(*) FROM runs WHERE thread_id = $1 AND turn_number < $2 AND state IN ('queued', 'ready', 'running', 'waiting')";
+    SELECT (SELECT count(*) FROM runs WHERE thread_id = $1 AND turn_number < $2 AND state IN ('ready', 'running', 'waiting'))
+      + (SELECT count(*) FROM runs WHERE thread_id = $1 AND turn_number < $2 AND state = 'queued')";
 const STATES: &str = "SELECT id, state, version FROM runs WHERE id = ANY ($1)";
 const AFTER: &str = concat!(
     "SELECT ",

@@ -23,7 +23,8 @@ pub struct ListThreads {
 const LIST: &str = concat!(
     "SELECT ",
     thread_columns!(),
-    " FROM threads t WHERE t.org_id = $1 AND t.deleted_at IS NULL AND (t.updated_at, t.id) < ($2, $3)
+    " FROM threads t WHERE t.org_id = $1 AND t.deleted_at IS NULL AND t.created_at > '-infinity'
+       AND (t.updated_at, t.id) < ($2, $3)
        AND ($4::uuid IS NULL OR t.agent_id = $4) AND ($5::uuid IS NULL OR t.user_id = $5)
      ORDER BY t.updated_at DESC, t.id DESC LIMIT $6"
 );

@@ -10,6 +10,7 @@ mod context;
 mod faults;
 mod fixture;
 mod gate;
+mod growth;
 mod journal;
 mod lease;
 mod nouns;

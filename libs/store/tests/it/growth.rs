@@ -1,0 +1,166 @@
+//! What a run costs does not grow with the runs that are over, whatever the planner knew when it made its plans.
+
+use crate::fixture::{QUEUES, World, last, lease};
+use crate::server;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use runmesh_domain::Result;
+use runmesh_domain::id::{SessionId, ThreadId};
+use runmesh_domain::run::Outcome;
+use runmesh_store::runs::{self, ClaimFor, ListRuns, NewMessage};
+use runmesh_store::threads::{self, ListThreads};
+use runmesh_store::{PageRequest, Scope, Tx, maintenance, probe};
+use std::time::Duration;
+
+/// Runs that are over.
+const OVER: i64 = 3_000;
+/// Rows that any one of the transactions below may read: far fewer than there are.
+const ROWS_MAX: i64 = 200;
+
+/// Does something, and answers how many rows that read.
+async fn reads<T, F>(world: &World, scope: Scope, work: F) -> (T, i64)
+where
+    T: Send + 'static,
+    F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T>> + Send + Sync + 'static,
+{
+    let work = std::sync::Arc::new(work);
+    let done = world.db.tx(scope, move |tx| {
+        let work = std::sync::Arc::clone(&work);
+        async move {
+            // The server counts from its session's last report on, so what stands there before is taken off.
+            let before = probe::rows_read(tx).await?;
+            let done = work(tx).await?;
+            Ok((done, probe::rows_read(tx).await? - before))
+        }
+        .boxed()
+    });
+    done.await.unwrap()
+}
+
+/// Everything that happens to a run, and all that is asked about it, with the rows that each read.
+async fn life_of_a_run(world: &World, thread: ThreadId, session: SessionId) -> Vec<(&'static str, i64)> {
+    let org = Scope::Org(world.org);
+    let (owner, user) = (world.org, world.user);
+    let new = NewMessage { claim_follows: true, ..world.message(thread, "hi") };
+    let run = new.run;
+    let mut all = Vec::new();
+    let (accepted, rows) = reads(world, org, move |tx| {
+        let new = new.clone();
+        async move { runs::send(tx, new).await }.boxed()
+    })
+    .await;
+    all.push(("accept", rows));
+    let (_, rows) = reads(world, org, move |tx| {
+        let accepted = accepted.clone();
+        async move { runs::claim_accepted(tx, &accepted, SessionId::from_uuid(crate::fixture::id()), QUEUES).await }.boxed()
+    })
+    .await;
+    all.push(("look whether to claim at once", rows));
+    all.push(("list the queue", reads(world, org, move |tx| runs::queue(tx, owner, thread).boxed()).await.1));
+    all.push((
+        "blocked by",
+        reads(world, org, move |tx| async move { runs::blocked_by(tx, run, &QUEUES).await }.boxed()).await.1,
+    ));
+    let wish = ClaimFor { session, limit: 5, queues: QUEUES };
+    let (claims, rows) = reads(world, Scope::System, move |tx| runs::claim(tx, wish).boxed()).await;
+    all.push(("claim", rows));
+    let lease = lease(&claims.claimed[0].row);
+    assert_eq!(lease.run, run);
+    let second = world.message(thread, "and then");
+    let (second, rows) = reads(world, org, move |tx| {
+        let second = second.clone();
+        async move { runs::send(tx, second).await }.boxed()
+    })
+    .await;
+    all.push(("enqueue", rows));
+    let (_, rows) = reads(world, org, move |tx| runs::state_of(tx, owner, second.run).boxed()).await;
+    all.push(("attach to the queued one", rows));
+    let (_, rows) = reads(world, org, move |tx| runs::cancel(tx, owner, user, second.run).boxed()).await;
+    all.push(("cancel the queued one", rows));
+    let (_, rows) =
+        reads(world, Scope::System, move |tx| runs::finish(tx, lease, Outcome::Completed, Some(last(1, "done")), None).boxed())
+            .await;
+    all.push(("finish", rows));
+    for (what, wanted) in [
+        ("list runs", ListRuns { page: page(), thread: None, states: vec![] }),
+        ("list the thread's runs", ListRuns { page: page(), thread: Some(thread), states: vec![] }),
+    ] {
+        let (_, rows) = reads(world, org, move |tx| {
+            let wanted = wanted.clone();
+            async move { runs::list(tx, owner, &wanted).await }.boxed()
+        })
+        .await;
+        all.push((what, rows));
+    }
+    all.push(("the last turn", reads(world, org, move |tx| runs::last_turn(tx, owner, thread).boxed()).await.1));
+    all.push(("the next turn", reads(world, org, move |tx| runs::next_turn(tx, owner, thread, 1).boxed()).await.1));
+    let (_, rows) = reads(world, org, move |tx| {
+        let wanted = ListThreads { page: page(), agent: None, user: None };
+        async move { threads::list(tx, owner, &wanted).await }.boxed()
+    })
+    .await;
+    all.push(("list threads", rows));
+    let (_, rows) = reads(world, Scope::System, move |tx| {
+        async move { maintenance::due(tx, &crate::fixture::LEASES, Duration::ZERO, true).await }.boxed()
+    })
+    .await;
+    all.push(("look for what is due", rows));
+    all
+}
+
+fn page() -> PageRequest {
+    PageRequest { page_size: 20, ..PageRequest::default() }
+}
+
+/// Leaves the indexes of open runs large and empty, and those of all runs small: to a planner who knows no more, an index of all
+/// runs is the cheaper way in wherever it may be used.
+async fn mislead_the_planner(world: &World) {
+    let rows = "gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 1, 1";
+    let columns = "id, org_id, thread_id, user_id, agent_id, agent_version, turn_number, state, version, fence, needs,
+      created_at, changed_at, claimed_at, session_id";
+    let mut text =
+        "ALTER TABLE runs SET (autovacuum_enabled = off); ALTER TABLE threads SET (autovacuum_enabled = off);".to_owned();
+    for (state, session) in [("ready", "NULL"), ("queued", "NULL"), ("running", "gen_random_uuid()")] {
+        text.push_str(&format!(
+            "INSERT INTO runs ({columns})
+             SELECT {rows}, '{state}', 1, 1, '{{}}', now(), now(), now(), {session} FROM generate_series(1, {OVER}) n;"
+        ));
+    }
+    text.push_str(&format!(
+        "INSERT INTO threads (id, org_id, user_id, agent_id)
+         SELECT gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), gen_random_uuid() FROM generate_series(1, {OVER}) n;
+         DELETE FROM runs; DELETE FROM threads WHERE org_id <> '{}';",
+        world.org.uuid()
+    ));
+    server::execute(&world.url, &text).await;
+    for index in ["runs_newest", "runs_turn", "threads_newest"] {
+        server::execute(&world.url, &format!("REINDEX INDEX {index}")).await;
+    }
+}
+
+#[tokio::test]
+async fn runs_that_are_over_cost_nothing() {
+    let world = World::new().await;
+    let (thread, session) = (world.thread().await, world.session().await);
+    mislead_the_planner(&world).await;
+    // Now every plan is made, of tables as good as empty.
+    life_of_a_run(&world, thread, session).await;
+    let made = format!(
+        "INSERT INTO runs (id, org_id, thread_id, user_id, agent_id, agent_version, turn_number, state, version, fence, needs,
+           created_at, changed_at, ended_at)
+         SELECT gen_random_uuid(), '{org}', '{thread}', '{user}', '{agent}', 1, 1000 + n, 'completed', 4, 1, '{{}}',
+           now(), now(), now() FROM generate_series(1, {OVER}) n;
+         INSERT INTO threads (id, org_id, user_id, agent_id, deleted_at)
+         SELECT gen_random_uuid(), '{org}', '{user}', '{agent}', now() FROM generate_series(1, {OVER}) n;
+         UPDATE threads SET next_turn = {OVER} + 1001 WHERE id = '{thread}'",
+        org = world.org.uuid(),
+        thread = thread.uuid(),
+        user = world.user.uuid(),
+        agent = world.agent.uuid(),
+    );
+    server::execute(&world.url, &made).await;
+    let read = life_of_a_run(&world, thread, session).await;
+    let many: Vec<_> = read.iter().filter(|(_, rows)| *rows > ROWS_MAX).collect();
+    assert!(many.is_empty(), "read more than {ROWS_MAX} rows: {many:?}");
+    assert!(read.iter().any(|(_, rows)| *rows > 0), "nothing was counted: {read:?}");
+}
