@@ -1,13 +1,17 @@
-//! Conversations and journals that are too large for one message of the mesh: the model is told all of them.
+//! Conversations and journals that are too large for one message of the mesh: the model is told all of them, and so is everybody
+//! else who asks.
 
 use crate::harness::{mesh, small};
+use crate::rpc::Api;
 use crate::tools::ask;
 use runmesh_domain::agent::{Tool, ToolKind, ToolPolicy};
 use runmesh_domain::limits::TOOL_RESULT_BYTES_MAX;
+use runmesh_domain::message::Part;
 use runmesh_domain::run::StateName;
 use runmesh_testkit::mesh::{Mesh, Run};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::net::Ipv4Addr;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -85,4 +89,46 @@ async fn a_journal_of_large_results_is_gone_on_from_and_its_answer_does_not_clos
     // The answer, with its five results, is part of the conversation now.
     let next = mesh.send_on(run.thread, "many:3").await;
     assert_eq!(said(&mesh, &next).await.matches("chunk-").count(), 3);
+}
+
+/// What the command line prints of a mesh.
+fn printed(mesh: &Mesh, arguments: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_runmesh"));
+    let output = command.args(["--address", &mesh.gateway_url(0)]).args(arguments).output().expect("it runs");
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_that_take_4_mib_read_all_of_a_large_run() {
+    let mesh = small().start().await;
+    let (tool, _, _serving) = wordy_tool().await;
+    let run = ask(&mesh, vec![tool], &format!("{} many:1", "tool:wordy{} ".repeat(5))).await;
+    assert!(mesh.ended(&run).await.reason.is_empty());
+    let id = run.id.to_string();
+
+    let history = mesh.history(&run).await;
+    assert_eq!(history.steps.iter().map(|step| step.calls.len()).collect::<Vec<_>>(), [5, 0]);
+    let whole = "r".repeat(TOOL_RESULT_BYTES_MAX);
+    assert!(history.steps[0].calls.iter().all(|call| call.content == whole), "every result, to its end");
+    assert!(history.transitions.last().is_some_and(|last| last.version == history.run.as_ref().expect("the run").version));
+
+    let messages = mesh.client(0).messages(run.thread).await.expect("the conversation");
+    assert_eq!(messages.len(), 2);
+    let results = messages[1].parts.iter().filter(|part| matches!(part, Part::ToolResult { content, .. } if *content == whole));
+    assert_eq!(results.count(), 5);
+
+    // By hand: a first page, and that there is more.
+    let api = Api::of(&mesh);
+    let page = api.ok("GetRunHistory", json!({"run_id": id, "include_steps": true})).await;
+    assert_eq!(page["steps"].as_array().map(Vec::len), Some(1));
+    assert_ne!(page["next_page_token"].as_str().unwrap_or_default(), "");
+    let page = api.ok("ListMessages", json!({"thread_id": run.thread.to_string(), "page_size": 1_000})).await;
+    assert_eq!(page["messages"].as_array().map(Vec::len), Some(1), "the question; the answer does not fit beside it");
+
+    let shown = printed(&mesh, &["show", &id, "--steps"]);
+    assert_eq!((shown.matches("→ wordy").count(), shown.matches("✓ rrr").count()), (5, 5), "{shown}");
+    let shown: Value = serde_json::from_str(&printed(&mesh, &["--json", "show", &id, "--steps"])).expect("json");
+    let calls = shown["steps"][0]["calls"].as_array().expect("calls");
+    assert!(calls.len() == 5 && calls.iter().all(|call| call["content"] == whole.as_str()));
 }

@@ -40,6 +40,7 @@ pub(super) fn cases(known: &Known) -> Vec<Case> {
     cases.extend(ids("GetRunHistory", &json!({"include_steps": true}), "run_id", UNKNOWN_RUN));
     cases.extend(ids("ListQueue", &json!({}), "thread_id", UNKNOWN_THREAD));
     cases.extend(pages("ListRuns", &json!({})));
+    cases.extend(pages("GetRunHistory", &json!({"run_id": known.run, "include_steps": true})));
     cases.extend([
         case("ListRuns", "no thread's id", json!({"thread_id": "thr_>"}), invalid("thread_id")),
         case("ListRuns", "a state of no run", json!({"states": [0]}), invalid("states")),

@@ -32,5 +32,3 @@ pub(crate) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 /// Receive window of a connection.
 pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
-/// The largest answer: a page of a thousand messages may be large.
-pub(crate) const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;

@@ -47,6 +47,13 @@ pub const DETAIL_CHARS_MAX: usize = 4_096;
 pub const PAGE_SIZE_DEFAULT: u32 = 50;
 /// Rows of a page at most; larger wishes are coerced.
 pub const PAGE_SIZE_MAX: u32 = 1_000;
+/// Text of a page that holds more than one row. A page ends early at this, so that with whatever row comes first it stays far
+/// below the 4 MiB that gRPC libraries take in one answer when nobody tells them otherwise.
+pub const PAGE_BYTES_MAX: usize = 1 << 20;
+/// Text of one message on a page; what is larger goes on on the next. Twice what a person can send, so that only answers do.
+pub const PAGE_MESSAGE_BYTES_MAX: usize = 2 << 20;
+/// Transitions on one page of a run's history: some hundred bytes each, and few runs ever have a hundred.
+pub const PAGE_TRANSITIONS_MAX: u32 = 4_000;
 
 /// Runs at once that an org may allow one of its people.
 pub const ORG_RUNNING_PER_USER_MAX: u32 = 1_000;

@@ -111,6 +111,17 @@ pub fn check_user_parts(parts: &[Part]) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Adds the next page of a conversation to those before it. It may begin within the message that the last one ended in: then
+/// it holds that message's further parts, under the same id.
+pub fn add_page(messages: &mut Vec<Message>, page: Vec<Message>) {
+    for message in page {
+        match messages.last_mut() {
+            Some(last) if last.id == message.id => last.parts.extend(message.parts),
+            _ => messages.push(message),
+        }
+    }
+}
+
 /// The text of all text parts, joined.
 #[must_use]
 pub fn plain_text(parts: &[Part]) -> String {
@@ -124,6 +135,28 @@ pub fn plain_text(parts: &[Part]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn message(name: &str, texts: &[&str]) -> Message {
+        Message {
+            id: MessageId::derived(&[name.as_bytes()]),
+            thread: ThreadId::derived(&[b"t"]),
+            run: RunId::derived(&[b"r"]),
+            turn_number: 1,
+            role: Role::Assistant,
+            parts: texts.iter().copied().map(Part::text).collect(),
+            unfinished: false,
+            created_at: Timestamp::from_micros(0),
+        }
+    }
+
+    #[test]
+    fn a_message_goes_on_on_the_next_page() {
+        let mut messages = Vec::new();
+        add_page(&mut messages, vec![message("a", &["1"]), message("b", &["2"])]);
+        add_page(&mut messages, vec![message("b", &["3"])]);
+        add_page(&mut messages, vec![message("b", &["4"]), message("c", &["5"])]);
+        assert_eq!(messages, [message("a", &["1"]), message("b", &["2", "3", "4"]), message("c", &["5"])]);
+    }
 
     #[test]
     fn user_messages_are_text_within_bounds() {

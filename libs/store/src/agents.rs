@@ -2,12 +2,12 @@
 
 use crate::columns::{At, big, count};
 use crate::error::{sql, taken};
-use crate::page::{Page, PageRequest};
+use crate::page::{self, Page, PageRequest};
 use crate::tx::Tx;
 use runmesh_domain::agent::{Agent, AgentSpec};
 use runmesh_domain::error::Error;
 use runmesh_domain::id::{AgentId, OrgId};
-use runmesh_domain::{Refusal, Result};
+use runmesh_domain::{Refusal, Result, limits};
 use sqlx::types::Json;
 use uuid::Uuid;
 
@@ -63,10 +63,15 @@ const FIND: &str = concat!(
     agent_columns!(),
     " FROM agents a WHERE a.org_id = $1 AND (a.id = $2 OR (a.name = $3 AND a.deleted_at IS NULL))"
 );
+/// `total` sums the definitions' bytes from the page's begin.
 const LIST: &str = concat!(
-    "SELECT ",
+    "SELECT * FROM (
+       SELECT ",
     agent_columns!(),
-    " FROM agents a WHERE a.org_id = $1 AND a.deleted_at IS NULL AND a.id < $2 ORDER BY a.id DESC LIMIT $3"
+    ", sum(a.bytes) OVER w AS total, row_number() OVER w AS nth, lead(a.id) OVER w IS NOT NULL AS more
+       FROM (SELECT * FROM agents WHERE org_id = $1 AND deleted_at IS NULL AND id < $2 ORDER BY id DESC LIMIT $3 + 1) a
+       WINDOW w AS (ORDER BY a.id DESC)) a
+     WHERE nth <= $3 AND (total <= $4 OR nth = 1) ORDER BY id DESC"
 );
 const CREATE: &str = concat!(
     "WITH a AS (INSERT INTO agents (id, org_id, name, version, spec) VALUES ($1, $2, $3, 1, $4) RETURNING *),
@@ -94,6 +99,13 @@ struct Row {
     created_at: At,
     updated_at: At,
     is_deleted: bool,
+}
+
+#[derive(sqlx::FromRow)]
+struct ListRow {
+    #[sqlx(flatten)]
+    agent: Row,
+    more: bool,
 }
 
 impl Row {
@@ -137,15 +149,18 @@ pub(crate) async fn resolve(tx: &mut Tx, org: OrgId, agent: &AgentRef) -> Result
     }
 }
 
-/// The org's agents, newest first.
+/// The org's agents, newest first. A page ends early at [`limits::PAGE_BYTES_MAX`], and holds one agent at least.
 ///
 /// # Errors
 /// A bad `page_token`.
 pub async fn list(tx: &mut Tx, org: OrgId, page: &PageRequest) -> Result<Page<Agent>> {
     let before: Uuid = page.after()?.unwrap_or(Uuid::max());
-    let query = sqlx::query_as(LIST).bind(org.uuid()).bind(before).bind(page.fetch());
-    let rows: Vec<Row> = query.fetch_all(tx.connection()).await.map_err(sql)?;
-    Ok(page.cut(rows.into_iter().map(Row::read).collect(), |agent: &Agent| agent.id.uuid()))
+    let bytes = i64::try_from(limits::PAGE_BYTES_MAX).unwrap_or(i64::MAX);
+    let query = sqlx::query_as(LIST).bind(org.uuid()).bind(before).bind(i64::from(page.size())).bind(bytes);
+    let rows: Vec<ListRow> = query.fetch_all(tx.connection()).await.map_err(sql)?;
+    let next = rows.last().filter(|last| last.more).map(|last| page::seal(&last.agent.id));
+    let items = rows.into_iter().map(|row| row.agent.read()).collect();
+    Ok(Page { items, next_page_token: next.unwrap_or_default() })
 }
 
 /// Makes a new version. Runs accepted before keep theirs. `expected_version` 0 takes whatever is there.

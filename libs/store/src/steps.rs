@@ -4,7 +4,9 @@
 mod attempt;
 mod context;
 mod cut;
+mod history;
 mod load;
+mod pages;
 mod record;
 mod write;
 
@@ -14,5 +16,6 @@ pub(crate) use write::reserve_closed;
 
 pub use attempt::{CallVerdict, Entry, Recorded};
 pub use context::{Context, context};
+pub use history::{History, history};
 pub use load::{journaled_before, load};
 pub use record::record;

@@ -3,8 +3,10 @@
 mod delete;
 mod list;
 mod messages;
+mod pages;
 
-pub(crate) use messages::{MessageRow, message_bytes, message_columns};
+pub(crate) use messages::{MessageRow, PART_BYTES, message_bytes, message_columns};
+pub(crate) use pages::{Begin, Room, page};
 
 pub use delete::delete;
 pub use list::{ListThreads, list};

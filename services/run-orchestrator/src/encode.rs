@@ -4,6 +4,7 @@ use runmesh_domain::run::StateName;
 use runmesh_store::orgs::{Member, MemberRole, Org};
 use runmesh_store::runs::{BlockedBy, RunRow};
 use runmesh_store::sessions::WorkerRow;
+use runmesh_store::steps::History;
 use runmesh_store::threads::Thread;
 use runmesh_wire::IntoWire as _;
 use runmesh_wire::convert::{signed, signed32};
@@ -47,8 +48,19 @@ fn blocked(by: Option<BlockedBy>, state: StateName) -> run::run::BlockedBy {
     }
 }
 
+/// A page of what became of a run.
+pub fn history(history: History) -> run::GetRunHistoryResponse {
+    let History { run: row, transitions, steps, next_page_token } = history;
+    run::GetRunHistoryResponse {
+        run: Some(run(row)),
+        transitions: transitions.iter().map(|transition| transition.into_wire()).collect(),
+        steps: steps.into_iter().map(step).collect(),
+        next_page_token,
+    }
+}
+
 /// A journaled step.
-pub fn step(step: runmesh_domain::journal::Step) -> run::Step {
+fn step(step: runmesh_domain::journal::Step) -> run::Step {
     let runmesh_domain::journal::Step { step_index, fence, result, calls, created_at } = step;
     run::Step {
         step_index: signed32(step_index),

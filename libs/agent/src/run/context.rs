@@ -2,7 +2,7 @@
 
 use super::lease::{Halt, Lease};
 use runmesh_domain::journal::Step;
-use runmesh_domain::message::Message;
+use runmesh_domain::message;
 use runmesh_wire::convert::journal::Context;
 
 /// The conversation and the journal. `inline` is what came along with the assignment: nothing when that was too much, which
@@ -22,16 +22,9 @@ pub(super) async fn whole(lease: &Lease, inline: Option<Context>) -> Result<Cont
 /// Adds the next page. It may begin within the message or the step that the last one ended in.
 fn add(context: &mut Context, page: Context) {
     let Context { messages, steps, next_page_token } = page;
-    messages.into_iter().for_each(|message| add_message(&mut context.messages, message));
+    message::add_page(&mut context.messages, messages);
     steps.into_iter().for_each(|step| add_step(&mut context.steps, step));
     context.next_page_token = next_page_token;
-}
-
-fn add_message(messages: &mut Vec<Message>, message: Message) {
-    match messages.last_mut() {
-        Some(last) if last.id == message.id => last.parts.extend(message.parts),
-        _ => messages.push(message),
-    }
 }
 
 fn add_step(steps: &mut Vec<Step>, step: Step) {

@@ -44,17 +44,13 @@ impl Client {
         Ok(required("agent", self.unary(message, call).await?.agent)?)
     }
 
-    /// The org's agents by name.
+    /// The org's agents, newest first. A page ends early when its definitions are long.
     ///
     /// # Errors
     /// Those of every call.
     pub async fn list_agents(&self, paging: Paging) -> Result<Page<pb::Agent>, ClientError> {
         let message = pb::ListAgentsRequest { page_size: paging.wire_size(), page_token: paging.token };
-        // A thousand agents with long instructions are larger than what a client takes by default.
-        let call = |channel, request| async move {
-            let mut client = AgentServiceClient::new(channel).max_decoding_message_size(crate::bounds::MESSAGE_BYTES_MAX);
-            client.list_agents(request).await
-        };
+        let call = |channel, request| async move { AgentServiceClient::new(channel).list_agents(request).await };
         let pb::ListAgentsResponse { agents, next_page_token } = self.unary(message, call).await?;
         Ok(Page::new(agents, next_page_token))
     }

@@ -142,15 +142,38 @@ impl Client {
         Ok(required("run", self.unary(message, call).await?.run)?)
     }
 
-    /// Every transition of a run and, with `steps`, what its journal holds.
+    /// Every transition of a run and, with `steps`, what its journal holds, however many pages that is.
     ///
     /// # Errors
     /// `NOT_FOUND`, and those of every call.
     pub async fn history(&self, run: RunId, steps: bool) -> Result<pb::GetRunHistoryResponse, ClientError> {
-        let message = pb::GetRunHistoryRequest { run_id: run.to_string(), include_steps: steps };
+        let mut whole = self.history_page(run, steps, String::new()).await?;
+        while !whole.next_page_token.is_empty() {
+            let page = self.history_page(run, steps, std::mem::take(&mut whole.next_page_token)).await?;
+            add_page(&mut whole, page);
+        }
+        Ok(whole)
+    }
+
+    async fn history_page(&self, run: RunId, steps: bool, token: String) -> Result<pb::GetRunHistoryResponse, ClientError> {
+        let message = pb::GetRunHistoryRequest { run_id: run.to_string(), include_steps: steps, page_size: 0, page_token: token };
         let call = |channel, request| async move { RunServiceClient::new(channel).get_run_history(request).await };
         self.unary(message, call).await
     }
+}
+
+/// Adds the next page of a history. It may begin within the step that the last one ended in. The run stays as it was with the
+/// transitions before.
+fn add_page(whole: &mut pb::GetRunHistoryResponse, page: pb::GetRunHistoryResponse) {
+    let pb::GetRunHistoryResponse { run: _, transitions, steps, next_page_token } = page;
+    whole.transitions.extend(transitions);
+    for step in steps {
+        match whole.steps.last_mut() {
+            Some(last) if last.step_index == step.step_index => last.calls.extend(step.calls),
+            _ => whole.steps.push(step),
+        }
+    }
+    whole.next_page_token = next_page_token;
 }
 
 fn state_on_wire(state: StateName) -> pb::run::State {

@@ -5,7 +5,7 @@ use crate::client::Client;
 use crate::error::ClientError;
 use crate::key;
 use runmesh_domain::id::{AgentId, ThreadId};
-use runmesh_domain::message::Message;
+use runmesh_domain::message::{Message, add_page};
 use runmesh_wire::convert::{id, list, required};
 use runmesh_wire::pb::thread as pb;
 use runmesh_wire::pb::thread::thread_service_client::ThreadServiceClient;
@@ -74,18 +74,29 @@ impl Client {
         self.unary(message, call).await.map(|_| ())
     }
 
-    /// A thread's messages in the order of the conversation.
+    /// A thread's whole conversation in order, however many pages that is.
+    ///
+    /// # Errors
+    /// `NOT_FOUND`, and those of every call.
+    pub async fn messages(&self, thread: ThreadId) -> Result<Vec<Message>, ClientError> {
+        let (mut messages, mut paging) = (Vec::new(), Some(Paging::default()));
+        while let Some(wanted) = paging {
+            let page = self.list_messages(thread, wanted).await?;
+            paging = page.following(0);
+            add_page(&mut messages, page.items);
+        }
+        Ok(messages)
+    }
+
+    /// A thread's messages in the order of the conversation. A page ends early when they are long; one that begins with the
+    /// message that the page before ended with holds that message's further parts.
     ///
     /// # Errors
     /// `NOT_FOUND`, and those of every call.
     pub async fn list_messages(&self, thread: ThreadId, paging: Paging) -> Result<Page<Message>, ClientError> {
         let message =
             pb::ListMessagesRequest { thread_id: thread.to_string(), page_size: paging.wire_size(), page_token: paging.token };
-        // A page of long messages is larger than what a client takes by default.
-        let call = |channel, request| async move {
-            let mut client = ThreadServiceClient::new(channel).max_decoding_message_size(crate::bounds::MESSAGE_BYTES_MAX);
-            client.list_messages(request).await
-        };
+        let call = |channel, request| async move { ThreadServiceClient::new(channel).list_messages(request).await };
         let pb::ListMessagesResponse { messages, next_page_token } = self.unary(message, call).await?;
         Ok(Page::new(list("messages", messages)?, next_page_token))
     }

@@ -152,6 +152,24 @@ impl Stage {
     }
 }
 
+/// Three pages: one of transitions, one that ends within the second step, and the rest of that step.
+fn history_page(run_id: String, token: &str) -> run_pb::GetRunHistoryResponse {
+    let transition = |version| run_pb::Transition { version, ..run_pb::Transition::default() };
+    let call = |call_index| run_pb::step::Call { call_index, ..run_pb::step::Call::default() };
+    let step = |step_index, calls: &[i32]| run_pb::Step {
+        step_index,
+        calls: calls.iter().copied().map(call).collect(),
+        ..run_pb::Step::default()
+    };
+    let (transitions, steps, next) = match token {
+        "" => (vec![transition(1)], vec![], "1"),
+        "1" => (vec![transition(2)], vec![step(1, &[0, 1]), step(2, &[0])], "2"),
+        _ => (vec![], vec![step(2, &[1]), step(3, &[])], ""),
+    };
+    let run = Some(run_pb::Run { run_id, ..run_pb::Run::default() });
+    run_pb::GetRunHistoryResponse { run, transitions, steps, next_page_token: next.into() }
+}
+
 #[tonic::async_trait]
 impl RunService for Stage {
     async fn send_message(
@@ -193,8 +211,9 @@ impl RunService for Stage {
 
     async fn get_run_history(
         &self,
-        _request: Request<run_pb::GetRunHistoryRequest>,
+        request: Request<run_pb::GetRunHistoryRequest>,
     ) -> Result<Response<run_pb::GetRunHistoryResponse>, Status> {
-        Err(Status::unimplemented("not scripted"))
+        let run_pb::GetRunHistoryRequest { run_id, page_token, .. } = request.into_inner();
+        Ok(Response::new(history_page(run_id, &page_token)))
     }
 }

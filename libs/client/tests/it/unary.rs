@@ -84,3 +84,13 @@ async fn credentials_and_the_deadline_go_with_every_call() {
     assert!(metadata[2].is_some(), "grpc-timeout");
     assert!(Client::connect("127.0.0.1:1", Options { token: Some("a\nb".into()), ..Options::default() }).is_err());
 }
+
+#[tokio::test]
+async fn a_history_is_read_to_its_last_page() {
+    let server = Server::failing([]).await;
+    let history = server.client().history(crate::frames::run(), true).await.unwrap();
+    assert_eq!(history.transitions.iter().map(|transition| transition.version).collect::<Vec<_>>(), [1, 2]);
+    let calls = history.steps.iter().map(|step| (step.step_index, step.calls.iter().map(|call| call.call_index).collect()));
+    assert_eq!(calls.collect::<Vec<(i32, Vec<i32>)>>(), [(1, vec![0, 1]), (2, vec![0, 1]), (3, vec![])]);
+    assert_eq!((history.run.unwrap().run_id, history.next_page_token), (crate::frames::run().to_string(), String::new()));
+}

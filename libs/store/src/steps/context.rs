@@ -1,12 +1,12 @@
 //! What a worker needs to know to drive a run: the conversation before its answer, and its journal.
 
-use super::cut::{PAGE_BYTES_MAX, cut_steps, parts_that_fit};
 use super::load;
+use super::pages::{self, StepBegin};
 use crate::columns::big;
 use crate::error::sql;
 use crate::page;
 use crate::runs::{self, RunRow};
-use crate::threads::{MessageRow, message_bytes, message_columns};
+use crate::threads::{self, MessageRow, Room, message_bytes, message_columns};
 use crate::tx::Tx;
 use runmesh_domain::id::RunId;
 use runmesh_domain::journal::Step;
@@ -21,10 +21,12 @@ use uuid::Uuid;
 const INLINE_BYTES_MAX: i32 = 256 << 10;
 /// Messages that travel with an assignment at most.
 const INLINE_MESSAGES_MAX: i64 = 200;
+/// Text of one page, but for a part, or for a step with one result of it, that is larger by itself.
+const PAGE_BYTES_MAX: usize = 512 << 10;
 /// Messages of one page.
-const PAGE_MESSAGES_MAX: i64 = 200;
-/// Steps that are read for one page.
-const PAGE_STEPS_MAX: i64 = 50;
+const PAGE_MESSAGES_MAX: u32 = 200;
+/// Steps of one page.
+const PAGE_STEPS_MAX: u32 = 50;
 
 /// The conversation and the journal of a run, or a page of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,23 +44,11 @@ pub struct Context {
 /// Where a page begins.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 enum Begin {
-    /// At a message, and a part of it.
-    Message { place: i64, part: usize },
-    /// At a step, and a call of it.
-    Step { step: u32, call: u32 },
+    /// Within the conversation.
+    Message(threads::Begin),
+    /// Within the journal.
+    Step(StepBegin),
 }
-
-/// The messages from $2 on up to $3. `total` sums their text from the page's begin, so that a page is bounded by bytes too.
-const PAGE: &str = concat!(
-    "SELECT * FROM (
-       SELECT ",
-    message_columns!(),
-    ", m.place, sum(m.bytes) OVER w AS total, row_number() OVER w AS nth, lead(m.place) OVER w IS NOT NULL AS more
-       FROM (SELECT * FROM messages WHERE thread_id = $1 AND place >= $2 AND place <= $3 AND placed
-             ORDER BY place LIMIT $4 + 1) m
-       WINDOW w AS (ORDER BY m.place)) m
-     WHERE nth <= $4 AND (total <= $5 OR nth = 1) ORDER BY place"
-);
 
 /// The whole conversation of several runs at once; nothing of those for which it is too much.
 const SMALL: &str = concat!(
@@ -71,14 +61,6 @@ const SMALL: &str = concat!(
          ORDER BY place DESC LIMIT $4 + 1) i) m
      WHERE m.total <= $5 AND m.n <= $4 ORDER BY w.run, m.place"
 );
-
-#[derive(sqlx::FromRow)]
-struct PageRow {
-    #[sqlx(flatten)]
-    message: MessageRow,
-    place: i64,
-    more: bool,
-}
 
 #[derive(sqlx::FromRow)]
 struct SmallRow {
@@ -97,53 +79,19 @@ pub async fn context(tx: &mut Tx, lease: LeaseClaim, page_token: &str) -> Result
         return Err(Refusal::Fenced.into());
     }
     row.run.check_holder(lease.fence)?;
-    let (messages, steps, next) = match page::open(page_token)?.unwrap_or(Begin::Message { place: 0, part: 0 }) {
-        Begin::Message { place, part } => {
-            let (messages, next) = messages_from(tx, &row, place, part).await?;
-            (messages, Vec::new(), next)
+    let (messages, steps, next) = match page::open(page_token)?.unwrap_or(Begin::Message(threads::Begin::FIRST)) {
+        Begin::Message(begin) => {
+            let room = Room { rows: PAGE_MESSAGES_MAX, bytes: PAGE_BYTES_MAX, message_bytes: PAGE_BYTES_MAX };
+            let (messages, next) = threads::page(tx, row.run.thread, begin, Some(own_place(&row)), &room).await?;
+            let journal = (row.last_step > 0).then_some(Begin::Step(StepBegin::FIRST));
+            (messages, Vec::new(), next.map(Begin::Message).or(journal))
         }
-        Begin::Step { step, call } => {
-            let (steps, next) = steps_from(tx, &row, step, call).await?;
-            (Vec::new(), steps, next)
+        Begin::Step(begin) => {
+            let (steps, next) = pages::page(tx, &row, begin, PAGE_STEPS_MAX, PAGE_BYTES_MAX).await?;
+            (Vec::new(), steps, next.map(Begin::Step))
         }
     };
     Ok(Context { messages, steps, next_page_token: next.map(|begin| page::seal(&begin)) })
-}
-
-/// A page of messages, and where the next page begins.
-async fn messages_from(tx: &mut Tx, row: &RunRow, place: i64, part: usize) -> Result<(Vec<Message>, Option<Begin>)> {
-    let query = sqlx::query_as(PAGE)
-        .bind(row.run.thread.uuid())
-        .bind(place)
-        .bind(own_place(row))
-        .bind(PAGE_MESSAGES_MAX)
-        .bind(i64::from(PAGE_BYTES_MAX));
-    let rows: Vec<PageRow> = query.fetch_all(tx.connection()).await.map_err(sql)?;
-    let first_place = rows.first().map_or(place, |first| first.place);
-    let journal = (row.last_step > 0).then_some(Begin::Step { step: 1, call: 0 });
-    let behind = rows.last().filter(|last| last.more).map(|last| Begin::Message { place: last.place + 1, part: 0 });
-    let mut messages = rows.into_iter().map(|row| row.message.read()).collect::<Result<Vec<_>, _>>()?;
-    let within = messages.first_mut().and_then(|first| {
-        first.parts.drain(..part.min(first.parts.len()));
-        let kept = parts_that_fit(&first.parts);
-        let is_cut = kept < first.parts.len();
-        first.parts.truncate(kept);
-        is_cut.then_some(Begin::Message { place: first_place, part: part + kept })
-    });
-    // A message that is cut is alone on its page.
-    Ok((messages, within.or(behind).or(journal)))
-}
-
-/// A page of the journal, and where the next page begins.
-async fn steps_from(tx: &mut Tx, row: &RunRow, step: u32, call: u32) -> Result<(Vec<Step>, Option<Begin>)> {
-    let mut steps = load::load_from(tx, row.run.id, step, PAGE_STEPS_MAX).await?;
-    if let Some(first) = steps.first_mut().filter(|first| first.step_index == step) {
-        first.calls.retain(|held| held.call_index >= call);
-    }
-    let within = cut_steps(&mut steps).map(|(step, call)| Begin::Step { step, call });
-    let last = steps.last().map_or(row.last_step, |last| last.step_index);
-    let behind = (last < row.last_step).then_some(Begin::Step { step: last + 1, call: 0 });
-    Ok((steps, within.or(behind)))
 }
 
 /// The whole contexts of runs, in the order given; none where one is too much for an assignment.

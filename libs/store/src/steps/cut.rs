@@ -1,39 +1,26 @@
-//! What of a conversation and of a journal goes on one page. Pure.
+//! What of a journal goes on one page. Pure.
 //!
-//! A page ends between the parts of a message or the calls of a step when it must: whatever runs gathered, each page fits
-//! into one message of the mesh.
+//! A page ends between the calls of a step when it must: whatever runs gathered, each page fits into one answer.
 
-use crate::threads::message_bytes;
-use runmesh_domain::journal::Step;
-use runmesh_domain::message::Part;
+use crate::threads::{PART_BYTES, message_bytes};
+use runmesh_domain::journal::{Call, Step};
 
-/// Text of one page, but for a part, or for a step with one result of it, that is larger by itself.
-pub(super) const PAGE_BYTES_MAX: i32 = 512 << 10;
-
-/// How many of a message's parts go on a page: all that fit, and at least one.
-pub(super) fn parts_that_fit(parts: &[Part]) -> usize {
-    let mut bytes = 0_i32;
-    let fits = |part: &Part| {
-        bytes = bytes.saturating_add(message_bytes(std::slice::from_ref(part)));
-        bytes <= PAGE_BYTES_MAX
-    };
-    parts.iter().map(fits).take_while(|fits| *fits).count().max(parts.len().min(1))
-}
-
-/// Cuts off what does not fit on a page. Answers where the next page begins, when there is one: at a step, and a call of it.
-pub(super) fn cut_steps(steps: &mut Vec<Step>) -> Option<(u32, u32)> {
+/// Cuts off what does not fit on a page, but for a step with one call of it, however large. Answers where the next page begins,
+/// when there is one: at a step, and a call of it.
+pub(super) fn cut_steps(steps: &mut Vec<Step>, bytes_max: usize) -> Option<(u32, u32)> {
+    let max = i32::try_from(bytes_max).unwrap_or(i32::MAX);
     let mut bytes = 0_i32;
     for at in 0..steps.len() {
         let step = steps.get_mut(at)?;
         let step_index = step.step_index;
         bytes = bytes.saturating_add(message_bytes(&step.result.parts));
-        if at > 0 && bytes > PAGE_BYTES_MAX {
+        if at > 0 && bytes > max {
             steps.truncate(at);
             return Some((step_index, 0));
         }
         let whole = step.calls.iter().position(|call| {
-            bytes = bytes.saturating_add(i32::try_from(call.content.len()).unwrap_or(i32::MAX));
-            bytes > PAGE_BYTES_MAX
+            bytes = bytes.saturating_add(call_bytes(call));
+            bytes > max
         });
         // The first call of a page's first step goes along, however large.
         let kept = if at == 0 { whole.map(|calls| calls.max(1)) } else { whole };
@@ -46,6 +33,11 @@ pub(super) fn cut_steps(steps: &mut Vec<Step>) -> Option<(u32, u32)> {
     None
 }
 
+/// What a call takes beside what the model asked for.
+fn call_bytes(call: &Call) -> i32 {
+    i32::try_from(call.content.len() + PART_BYTES).unwrap_or(i32::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,7 +45,8 @@ mod tests {
     use runmesh_domain::journal::{Call, CallState, ModelStep};
     use runmesh_domain::policy::Verdict;
 
-    const HALF: usize = 256 << 10;
+    const PAGE: usize = 512 << 10;
+    const HALF: usize = (256 << 10) - PART_BYTES;
 
     fn step(step_index: u32, results: &[usize]) -> Step {
         let call = |(call_index, bytes): (u32, &usize)| Call {
@@ -77,7 +70,7 @@ mod tests {
         loop {
             let mut rest: Vec<Step> = journal.iter().filter(|step| step.step_index >= begin.0).cloned().collect();
             rest[0].calls.retain(|call| call.call_index >= begin.1);
-            let next = cut_steps(&mut rest);
+            let next = cut_steps(&mut rest, PAGE);
             let of_step = |step: &Step| step.calls.iter().map(|call| (step.step_index, call.call_index)).collect::<Vec<_>>();
             pages.push(rest.iter().flat_map(of_step).collect());
             match next {
@@ -96,14 +89,5 @@ mod tests {
         );
         assert_eq!(pages(&[step(1, &[1 << 20]), step(2, &[1])]), [vec![(1, 0)], vec![(2, 0)]]);
         assert_eq!(pages(&[step(1, &[]), step(2, &[1, 1])]), [vec![(2, 0), (2, 1)]]);
-    }
-
-    #[test]
-    fn a_page_has_a_part_at_least() {
-        let part = |bytes: usize| Part::text("x".repeat(bytes));
-        assert_eq!(parts_that_fit(&[part(1 << 20), part(1)]), 1);
-        assert_eq!(parts_that_fit(&[part(HALF), part(HALF), part(1)]), 2);
-        assert_eq!(parts_that_fit(&[part(1), part(1 << 20)]), 1);
-        assert_eq!(parts_that_fit(&[]), 0);
     }
 }

@@ -24,6 +24,17 @@ macro_rules! call_columns {
 
 const CALLS: &str =
     concat!("SELECT ", call_columns!(), " FROM calls WHERE run_id = ANY ($1) ORDER BY run_id, step_index, call_index");
+/// The calls of the steps $2 from a call on, as long as those before them hold no more than $5. At least two, so that it can
+/// be seen that there are more than one.
+const CALLS_FROM: &str = concat!(
+    "SELECT * FROM (
+       SELECT ",
+    call_columns!(),
+    ", sum(octet_length(content)) OVER w - octet_length(content) AS before, row_number() OVER w AS nth
+       FROM calls WHERE run_id = $1 AND step_index = ANY ($2) AND (step_index, call_index) >= ($3, $4)
+       WINDOW w AS (ORDER BY step_index, call_index)) c
+     WHERE nth <= 2 OR before <= $5 ORDER BY step_index, call_index"
+);
 const CALLS_OF_STEPS: &str = concat!(
     "SELECT ",
     call_columns!(),
@@ -35,9 +46,14 @@ const IN_FLIGHT: &str = concat!(
     " FROM calls WHERE run_id = $1 AND state IN ('dispatched', 'unknown') ORDER BY step_index, call_index"
 );
 
+/// The steps from $2 on, at most $3, as long as they hold no more than $4.
 const STEPS_FROM: &str = "
-    SELECT run_id, step_index, fence, result, created_at FROM steps WHERE run_id = $1 AND step_index >= $2
-    ORDER BY step_index LIMIT $3";
+    SELECT * FROM (
+      SELECT s.*, sum(octet_length(result::text)) OVER w AS total, row_number() OVER w AS nth
+      FROM (SELECT run_id, step_index, fence, result, created_at FROM steps WHERE run_id = $1 AND step_index >= $2
+            ORDER BY step_index LIMIT $3) s
+      WINDOW w AS (ORDER BY step_index)) s
+    WHERE nth = 1 OR total <= $4 ORDER BY step_index";
 
 #[derive(sqlx::FromRow)]
 struct StepRow {
@@ -103,13 +119,19 @@ pub(crate) async fn load_many(tx: &mut Tx, runs: &[RunId]) -> Result<BTreeMap<Ru
     Ok(steps)
 }
 
-/// The journal from a step on, at most `limit` steps of it.
-pub(super) async fn load_from(tx: &mut Tx, run: RunId, step_index: u32, limit: i64) -> Result<Vec<Step>> {
-    let query = sqlx::query_as(STEPS_FROM).bind(run.uuid()).bind(int(step_index)).bind(limit);
+/// The journal from a call of a step on, at most `limit` steps of it. Not much more is read than `bytes_max`: what is beyond
+/// is left out, but for the first step with its first two calls.
+pub(super) async fn load_from(tx: &mut Tx, run: RunId, from: (u32, u32), limit: u32, bytes_max: usize) -> Result<Vec<Step>> {
+    let (step, call) = from;
+    let bytes_max = i64::try_from(bytes_max).unwrap_or(i64::MAX);
+    let query = sqlx::query_as(STEPS_FROM).bind(run.uuid()).bind(int(step)).bind(i64::from(limit)).bind(bytes_max);
     let rows: Vec<StepRow> = query.fetch_all(tx.connection()).await.map_err(sql)?;
     let mut steps: Vec<Step> = rows.into_iter().map(StepRow::read).collect();
     let indexes: Vec<i32> = steps.iter().map(|step| int(step.step_index)).collect();
-    for stored in calls_of(tx, run, &indexes).await? {
+    let query = sqlx::query_as(CALLS_FROM).bind(run.uuid()).bind(indexes).bind(int(step)).bind(int(call)).bind(bytes_max);
+    let rows: Vec<CallRow> = query.fetch_all(tx.connection()).await.map_err(sql)?;
+    for row in rows {
+        let stored = row.read()?;
         if let Some(step) = steps.iter_mut().find(|step| step.step_index == stored.step_index) {
             step.calls.push(stored.call);
         }

@@ -1,12 +1,12 @@
 //! Messages of a thread in the order of the conversation.
 
+use super::pages::{self, Begin, Room};
 use crate::columns::{At, bad_row, count};
-use crate::error::sql;
-use crate::page::{Page, PageRequest};
+use crate::page::{self, Page, PageRequest};
 use crate::tx::Tx;
 use runmesh_domain::id::{MessageId, OrgId, RunId, ThreadId};
 use runmesh_domain::message::{Message, Part, Role};
-use runmesh_domain::{Fault, Result};
+use runmesh_domain::{Fault, Result, limits};
 use sqlx::types::Json;
 use uuid::Uuid;
 
@@ -17,9 +17,6 @@ macro_rules! message_columns {
     };
 }
 pub(crate) use message_columns;
-
-const LIST: &str =
-    concat!("SELECT ", message_columns!(), " FROM messages m WHERE m.thread_id = $1 AND m.place > $2 ORDER BY m.place LIMIT $3");
 
 #[derive(sqlx::FromRow)]
 pub(crate) struct MessageRow {
@@ -54,22 +51,26 @@ impl MessageRow {
     }
 }
 
-/// A thread's messages, oldest first, those of turns that wait included.
+/// A thread's messages, oldest first, those of turns that wait included. A page ends early at
+/// [`limits::PAGE_BYTES_MAX`]; a message over [`limits::PAGE_MESSAGE_BYTES_MAX`] has its further parts on the next page, under
+/// the same id.
 ///
 /// # Errors
 /// [`runmesh_domain::Refusal::NotFound`], or a bad `page_token`.
 pub async fn messages(tx: &mut Tx, org: OrgId, thread: ThreadId, page: &PageRequest) -> Result<Page<Message>> {
-    let after: i64 = page.after()?.unwrap_or(0);
+    let begin = page.after()?.unwrap_or(Begin::FIRST);
     super::get(tx, org, thread).await?;
-    let query = sqlx::query_as(LIST).bind(thread.uuid()).bind(after).bind(page.fetch());
-    let rows: Vec<MessageRow> = query.fetch_all(tx.connection()).await.map_err(sql)?;
-    let messages = rows.into_iter().map(MessageRow::read).collect::<Result<Vec<_>, _>>()?;
-    Ok(page.cut(messages, |message| message.turn_number * 2 + u64::from(message.role == Role::Assistant)))
+    let room = Room { rows: page.size(), bytes: limits::PAGE_BYTES_MAX, message_bytes: limits::PAGE_MESSAGE_BYTES_MAX };
+    let (items, next) = pages::page(tx, thread, begin, None, &room).await?;
+    Ok(Page { items, next_page_token: next.as_ref().map(page::seal).unwrap_or_default() })
 }
 
-/// How much text parts hold: what pages are cut by.
+/// What a part takes beside its text at most: tags, lengths, and the numbers of its call.
+pub(crate) const PART_BYTES: usize = 16;
+
+/// About how much parts take in an answer: what pages are cut by.
 pub(crate) fn message_bytes(parts: &[Part]) -> i32 {
-    let bytes: usize = parts
+    let text: usize = parts
         .iter()
         .map(|part| match part {
             Part::Text { text } | Part::Reasoning { text } => text.len(),
@@ -77,5 +78,5 @@ pub(crate) fn message_bytes(parts: &[Part]) -> i32 {
             Part::ToolResult { call_id, name, content, is_error: _ } => call_id.len() + name.len() + content.len(),
         })
         .sum();
-    i32::try_from(bytes).unwrap_or(i32::MAX)
+    i32::try_from(text + parts.len() * PART_BYTES).unwrap_or(i32::MAX)
 }

@@ -3,14 +3,14 @@
 use crate::fixture::{World, dispatched, done, lease, model_step, step};
 use futures::FutureExt as _;
 use runmesh_domain::journal::Step;
-use runmesh_domain::message::{Message, Part};
+use runmesh_domain::message::{Message, Part, add_page};
 use runmesh_domain::principal::LeaseClaim;
 use runmesh_domain::run::Outcome;
 use runmesh_store::runs::LastStep;
 use runmesh_store::steps::{self, Context};
 
 /// What common gRPC libraries take in one message when nobody tells them otherwise is 4 MiB.
-const MESSAGE_BYTES_MAX: usize = 4 << 20;
+pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
 
 async fn pages(world: &World, lease: LeaseClaim) -> Vec<Context> {
     let (mut token, mut pages) = (String::new(), Vec::new());
@@ -33,26 +33,32 @@ async fn pages(world: &World, lease: LeaseClaim) -> Vec<Context> {
 }
 
 fn bytes(page: &Context) -> usize {
+    bytes_of(&page.messages, &page.steps)
+}
+
+/// More than they take in an answer.
+pub fn bytes_of(messages: &[Message], steps: &[Step]) -> usize {
     let of_parts = |parts: &[Part]| serde_json::to_string(parts).unwrap().len();
-    let messages: usize = page.messages.iter().map(|message| of_parts(&message.parts)).sum();
     let of_step = |step: &Step| of_parts(&step.result.parts) + step.calls.iter().map(|call| call.content.len()).sum::<usize>();
-    messages + page.steps.iter().map(of_step).sum::<usize>()
+    messages.iter().map(|message| of_parts(&message.parts)).chain(steps.iter().map(of_step)).sum()
 }
 
 fn messages(pages: &[Context]) -> Vec<Message> {
-    let mut whole: Vec<Message> = Vec::new();
-    for message in pages.iter().flat_map(|page| page.messages.clone()) {
-        match whole.last_mut() {
-            Some(last) if last.id == message.id => last.parts.extend(message.parts),
-            _ => whole.push(message),
-        }
+    let mut whole = Vec::new();
+    for page in pages {
+        add_page(&mut whole, page.messages.clone());
     }
     whole
 }
 
 fn journal(pages: &[Context]) -> Vec<Step> {
+    joined(pages.iter().flat_map(|page| page.steps.clone()))
+}
+
+/// The steps of pages, each whole again.
+pub fn joined(steps: impl IntoIterator<Item = Step>) -> Vec<Step> {
     let mut whole: Vec<Step> = Vec::new();
-    for step in pages.iter().flat_map(|page| page.steps.clone()) {
+    for step in steps {
         match whole.last_mut() {
             Some(last) if last.step_index == step.step_index => last.calls.extend(step.calls),
             _ => whole.push(step),
@@ -62,7 +68,7 @@ fn journal(pages: &[Context]) -> Vec<Step> {
 }
 
 /// Journals steps of five results of 1 MiB each.
-async fn work_hard(world: &World, lease: LeaseClaim, steps: u32) {
+pub async fn work_hard(world: &World, lease: LeaseClaim, steps: u32) {
     for step_index in 1..=steps {
         world.record(lease, vec![model_step(step_index, "hm", &["read"; 5])]).await.unwrap();
         for call in 0..5 {

@@ -8,7 +8,7 @@ use runmesh_domain::agent::{AgentSpec, OnUnknownOutcome, Tool, ToolKind, ToolPol
 use runmesh_domain::id::{AgentId, MessageId, OrgId, RunId, SessionId, ThreadId, UserId};
 use runmesh_domain::journal::{ModelStep, Usage};
 use runmesh_domain::limits::{Leases, Queues};
-use runmesh_domain::message::Part;
+use runmesh_domain::message::{Message, Part, add_page};
 use runmesh_domain::principal::{LeaseClaim, WorkerCredential};
 use runmesh_domain::run::{Outcome, StateName};
 use runmesh_store::agents::{self, AgentRef};
@@ -16,7 +16,7 @@ use runmesh_store::runs::{self, Accepted, ClaimFor, Claimed, Committed, LastStep
 use runmesh_store::sessions::{self, NewSession};
 use runmesh_store::steps::{self, Entry, Recorded};
 use runmesh_store::threads::{self, NewThread};
-use runmesh_store::{Db, Scope, StoreConfig, Tx, orgs};
+use runmesh_store::{Db, PageRequest, Scope, StoreConfig, Tx, orgs};
 use uuid::Uuid;
 
 /// Leases that no test waits for.
@@ -174,16 +174,30 @@ impl World {
         self.get(run).await.run.state.name()
     }
 
-    pub async fn messages(&self, thread: ThreadId) -> Vec<runmesh_domain::message::Message> {
-        let org = self.org;
-        let page = runmesh_store::PageRequest { page_size: 1_000, ..runmesh_store::PageRequest::first() };
-        self.org_tx(move |tx| {
-            let page = page.clone();
-            async move { threads::messages(tx, org, thread, &page).await }.boxed()
-        })
-        .await
-        .unwrap()
-        .items
+    pub async fn messages(&self, thread: ThreadId) -> Vec<Message> {
+        let mut messages = Vec::new();
+        for page in self.message_pages(thread, 1_000).await {
+            add_page(&mut messages, page);
+        }
+        messages
+    }
+
+    pub async fn message_pages(&self, thread: ThreadId, page_size: u32) -> Vec<Vec<Message>> {
+        let (org, mut page_token, mut pages) = (self.org, String::new(), Vec::new());
+        loop {
+            let wish = PageRequest { page_size, page_token };
+            let page = self.org_tx(move |tx| {
+                let wish = wish.clone();
+                async move { threads::messages(tx, org, thread, &wish).await }.boxed()
+            });
+            let page = page.await.unwrap();
+            page_token = page.next_page_token;
+            pages.push(page.items);
+            assert!(pages.len() < 100, "the pages end");
+            if page_token.is_empty() {
+                return pages;
+            }
+        }
     }
 }
 

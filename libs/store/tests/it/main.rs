@@ -16,6 +16,7 @@ mod lease;
 mod nouns;
 mod orgs;
 mod outbox;
+mod pages;
 mod random;
 mod recovery;
 mod server;

@@ -12,9 +12,9 @@ use runmesh_domain::run::StateName;
 use runmesh_domain::{Refusal, Result};
 use runmesh_store::runs::{self, Accepted, ListRuns, NewMessage, OnBusy};
 use runmesh_store::steps;
+use runmesh_wire::FromWire as _;
 use runmesh_wire::convert::{id, known, list, signed, signed32};
 use runmesh_wire::pb::run as pb;
-use runmesh_wire::{FromWire as _, IntoWire as _};
 use tonic::{Request, Response, Status};
 
 #[tonic::async_trait]
@@ -152,21 +152,16 @@ impl Mesh {
 
     async fn get_run_history(&self, request: Request<pb::GetRunHistoryRequest>) -> Result<pb::GetRunHistoryResponse> {
         let caller = auth::caller(&request)?;
-        let pb::GetRunHistoryRequest { run_id, include_steps } = request.into_inner();
+        let pb::GetRunHistoryRequest { run_id, include_steps, page_size: size, page_token } = request.into_inner();
         let run: RunId = id("run_id", &run_id)?;
-        self.read(caller, move |tx| {
-            Box::pin(async move {
-                let row = runs::get(tx, caller.org, run).await?;
-                let transitions = runs::history(tx, caller.org, run).await?;
-                let steps = if include_steps { steps::load(tx, run).await? } else { Vec::new() };
-                Ok(pb::GetRunHistoryResponse {
-                    run: Some(encode::run(row)),
-                    transitions: transitions.iter().map(|transition| transition.into_wire()).collect(),
-                    steps: steps.into_iter().map(encode::step).collect(),
-                })
+        let page = page(size, page_token)?;
+        let history = self
+            .read(caller, move |tx| {
+                let page = page.clone();
+                Box::pin(async move { steps::history(tx, caller.org, run, &page, include_steps).await })
             })
-        })
-        .await
+            .await?;
+        Ok(encode::history(history))
     }
 }
 

@@ -15,6 +15,9 @@ use runmesh_wire::json;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+/// Agents of one page: as many as there can be on one.
+const PAGE: u32 = 1_000;
+
 /// Options of `runmesh agents`.
 #[derive(Debug, Clone, Args)]
 pub struct Agents {
@@ -65,8 +68,19 @@ impl Agents {
     }
 }
 
+/// Every agent of the org, however many pages that is.
+async fn all(context: &Context) -> Result<Vec<Agent>, Failure> {
+    let (mut agents, mut paging) = (Vec::new(), Some(Paging::first(PAGE)));
+    while let Some(wanted) = paging {
+        let page = context.client.list_agents(wanted).await?;
+        paging = page.following(PAGE);
+        agents.extend(page.items);
+    }
+    Ok(agents)
+}
+
 async fn list(context: &Context) -> Result<Done, Failure> {
-    let agents = context.client.list_agents(Paging::first(1_000)).await?.items;
+    let agents = all(context).await?;
     if context.output.took_list("agents", "runmesh.agent.v1.Agent", &agents)? {
         return Ok(Done::Well);
     }

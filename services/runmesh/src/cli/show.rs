@@ -27,7 +27,7 @@ impl Show {
         if context.output.took("runmesh.run.v1.GetRunHistoryResponse", &history)? {
             return Ok(Done::Well);
         }
-        let GetRunHistoryResponse { run, transitions, steps } = history;
+        let GetRunHistoryResponse { run, transitions, steps, next_page_token: _ } = history;
         let mut lines = facts(&run.unwrap_or_default());
         lines.push(String::new());
         lines.extend(transition_table(&transitions).lines());
