@@ -2,12 +2,12 @@
 
 use crate::columns::{At, int};
 use crate::error::sql;
-use crate::page::{Page, PageRequest};
+use crate::page::{self, Page, PageRequest};
 use crate::runs::{self, Committed, TransitionExtra};
 use crate::tx::Tx;
 use runmesh_domain::canonical::Sha256Digest;
 use runmesh_domain::id::{ActionId, OrgId, RunId, ThreadId};
-use runmesh_domain::limits::APPROVAL_WINDOW;
+use runmesh_domain::limits::{self, APPROVAL_WINDOW};
 use runmesh_domain::run::{Command, Run};
 use runmesh_domain::{Result, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -66,9 +66,15 @@ const CALLS: &str = "
 const ASK: &str = "
     INSERT INTO pending_actions (id, org_id, run_id, thread_id, kind, summary, calls, state, created_at, expires_at)
     VALUES ($1, $2, $3, $4, 'recovery', $5, $6, 'pending', $7, $8)";
+/// `total` sums the calls' bytes from the page's begin.
 const LIST: &str = "
-    SELECT id, run_id, thread_id, kind, summary, calls, created_at, expires_at FROM pending_actions
-    WHERE org_id = $1 AND state = 'pending' AND (created_at, id) > ($2, $3) ORDER BY created_at, id LIMIT $4";
+    SELECT * FROM (
+      SELECT p.*, sum(octet_length(p.calls::text)) OVER w AS total, row_number() OVER w AS nth,
+        lead(p.id) OVER w IS NOT NULL AS more
+      FROM (SELECT id, run_id, thread_id, kind, summary, calls, created_at, expires_at FROM pending_actions
+            WHERE org_id = $1 AND state = 'pending' AND (created_at, id) > ($2, $3) ORDER BY created_at, id LIMIT $4 + 1) p
+      WINDOW w AS (ORDER BY p.created_at, p.id)) p
+    WHERE nth <= $4 AND (total <= $5 OR nth = 1) ORDER BY created_at, id";
 const DUE: &str = "
     SELECT id, run_id FROM pending_actions WHERE state = 'pending' AND expires_at <= clock_timestamp()
     ORDER BY expires_at LIMIT $1";
@@ -83,6 +89,7 @@ struct Row {
     calls: Json<Vec<ActionCall>>,
     created_at: At,
     expires_at: At,
+    more: bool,
 }
 
 /// Stores the question of a run that was just paused, and marks its calls as of unknown outcome.
@@ -117,25 +124,35 @@ pub(crate) async fn ask(tx: &mut Tx, new: NewAction<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The org's open questions, oldest first.
+/// The org's open questions, oldest first. A page ends early at [`limits::PAGE_BYTES_MAX`], and holds one at least.
 ///
 /// # Errors
 /// A bad `page_token`.
 pub async fn list_pending(tx: &mut Tx, org: OrgId, page: &PageRequest) -> Result<Page<PendingAction>> {
     let (at, id): (i64, Uuid) = page.after()?.unwrap_or((0, Uuid::nil()));
-    let query = sqlx::query_as(LIST).bind(org.uuid()).bind(At(Timestamp::from_micros(at))).bind(id).bind(page.fetch());
+    let bytes = i64::try_from(limits::PAGE_BYTES_MAX).unwrap_or(i64::MAX);
+    let query = sqlx::query_as(LIST).bind(org.uuid()).bind(At(Timestamp::from_micros(at))).bind(id);
+    let query = query.bind(i64::from(page.size())).bind(bytes);
     let rows: Vec<Row> = query.fetch_all(tx.connection()).await.map_err(sql)?;
-    let actions = rows.into_iter().map(|row| PendingAction {
-        id: ActionId::from_uuid(row.id),
-        run: RunId::from_uuid(row.run_id),
-        thread: ThreadId::from_uuid(row.thread_id),
-        kind: row.kind,
-        summary: row.summary,
-        calls: row.calls.0,
-        created_at: row.created_at.0,
-        expires_at: row.expires_at.0,
-    });
-    Ok(page.cut(actions.collect(), |action| (action.created_at.as_micros(), action.id.uuid())))
+    let last = rows.last().filter(|last| last.more);
+    let next_page_token = last.map(|last| page::seal(&(last.created_at.0.as_micros(), last.id))).unwrap_or_default();
+    let items = rows.into_iter().map(Row::read).collect();
+    Ok(Page { items, next_page_token })
+}
+
+impl Row {
+    fn read(self) -> PendingAction {
+        PendingAction {
+            id: ActionId::from_uuid(self.id),
+            run: RunId::from_uuid(self.run_id),
+            thread: ThreadId::from_uuid(self.thread_id),
+            kind: self.kind,
+            summary: self.summary,
+            calls: self.calls.0,
+            created_at: self.created_at.0,
+            expires_at: self.expires_at.0,
+        }
+    }
 }
 
 /// Ends the runs whose questions nobody decided in time. Scope System; any number of replicas may try.

@@ -46,10 +46,25 @@ impl PageRequest {
     }
 
     /// Cuts the extra row off and makes the token from the last row that stays.
-    pub(crate) fn cut<T, K: Serialize>(&self, mut items: Vec<T>, key: impl Fn(&T) -> K) -> Page<T> {
-        let size = self.size() as usize;
-        let more = items.len() > size;
-        items.truncate(size);
+    pub(crate) fn cut<T, K: Serialize>(&self, items: Vec<T>, key: impl Fn(&T) -> K) -> Page<T> {
+        self.cut_bytes(items, |_| 0, key)
+    }
+
+    /// As [`PageRequest::cut`], and ends the page early at [`limits::PAGE_BYTES_MAX`]; one row stays at least.
+    pub(crate) fn cut_bytes<T, K: Serialize>(
+        &self,
+        mut items: Vec<T>,
+        bytes: impl Fn(&T) -> usize,
+        key: impl Fn(&T) -> K,
+    ) -> Page<T> {
+        let mut total = 0;
+        let fits = |item: &&T| {
+            total += bytes(item);
+            total <= limits::PAGE_BYTES_MAX
+        };
+        let stay = items.iter().take(self.size() as usize).take_while(fits).count().max(1);
+        let more = items.len() > stay;
+        items.truncate(stay);
         let last = if more { items.last() } else { None };
         let next_page_token = last.map(|item| seal(&key(item))).unwrap_or_default();
         Page { items, next_page_token }
@@ -88,6 +103,20 @@ mod tests {
         let next = PageRequest { page_token: page.next_page_token, ..request.clone() };
         assert_eq!(next.after(), Ok(Some(2)));
         assert_eq!(request.cut(vec![1, 2], |item| *item).next_page_token, "");
+        assert_eq!(request.cut(Vec::<i32>::new(), |item| *item).next_page_token, "");
         assert!(open::<i64>("?").is_err());
+    }
+
+    #[test]
+    fn a_page_ends_at_its_bytes_and_has_a_row_at_least() {
+        let request = PageRequest::first();
+        let half = limits::PAGE_BYTES_MAX / 2;
+        let pages = |sizes: [usize; 3]| {
+            let page = request.cut_bytes(sizes.to_vec(), |bytes| *bytes, |bytes| *bytes);
+            (page.items.len(), page.next_page_token.is_empty())
+        };
+        assert_eq!(pages([1, 2, 3]), (3, true));
+        assert_eq!(pages([half, half, 1]), (2, false));
+        assert_eq!(pages([3 * half, 1, 1]), (1, false));
     }
 }

@@ -20,6 +20,8 @@ use tokio::time::timeout;
 
 /// How often a transaction that met contention is tried in all.
 const TRIES_MAX: u32 = 3;
+/// How long the one that gave way waits, times its tries: the other one, which it held up, must get there first.
+const AGAIN_AFTER: Duration = Duration::from_millis(10);
 /// How long BEGIN may take, which has nothing to do: a server that is gone without a word leaves a socket that waits for
 /// minutes. Postgres's own limits help only while it lives.
 const BEGIN_LIMIT: Duration = Duration::from_secs(2);
@@ -93,6 +95,7 @@ impl Db {
                     Try::Again(error) if tries == TRIES_MAX => return Err(error),
                     Try::Again(error) => tracing::debug!(%error, tries, "transaction tried again"),
                 }
+                tokio::time::sleep(AGAIN_AFTER * tries).await;
                 tries += 1;
             }
         };

@@ -80,12 +80,18 @@ pub async fn list(tx: &mut Tx, org: OrgId, wish: &ListRuns) -> Result<Page<RunRo
         let rows = listed(tx, sqlx::query_as(LIST_OF_THREAD).bind(thread.uuid()).bind(before), wish).await?;
         // A thread of another org has no runs here.
         let rows = rows.into_iter().filter(|row| row.run.org == org).collect();
-        return Ok(wish.page.cut(rows, |row| big(row.run.turn_number)));
+        return Ok(wish.page.cut_bytes(rows, words, |row| big(row.run.turn_number)));
     }
     let before: Uuid = wish.page.after()?.unwrap_or(Uuid::max());
     let statement = if only_open { LIST_OPEN } else { LIST };
     let rows = listed(tx, sqlx::query_as(statement).bind(org.uuid()).bind(before), wish).await?;
-    Ok(wish.page.cut(rows, |row| row.run.id.uuid()))
+    Ok(wish.page.cut_bytes(rows, words, |row| row.run.id.uuid()))
+}
+
+/// Bytes of what a run says of its end, the only thing about it that may be long.
+fn words(row: &RunRow) -> usize {
+    let (reason, detail) = row.run.state.reason_and_detail();
+    reason.len() + detail.len()
 }
 
 type ListQuery = QueryAs<'static, Postgres, Row, PgArguments>;

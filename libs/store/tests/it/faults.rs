@@ -114,7 +114,9 @@ async fn contention_is_tried_again() {
     };
     let (left, right) = tokio::join!(cross(first, second), cross(second, first));
     assert_eq!((left.unwrap(), right.unwrap()), (Ok(()), Ok(())));
-    assert_eq!(tries.load(Ordering::Relaxed), 3);
+    // One more when the other was so slow to take what was left to it that they met once again.
+    let tries = tries.load(Ordering::Relaxed);
+    assert!((3..=4).contains(&tries), "{tries} tries");
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use runmesh_domain::message::{Message, Part, plain_text};
 use runmesh_domain::run::Outcome;
 use runmesh_store::runs::{self, LastStep};
 use runmesh_store::steps::{self, History};
-use runmesh_store::{Page, PageRequest, agents};
+use runmesh_store::{Page, PageRequest, actions, agents};
 
 const MIB: usize = 1 << 20;
 
@@ -169,4 +169,35 @@ async fn agents_with_long_instructions_are_listed_a_few_at_a_time() {
         assert_eq!(names[1..], ["a8", "a7", "a6", "a5", "a4", "a3", "a2", "a1", "a0"]);
         assert_eq!(count, want);
     }
+}
+
+#[tokio::test]
+async fn questions_with_long_arguments_come_page_by_page() {
+    let world = World::new().await;
+    let call = format!(
+        r#"[{{"step_index": 1, "call_index": 0, "name": "send", "arguments": "{}", "arguments_digest": ""}}]"#,
+        "x".repeat(600 << 10)
+    );
+    let text = format!(
+        "INSERT INTO pending_actions (id, org_id, run_id, thread_id, kind, summary, calls, state, created_at, expires_at)
+         SELECT gen_random_uuid(), '{}', gen_random_uuid(), gen_random_uuid(), 'recovery', n::text, '{call}', 'pending',
+           now() + n * interval '1 second', now() + interval '1 day' FROM generate_series(1, 4) n",
+        world.org.uuid()
+    );
+    server::execute(&world.url, &text).await;
+    let (mut seen, mut token, mut pages) = (Vec::new(), String::new(), 0);
+    loop {
+        let (org, wanted) = (world.org, PageRequest { page_token: token, ..PageRequest::first() });
+        let page = world.org_tx(move |tx| {
+            let wanted = wanted.clone();
+            async move { actions::list_pending(tx, org, &wanted).await }.boxed()
+        });
+        let page = page.await.unwrap();
+        seen.extend(page.items.into_iter().map(|action| action.summary));
+        (token, pages) = (page.next_page_token, pages + 1);
+        if token.is_empty() {
+            break;
+        }
+    }
+    assert_eq!((seen, pages), (["1", "2", "3", "4"].map(str::to_owned).to_vec(), 4));
 }
