@@ -31,7 +31,8 @@ const DUE: &str = concat!(
     "SELECT clock_timestamp() AS now,
       EXISTS (SELECT 1 FROM worker_sessions WHERE NOT drained AND (lost_at IS NOT NULL OR lease_ends_at < clock_timestamp()
         OR cut_ends_at < clock_timestamp() OR unnamed <> '{}')) AS lost_leases,
-      EXISTS (SELECT 1 FROM run_transitions WHERE NOT logged AND at < clock_timestamp() - $1 * interval '1 millisecond')
+      EXISTS (SELECT 1 FROM run_transitions WHERE NOT logged AND cause NOT IN ('accepted', 'promoted')
+        AND at < clock_timestamp() - $1 * interval '1 millisecond')
         OR EXISTS (SELECT 1 FROM run_transitions WHERE NOT fed AND at < clock_timestamp() - $1 * interval '1 millisecond')
         AS unpublished,
       $2 AND EXISTS (SELECT 1 FROM runs q WHERE q.state = 'queued' AND NOT EXISTS (

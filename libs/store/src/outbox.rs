@@ -79,7 +79,8 @@ impl Row {
 const UNLOGGED: &str = "
     SELECT r.id, r.org_id, r.thread_id, r.user_id, r.agent_id, r.agent_version, r.log_seq, r.log_chain
     FROM runs r WHERE r.id IN (
-      SELECT run_id FROM run_transitions WHERE NOT logged AND at < clock_timestamp() - $1 * interval '1 millisecond'
+      SELECT run_id FROM run_transitions WHERE NOT logged AND cause NOT IN ('accepted', 'promoted')
+        AND at < clock_timestamp() - $1 * interval '1 millisecond'
       ORDER BY at LIMIT $2)";
 
 const UNFED: &str = concat!(
@@ -114,7 +115,8 @@ struct UnloggedRow {
     log_chain: i64,
 }
 
-/// Runs with a transition that was made so long ago and is not marked as logged, with where their logs stood. Scope System.
+/// Runs with a transition that was made so long ago and is not marked as logged, with where their logs stood; not those that
+/// only wait, which have nothing to show yet. Scope System.
 ///
 /// # Errors
 /// [`Fault`] only.

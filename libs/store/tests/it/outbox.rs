@@ -39,6 +39,7 @@ async fn what_was_committed_is_what_is_read_back() {
 async fn marks_go_up_to_a_version_and_no_further() {
     let world = World::new().await;
     let sent = world.send(world.thread().await, "x").await;
+    assert_eq!(unlogged(&world).await, [], "a run that waits has nothing to show");
     world.claim(world.session().await, 1).await;
     let run = sent.run;
     assert_eq!(unlogged(&world).await, [run]);
