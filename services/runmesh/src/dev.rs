@@ -10,9 +10,11 @@ mod progress;
 use crate::failure::Failure;
 use crate::serve::VERSION;
 use clap::Args;
+use futures::FutureExt as _;
 use runmesh_engines::{EngineOptions, Engines};
 use runmesh_host::Lifecycle;
 use runmesh_host::telemetry::{self, LogFormat, Telemetry, TelemetryConfig};
+use std::convert::Infallible;
 use std::fs::OpenOptions;
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -71,13 +73,17 @@ impl Dev {
         let ended = match started {
             Ok(running) => {
                 banner::print(&running, &engines);
-                running.until_stopped(&life).await
+                let said = banner::say_draining(&life).then(|()| std::future::pending::<Infallible>());
+                tokio::select! {
+                    ended = running.until_stopped(&life) => ended,
+                    never = said => match never {},
+                }
             }
             Err(failure) => Err(failure),
         };
         telemetry.shutdown().await;
         let stopped = engines.stop().await.map_err(|error| Failure::unavailable(error.to_string()));
-        ended.and(stopped)
+        ended.and(stopped).map(|()| banner::say_stopped())
     }
 
     async fn engines(&self, progress: &progress::Progress) -> Result<Engines, Failure> {

@@ -1,7 +1,8 @@
-//! What `dev` prints once it is ready: where it is, and three lines to paste.
+//! What `dev` prints: once it is ready, where it is, and three lines to paste; and at the end, that it ends.
 
 use super::mesh::Running;
 use runmesh_engines::Engines;
+use runmesh_host::Lifecycle;
 use std::io::Write as _;
 
 const DEFAULT_PORT: u16 = 7420;
@@ -10,6 +11,18 @@ const DEFAULT_PORT: u16 = 7420;
 pub fn print(running: &Running, engines: &Engines) {
     // A reader of a pipe that has seen enough is no reason to stop the mesh.
     drop(writeln!(std::io::stdout(), "{}", text(running, engines)));
+}
+
+/// Says that the drain has begun, once it has.
+pub async fn say_draining(life: &Lifecycle) {
+    life.soft().cancelled().await;
+    let text = "draining: runs are given back, streams end with a cursor (Ctrl-C again: stop at once)";
+    drop(writeln!(std::io::stderr(), "{text}"));
+}
+
+/// Says that nothing runs any more.
+pub fn say_stopped() {
+    drop(writeln!(std::io::stderr(), "stopped"));
 }
 
 fn text(running: &Running, engines: &Engines) -> String {
