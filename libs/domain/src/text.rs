@@ -59,7 +59,7 @@ pub fn name(field: &str, text: &str, uppercase: bool) -> Result<(), Refusal> {
 pub fn org_name(field: &str, text: &str) -> Result<(), Refusal> {
     let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     if text.is_empty() || text.len() > limits::NAME_BYTES_MAX || !text.bytes().all(fits) || text.starts_with('-') {
-        let want = format!("want 1 to {} of a-z, 0-9 and -, and no - at first", limits::NAME_BYTES_MAX);
+        let want = format!("want 1 to {} of a-z, 0-9 and -, not beginning with -", limits::NAME_BYTES_MAX);
         return Err(Refusal::field(field, want));
     }
     Ok(())

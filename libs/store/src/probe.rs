@@ -1,4 +1,5 @@
-//! What the database can do at best, and what it has done so far: the yardsticks of the bench. Touches no table of the mesh.
+//! What the database can do at best, and what it has done so far: the yardsticks of the bench and of the test of growth. Touches
+//! no table of the mesh.
 
 use crate::db::options;
 use crate::error;

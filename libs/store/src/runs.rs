@@ -4,6 +4,7 @@
 //! [`transition`], the only way a row of `runs` changes its state.
 
 mod cancel;
+mod capable;
 mod claim;
 mod committed;
 mod cut;

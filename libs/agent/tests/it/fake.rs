@@ -150,17 +150,22 @@ impl FakeMesh {
 
     /// Waits until the state is as wanted, and says what it was waiting for when it never is.
     pub async fn until(&self, what: &str, wanted: impl Fn(&State) -> bool) {
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(15);
-        while !wanted(&self.state()) {
-            let now = tokio::time::Instant::now();
-            assert!(now < deadline, "waited in vain until {what}: {:#?}", self.state());
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
+        until(&self.state, what, wanted).await;
     }
 
     /// Waits for the end of a run.
     pub async fn finished(&self) -> pb::FinishRequest {
         self.until("the run is finished", |state| !state.finishes.is_empty()).await;
         self.state().finishes[0].clone()
+    }
+}
+
+/// Polls the state until it is as wanted, for fifteen seconds at most.
+async fn until(state: &Mutex<State>, what: &str, wanted: impl Fn(&State) -> bool) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(15);
+    while !wanted(&state.lock().unwrap()) {
+        let now = tokio::time::Instant::now();
+        assert!(now < deadline, "waited in vain until {what}: {:#?}", state.lock().unwrap());
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }

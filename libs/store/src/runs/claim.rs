@@ -105,7 +105,7 @@ pub async fn claim_accepted(tx: &mut Tx, accepted: &Accepted, session: SessionId
         return Ok(None);
     }
     let Accepted { row, spec, .. } = accepted;
-    let Some(now) = pick::may_take(tx, session, row, &spec.agent, queues).await? else { return Ok(None) };
+    let Some(now) = pick::may_take(tx, session, row.run.id, queues).await? else { return Ok(None) };
     let picked = Picked { row: row.clone(), spec: spec.clone(), now };
     let mut claimed = take(tx, session, vec![picked]).await?.pop();
     if let Some(claimed) = &mut claimed {

@@ -3,14 +3,13 @@
 //! READY runs are found by skipping from org to org and from user to user over an index, so that a user with ten thousand
 //! of them costs no more than one with ten.
 
+use super::capable::serves;
 use super::claim::ClaimFor;
 use super::row::{Row, RunRow, run_columns};
-use super::send::needs;
 use crate::columns::{At, int};
 use crate::error::sql;
 use crate::tx::Tx;
-use runmesh_domain::agent::AgentSpec;
-use runmesh_domain::id::SessionId;
+use runmesh_domain::id::{RunId, SessionId};
 use runmesh_domain::limits::Queues;
 use runmesh_domain::spec::RunSpec;
 use runmesh_domain::{Refusal, Result, Timestamp};
@@ -49,7 +48,7 @@ const WAIT_FOR_ORG: &str = "SELECT id FROM orgs WHERE id = $1 AND deleted_at IS 
 
 /// The runs themselves. `room` is what a user and an org may still start: of the org's own bounds, or else of the mesh's.
 const PICK: &str = concat!(
-    "WITH RECURSIVE session AS MATERIALIZED (SELECT agents, tools FROM worker_sessions WHERE id = $1),
+    "WITH RECURSIVE session AS MATERIALIZED (SELECT orgs, agents, tools FROM worker_sessions WHERE id = $1),
      served AS (
        SELECT o.id AS org_id, coalesce(o.running_per_user_max, $4::int8) AS user_max,
          coalesce(o.running_per_org_max, $5::int8) AS org_max FROM orgs o WHERE o.id = ANY ($2)),
@@ -74,9 +73,9 @@ const PICK: &str = concat!(
        FROM users u CROSS JOIN session s CROSS JOIN LATERAL (
          SELECT r.id, r.created_at FROM runs r
          WHERE r.org_id = u.org_id AND r.user_id = u.user_id AND r.state = 'ready'
-           AND (s.agents IS NULL OR r.agent_id = ANY (s.agents))
-           AND (r.needs = '{}' OR '*' = ANY (s.tools) OR r.needs <@ s.tools)
-         ORDER BY r.created_at LIMIT greatest(least(u.room, $3::int8), 0)) c),
+           AND ",
+    serves!(),
+    " ORDER BY r.created_at LIMIT greatest(least(u.room, $3::int8), 0)) c),
      of_org AS (
        SELECT org_id, id, created_at, row_number() OVER (PARTITION BY org_id ORDER BY place, created_at) AS place
        FROM candidates),
@@ -93,16 +92,17 @@ const PICK: &str = concat!(
 );
 
 /// Whether a session may take one run of a locked org. Limits as in [`PICK`].
-const MAY_TAKE: &str = "
-    SELECT clock_timestamp() FROM worker_sessions w, orgs o
-    WHERE w.id = $1 AND w.lost_at IS NULL AND w.cut_ends_at IS NULL AND w.lease_ends_at > clock_timestamp()
-      AND (w.orgs IS NULL OR $2 = ANY (w.orgs)) AND (w.agents IS NULL OR $4 = ANY (w.agents))
-      AND ($5 = '{}' OR '*' = ANY (w.tools) OR $5 <@ w.tools)
-      AND o.id = $2
-      AND NOT EXISTS (SELECT 1 FROM runs WHERE org_id = $2 AND state = 'ready' AND id <> $3)
-      AND (SELECT count(*) FROM runs WHERE org_id = $2 AND user_id = $6 AND state = 'running')
-        < coalesce(o.running_per_user_max, $7::int8)
-      AND (SELECT count(*) FROM runs WHERE org_id = $2 AND state = 'running') < coalesce(o.running_per_org_max, $8::int8)";
+const MAY_TAKE: &str = concat!(
+    "SELECT clock_timestamp() FROM worker_sessions s, runs r JOIN orgs o ON o.id = r.org_id
+     WHERE s.id = $1 AND r.id = $2
+       AND s.lost_at IS NULL AND s.cut_ends_at IS NULL AND s.lease_ends_at > clock_timestamp() AND ",
+    serves!(),
+    " AND NOT EXISTS (SELECT 1 FROM runs x WHERE x.org_id = r.org_id AND x.state = 'ready' AND x.id <> r.id)
+       AND (SELECT count(*) FROM runs x WHERE x.org_id = r.org_id AND x.user_id = r.user_id AND x.state = 'running')
+         < coalesce(o.running_per_user_max, $3::int8)
+       AND (SELECT count(*) FROM runs x WHERE x.org_id = r.org_id AND x.state = 'running')
+         < coalesce(o.running_per_org_max, $4::int8)"
+);
 
 /// A READY run, locked.
 pub(crate) struct Picked {
@@ -149,20 +149,10 @@ pub(crate) async fn lock_orgs(tx: &mut Tx, session: SessionId) -> Result<Orgs> {
 
 /// When the session may take this run, which its transaction accepted, as far as liveness, credential, tools and limits go, and
 /// nothing else of the org is READY: the time. The org must be locked, by an earlier statement.
-pub(crate) async fn may_take(
-    tx: &mut Tx,
-    session: SessionId,
-    row: &RunRow,
-    agent: &AgentSpec,
-    queues: Queues,
-) -> Result<Option<Timestamp>> {
+pub(crate) async fn may_take(tx: &mut Tx, session: SessionId, run: RunId, queues: Queues) -> Result<Option<Timestamp>> {
     let query = sqlx::query_scalar(MAY_TAKE)
         .bind(session.uuid())
-        .bind(row.run.org.uuid())
-        .bind(row.run.id.uuid())
-        .bind(row.run.agent.uuid())
-        .bind(needs(agent))
-        .bind(row.run.user.uuid())
+        .bind(run.uuid())
         .bind(i64::from(int(queues.running_per_user_max)))
         .bind(i64::from(int(queues.running_per_org_max)));
     let now: Option<At> = query.fetch_optional(tx.connection()).await.map_err(sql)?;

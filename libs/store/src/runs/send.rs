@@ -235,7 +235,7 @@ async fn write(tx: &mut Tx, thread: &ThreadRow, new: &NewMessage, spec: &RunSpec
 }
 
 /// The built-in tools that a worker must have.
-pub(super) fn needs(agent: &AgentSpec) -> Vec<String> {
+fn needs(agent: &AgentSpec) -> Vec<String> {
     let builtin = agent.tools.iter().filter(|tool| matches!(tool.kind, ToolKind::Builtin));
     builtin.map(|tool| tool.name.clone()).collect()
 }

@@ -1,5 +1,6 @@
 //! Sweepers: what should have happened already, or never will by itself.
 
+use super::capable::serves;
 use super::committed::Committed;
 use super::ending;
 use super::lock::lock_unless_busy;
@@ -19,14 +20,15 @@ const FREE_HEADS: &str = "
     ORDER BY q.thread_id, q.turn_number LIMIT $1";
 const HOLDER: &str = "SELECT EXISTS (SELECT 1 FROM runs WHERE thread_id = $1 AND state IN ('ready', 'running', 'waiting'))";
 /// A session's end is remembered for longer than a run waits by default, so one that restarts is not a worker that is missing.
-const UNSERVED: &str = "
-    SELECT r.id FROM runs r JOIN orgs o ON o.id = r.org_id
+const UNSERVED: &str = concat!(
+    "SELECT r.id FROM runs r JOIN orgs o ON o.id = r.org_id
     WHERE r.state = 'ready' AND r.changed_at < clock_timestamp() - $1 * interval '1 second'
       AND (o.deleted_at IS NOT NULL OR NOT EXISTS (
         SELECT 1 FROM worker_sessions s WHERE s.lease_ends_at > clock_timestamp() - $1 * interval '1 second'
-          AND (s.orgs IS NULL OR r.org_id = ANY (s.orgs)) AND (s.agents IS NULL OR r.agent_id = ANY (s.agents))
-          AND (r.needs = '{}' OR '*' = ANY (s.tools) OR r.needs <@ s.tools)))
-    ORDER BY r.changed_at LIMIT $2";
+          AND ",
+    serves!(),
+    ")) ORDER BY r.changed_at LIMIT $2"
+);
 
 /// Promotes the head of every free thread. It should never find one: every end promotes in its own transaction. Scope System.
 ///

@@ -1,5 +1,6 @@
 //! What those who watch runs need: where a run stands, whether its log is behind, what keeps it waiting.
 
+use super::capable::serves;
 use super::committed::Committed;
 use super::list::get;
 use super::row::{BlockedBy, RunRow};
@@ -34,14 +35,16 @@ const AFTER: &str = concat!(
     transition_columns!(),
     " FROM run_transitions t JOIN runs r ON r.id = t.run_id WHERE t.run_id = $1 AND t.version > $2 ORDER BY t.version"
 );
-const BLOCKED: &str = "
-    SELECT (SELECT count(*) FROM runs WHERE org_id = r.org_id AND state = 'running') AS of_org,
+const BLOCKED: &str = concat!(
+    "SELECT (SELECT count(*) FROM runs WHERE org_id = r.org_id AND state = 'running') AS of_org,
       (SELECT count(*) FROM runs WHERE org_id = r.org_id AND user_id = r.user_id AND state = 'running') AS of_user,
       coalesce(o.running_per_user_max, $2::int8) AS user_max, coalesce(o.running_per_org_max, $3::int8) AS org_max,
       EXISTS (SELECT 1 FROM worker_sessions s WHERE s.lost_at IS NULL AND s.lease_ends_at > clock_timestamp()
-        AND (s.orgs IS NULL OR r.org_id = ANY (s.orgs)) AND (s.agents IS NULL OR r.agent_id = ANY (s.agents))
-        AND (r.needs = '{}' OR '*' = ANY (s.tools) OR r.needs <@ s.tools)) AS served
-    FROM runs r JOIN orgs o ON o.id = r.org_id WHERE r.id = $1 AND r.state = 'ready'";
+        AND ",
+    serves!(),
+    ") AS served
+    FROM runs r JOIN orgs o ON o.id = r.org_id WHERE r.id = $1 AND r.state = 'ready'"
+);
 
 /// Where a run stands.
 ///

@@ -2,6 +2,7 @@
 
 use crate::fixture::{World, dispatched, done, lease, model_step, step};
 use futures::FutureExt as _;
+use runmesh_domain::id::{SessionId, ThreadId};
 use runmesh_domain::journal::Step;
 use runmesh_domain::message::{Message, Part, add_page};
 use runmesh_domain::principal::LeaseClaim;
@@ -78,6 +79,19 @@ pub async fn work_hard(world: &World, lease: LeaseClaim, steps: u32) {
     }
 }
 
+/// A thread whose first answer holds five results of 1 MiB and whose second is short; and the session that gave them.
+pub async fn after_hard_work(world: &World) -> (SessionId, ThreadId) {
+    let session = world.session().await;
+    let thread = world.thread().await;
+    let first = world.running_on(session, thread).await;
+    work_hard(world, first, 1).await;
+    let answer = LastStep { step_index: 2, result: step("there", &[]), unfinished: false };
+    world.finish(first, Outcome::Completed, Some(answer)).await.unwrap();
+    let second = world.running_on(session, thread).await;
+    world.complete(second, "and so on").await;
+    (session, thread)
+}
+
 #[tokio::test]
 async fn a_journal_with_large_results_is_read_whole() {
     let world = World::new().await;
@@ -106,14 +120,7 @@ async fn a_journal_of_many_steps_is_read_whole() {
 #[tokio::test]
 async fn an_answer_with_large_results_does_not_close_the_thread() {
     let world = World::new().await;
-    let session = world.session().await;
-    let thread = world.thread().await;
-    let first = world.running_on(session, thread).await;
-    work_hard(&world, first, 1).await;
-    let answer = LastStep { step_index: 2, result: step("there", &[]), unfinished: false };
-    world.finish(first, Outcome::Completed, Some(answer)).await.unwrap();
-    let second = world.running_on(session, thread).await;
-    world.complete(second, "and so on").await;
+    let (session, thread) = after_hard_work(&world).await;
     let sent = world.send(thread, "what was the third result?").await;
     let claimed = world.claim(session, 1).await;
     assert_eq!((claimed[0].row.run.id, &claimed[0].context), (sent.run, &None));

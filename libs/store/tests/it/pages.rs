@@ -1,6 +1,6 @@
 //! What people read, in pages that fit into one answer of a common gRPC library, whatever there is to read.
 
-use crate::context::{MESSAGE_BYTES_MAX, bytes_of, joined, work_hard};
+use crate::context::{MESSAGE_BYTES_MAX, after_hard_work, bytes_of, joined, work_hard};
 use crate::fixture::{World, id, model_step, step};
 use crate::server;
 use futures::FutureExt as _;
@@ -8,8 +8,7 @@ use runmesh_domain::agent::{Agent, AgentSpec};
 use runmesh_domain::id::{AgentId, RunId};
 use runmesh_domain::limits::{INSTRUCTIONS_BYTES_MAX, PAGE_BYTES_MAX, PAGE_TRANSITIONS_MAX};
 use runmesh_domain::message::{Message, Part, plain_text};
-use runmesh_domain::run::Outcome;
-use runmesh_store::runs::{self, LastStep};
+use runmesh_store::runs;
 use runmesh_store::steps::{self, History};
 use runmesh_store::{Page, PageRequest, actions, agents};
 
@@ -43,14 +42,7 @@ async fn long_messages_are_listed_one_by_one_and_short_ones_together() {
 #[tokio::test]
 async fn an_answer_with_large_results_goes_on_over_pages() {
     let world = World::new().await;
-    let session = world.session().await;
-    let thread = world.thread().await;
-    let first = world.running_on(session, thread).await;
-    work_hard(&world, first, 1).await;
-    let answer = LastStep { step_index: 2, result: step("there", &[]), unfinished: false };
-    world.finish(first, Outcome::Completed, Some(answer)).await.unwrap();
-    let second = world.running_on(session, thread).await;
-    world.complete(second, "and so on").await;
+    let (_, thread) = after_hard_work(&world).await;
 
     let pages = world.message_pages(thread, 0).await;
     pages.iter().for_each(|page| fits(page));

@@ -23,6 +23,25 @@ async fn nats() -> NatsServer {
     NatsServer::start(&ServerOptions::new(DataDir::Ephemeral), &Silent).await.unwrap()
 }
 
+/// Two relays, of which the second reaches NATS through a proxy.
+struct Apart {
+    world: World,
+    proxy: Proxy,
+    here: Relay,
+    there: Relay,
+    _nats: NatsServer,
+}
+
+async fn apart() -> Apart {
+    let nats = nats().await;
+    let world = World::on(nats.url().to_owned()).await;
+    let proxy = Proxy::before(nats.url()).await;
+    let mut config = world.config().await;
+    config.nats_url = format!("nats://{}", proxy.address);
+    let (here, there) = (world.relay().await, serve(config).await);
+    Apart { world, proxy, here, there, _nats: nats }
+}
+
 #[tokio::test]
 async fn streams_go_on_over_a_restart_of_nats() {
     let nats = nats().await;
@@ -191,12 +210,7 @@ async fn a_log_that_was_begun_anew_gets_the_journal_from_the_next_attempt() {
 
 #[tokio::test]
 async fn what_was_said_while_a_relay_was_cut_off_reaches_its_viewers() {
-    let nats = nats().await;
-    let world = World::on(nats.url().to_owned()).await;
-    let proxy = Proxy::before(nats.url()).await;
-    let mut config = world.config().await;
-    config.nats_url = format!("nats://{}", proxy.address);
-    let (here, there) = (world.relay().await, serve(config).await);
+    let Apart { world, proxy, here, there, _nats } = apart().await;
     let (who, run) = (world.person(), world.send().await);
     let lease = world.claim().await;
     let mut viewer = there.client.attach(&who, run, START).await;
@@ -218,12 +232,7 @@ async fn what_was_said_while_a_relay_was_cut_off_reaches_its_viewers() {
 
 #[tokio::test]
 async fn last_words_whose_messages_were_lost_reach_viewers_while_the_run_is_quiet() {
-    let nats = nats().await;
-    let world = World::on(nats.url().to_owned()).await;
-    let proxy = Proxy::before(nats.url()).await;
-    let mut config = world.config().await;
-    config.nats_url = format!("nats://{}", proxy.address);
-    let (here, there) = (world.relay().await, serve(config).await);
+    let Apart { world, proxy, here, there, _nats } = apart().await;
     let (who, run) = (world.person(), world.send().await);
     let lease = world.claim().await;
     let mut viewer = there.client.attach(&who, run, START).await;

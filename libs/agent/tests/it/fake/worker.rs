@@ -61,9 +61,7 @@ impl Service {
     ) {
         let drain = Some(Outgoing::Drain(pb::Drain {}));
         answers.send(Ok(pb::ClaimResponse { message: drain })).await.unwrap();
-        while state.lock().unwrap().hellos.len() < hellos {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        super::until(state, "the worker opens its next stream", |state| state.hellos.len() >= hellos).await;
         drop(answers.send(Ok(pb::ClaimResponse { message: Some(Outgoing::Assignment(late)) })).await);
         while let Ok(Some(_)) = inbox.message().await {}
     }
