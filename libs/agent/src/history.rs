@@ -17,6 +17,9 @@ use runmesh_domain::message::{Message, Role, plain_text};
 /// Tokens kept free for the answer when the agent does not say how long it may be, at most.
 const ANSWER_TOKENS_MAX: u64 = 4_096;
 
+/// The field in which DeepSeek and those like it send reasoning and want it back.
+pub(crate) const REASONING_FIELD: &str = "reasoning_content";
+
 /// The messages of one turn.
 #[derive(Debug, Default)]
 struct Turn {
@@ -40,6 +43,10 @@ pub struct History {
     /// What always stands in the prompt besides messages: the tools.
     fixed_tokens: u64,
     budget: u64,
+    /// The model that reads it.
+    model: String,
+    /// True once the model's own reasoning goes back with calls.
+    returns_reasoning: bool,
 }
 
 /// A conversation fitted to the window.
@@ -62,7 +69,8 @@ impl History {
         let fixed_tokens = system_tokens + estimate::tokens_of_tools(tools);
         let window = spec.limits.context_window_tokens;
         let answer = spec.parameters.max_output_tokens.unwrap_or(ANSWER_TOKENS_MAX).min(window / 4);
-        let mut history = Self { system, turns: Vec::new(), fixed_tokens, budget: window - answer };
+        let (turns, budget, model) = (Vec::new(), window - answer, spec.model.clone());
+        let mut history = Self { system, turns, fixed_tokens, budget, model, returns_reasoning: false };
         messages.iter().for_each(|message| history.add_message(message));
         history
     }
@@ -70,13 +78,32 @@ impl History {
     fn add_message(&mut self, message: &Message) {
         let messages = match message.role {
             Role::User => vec![ChatMessage::User { content: plain_text(&message.parts) }],
-            Role::Assistant => messages_of_parts(&message.parts),
+            Role::Assistant => messages_of_parts(&message.parts, &self.model),
         };
         if self.turns.last().is_none_or(|turn| turn.number != message.turn_number) {
             self.turns.push(Turn { number: message.turn_number, ..Turn::default() });
         }
+        self.add(messages);
+    }
+
+    /// Adds messages to the last turn. A model that wants its reasoning back wants it with all calls, also with those that
+    /// it made without a word of it.
+    fn add(&mut self, messages: Vec<ChatMessage>) {
+        self.returns_reasoning |= messages.iter().any(has_reasoning);
         if let Some(turn) = self.turns.last_mut() {
             turn.add(messages);
+        }
+        if !self.returns_reasoning {
+            return;
+        }
+        for message in self.turns.iter_mut().flat_map(|turn| &mut turn.messages) {
+            let silent = !has_reasoning(message);
+            if let ChatMessage::Assistant { tool_calls, fields, .. } = message
+                && silent
+                && !tool_calls.is_empty()
+            {
+                fields.set_text(REASONING_FIELD, "");
+            }
         }
     }
 
@@ -85,9 +112,7 @@ impl History {
         if self.turns.is_empty() {
             self.turns.push(Turn::default());
         }
-        if let Some(turn) = self.turns.last_mut() {
-            turn.add(step_messages(step));
-        }
+        self.add(step_messages(step, &self.model));
     }
 
     /// The newest turns that fit the window, the run's own always among them.
@@ -109,12 +134,16 @@ impl History {
     }
 }
 
+fn has_reasoning(message: &ChatMessage) -> bool {
+    matches!(message, ChatMessage::Assistant { fields, .. } if fields.0.contains_key(REASONING_FIELD))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use runmesh_domain::Timestamp;
     use runmesh_domain::id::{MessageId, RunId, ThreadId};
-    use runmesh_domain::message::Part;
+    use runmesh_domain::message::{Part, ProviderData};
 
     fn message(turn_number: u64, role: Role, parts: Vec<Part>) -> Message {
         Message {
@@ -137,7 +166,7 @@ mod tests {
 
     /// Each turn: a question, and an answer with a tool call and its result; about 1,000 tokens.
     fn turn(number: u64) -> [Message; 2] {
-        let call = Part::ToolCall { call_id: "c".into(), name: "t".into(), arguments: "{}".into() };
+        let call = Part::tool_call("c", "t", "{}");
         let result = Part::ToolResult { call_id: "c".into(), name: "t".into(), content: "r".repeat(2_000), is_error: false };
         let parts = vec![call, result, Part::text("a".repeat(1_900))];
         [message(number, Role::User, vec![Part::text(format!("question {number}"))]), message(number, Role::Assistant, parts)]
@@ -170,6 +199,21 @@ mod tests {
             fitted.messages.iter().filter(|m| matches!(m, ChatMessage::Assistant { tool_calls, .. } if !tool_calls.is_empty()));
         let results = fitted.messages.iter().filter(|m| matches!(m, ChatMessage::Tool { .. }));
         assert_eq!(calls.count(), results.count());
+    }
+
+    #[test]
+    fn a_model_that_wants_its_reasoning_back_gets_it_with_every_call() {
+        let data = ProviderData { model: String::new(), json: r#"{"reasoning_content":null}"#.into() };
+        let thought = Part::Reasoning { text: "hm".into(), provider_data: Some(data) };
+        let mut messages = conversation(1);
+        messages.push(message(3, Role::Assistant, vec![thought, Part::tool_call("d", "t", "{}")]));
+        messages.push(message(4, Role::User, vec![Part::text("and now")]));
+        let history = History::new(&spec(100_000), &[], &messages);
+        let text = serde_json::to_string(&history.fit().messages).unwrap_or_default();
+        assert_eq!(text.matches(r#""reasoning_content":"hm""#).count(), 1, "{text}");
+        assert_eq!(text.matches(r#""reasoning_content":"""#).count(), 1, "{text}");
+        let before = History::new(&spec(100_000), &[], &conversation(2));
+        assert!(!serde_json::to_string(&before.fit().messages).unwrap_or_default().contains("reasoning_content"));
     }
 
     #[test]

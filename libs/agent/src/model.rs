@@ -11,7 +11,7 @@ mod stream;
 
 pub use chunk::{ModelChunk, ToolCallPiece};
 pub use error::ModelError;
-pub use request::{ChatCall, ChatFunction, ChatMessage, ChatRequest, ChatTool};
+pub use request::{ChatCall, ChatFunction, ChatMessage, ChatRequest, ChatTool, Fields};
 pub use stream::ModelStream;
 
 use runmesh_domain::id::RunId;

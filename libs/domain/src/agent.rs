@@ -162,7 +162,7 @@ impl AgentSpec {
     /// [`Refusal::InvalidField`] with the path of the field at fault.
     pub fn check(&self) -> Result<(), Refusal> {
         text::at_most_bytes("spec.instructions", &self.instructions, limits::INSTRUCTIONS_BYTES_MAX)?;
-        text::at_most_bytes("spec.model", &self.model, 256)?;
+        text::at_most_bytes("spec.model", &self.model, limits::MODEL_BYTES_MAX)?;
         self.parameters.check()?;
         self.limits.check()?;
         check_time_zone(&self.time_zone)?;

@@ -139,7 +139,7 @@ impl StepView {
         for part in parts {
             match part {
                 Part::Text { text } => view.text.push_str(text),
-                Part::Reasoning { text } => view.reasoning.push_str(text),
+                Part::Reasoning { text, .. } => view.reasoning.push_str(text),
                 Part::ToolCall { name, arguments, .. } => {
                     let index = u32::try_from(view.calls.len()).unwrap_or(u32::MAX);
                     let call = CallView { name: name.clone(), arguments: arguments.clone(), outcome: None };
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_finished_step_takes_the_place_of_its_deltas() {
-        let parts = vec![Part::text("whole"), Part::ToolCall { call_id: "c".into(), name: "t".into(), arguments: "{}".into() }];
+        let parts = vec![Part::text("whole"), Part::tool_call("c", "t", "{}")];
         let finished = Event::StepFinished { step_index: 1, parts, usage: Usage::default() };
         let view = fold(&[start(), delta("wh"), finished]);
         assert_eq!(view.text(), "whole");

@@ -55,7 +55,7 @@ impl ModelStep {
     /// The tool calls, in order.
     pub fn calls(&self) -> impl Iterator<Item = AskedCall<'_>> {
         let calls = self.parts.iter().filter_map(|part| match part {
-            Part::ToolCall { call_id, name, arguments } => Some((call_id, name, arguments)),
+            Part::ToolCall { call_id, name, arguments, provider_data: _ } => Some((call_id, name, arguments)),
             Part::Text { .. } | Part::Reasoning { .. } | Part::ToolResult { .. } => None,
         });
         (0..).zip(calls).map(|(call_index, (call_id, name, arguments))| AskedCall { call_index, call_id, name, arguments })
@@ -254,7 +254,7 @@ mod tests {
 
     #[test]
     fn every_call_of_the_message_has_a_result() {
-        let asked = |n: u32| Part::ToolCall { call_id: format!("c{n}"), name: "t".into(), arguments: "{}".into() };
+        let asked = |n: u32| Part::tool_call(format!("c{n}"), "t", "{}");
         let result = ModelStep { parts: vec![asked(0), asked(1)], ..ModelStep::default() };
         let calls = vec![call(0, CallState::Done, true), call(1, CallState::Dispatched, true)];
         let created_at = crate::Timestamp::from_micros(0);

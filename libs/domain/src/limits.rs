@@ -36,6 +36,10 @@ pub const BATCH_BYTES_MAX: usize = 512 << 10;
 pub const STREAM_MESSAGE_BYTES_MAX: usize = (1 << 20) + (64 << 10);
 /// One tool result as journaled.
 pub const TOOL_RESULT_BYTES_MAX: usize = 1 << 20;
+/// What a provider wants back with one part, opaque: signatures take some kilobytes.
+pub const PROVIDER_DATA_BYTES_MAX: usize = 64 << 10;
+/// A model's name.
+pub const MODEL_BYTES_MAX: usize = 256;
 /// Entries of one RecordStep.
 pub const JOURNAL_ENTRIES_MAX: usize = 128;
 /// Tool calls of one model step.

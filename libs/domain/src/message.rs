@@ -16,6 +16,16 @@ pub enum Role {
     Assistant,
 }
 
+/// Data that only the provider understands and wants back unchanged: a signature, or the sign that reasoning has to be sent
+/// again. It is never shown, and goes back only to the model that it came from: another one would refuse it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProviderData {
+    /// The model that it came from, as the agent names it.
+    pub model: String,
+    /// A JSON object with the fields as the provider sent them; at most [`limits::PROVIDER_DATA_BYTES_MAX`].
+    pub json: String,
+}
+
 /// A piece of a message. Stored as JSON: names of variants and fields are durable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -29,6 +39,9 @@ pub enum Part {
     Reasoning {
         /// The text.
         text: String,
+        /// What goes back to the provider with the message: fields of the message, where null stands for the text itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        provider_data: Option<ProviderData>,
     },
     /// A tool call that the model asked for.
     ToolCall {
@@ -38,6 +51,9 @@ pub enum Part {
         name: String,
         /// The arguments as the model wrote them.
         arguments: String,
+        /// What goes back to the provider with the call: fields of the call, and under `function` fields of its function.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        provider_data: Option<ProviderData>,
     },
     /// What a tool call gave.
     ToolResult {
@@ -57,6 +73,59 @@ impl Part {
     #[must_use]
     pub fn text(text: impl Into<String>) -> Self {
         Self::Text { text: text.into() }
+    }
+
+    /// A reasoning part without provider data.
+    #[must_use]
+    pub fn reasoning(text: impl Into<String>) -> Self {
+        Self::Reasoning { text: text.into(), provider_data: None }
+    }
+
+    /// A tool call without provider data.
+    #[must_use]
+    pub fn tool_call(call_id: impl Into<String>, name: impl Into<String>, arguments: impl Into<String>) -> Self {
+        Self::ToolCall { call_id: call_id.into(), name: name.into(), arguments: arguments.into(), provider_data: None }
+    }
+
+    /// The provider data, if the part has any.
+    #[must_use]
+    pub const fn provider_data(&self) -> Option<&ProviderData> {
+        match self {
+            Self::Reasoning { provider_data, .. } | Self::ToolCall { provider_data, .. } => provider_data.as_ref(),
+            Self::Text { .. } | Self::ToolResult { .. } => None,
+        }
+    }
+
+    /// The part as readers see it: without provider data.
+    #[must_use]
+    pub fn shown(mut self) -> Self {
+        match &mut self {
+            Self::Reasoning { provider_data, .. } | Self::ToolCall { provider_data, .. } => *provider_data = None,
+            Self::Text { .. } | Self::ToolResult { .. } => {}
+        }
+        self
+    }
+}
+
+impl ProviderData {
+    /// Bytes that it takes.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.model.len() + self.json.len()
+    }
+
+    /// Refuses data that is too large or no JSON object; `path` is where it stands.
+    ///
+    /// # Errors
+    /// [`Refusal::InvalidField`].
+    pub fn check(&self, path: &str) -> Result<(), Refusal> {
+        let Self { model, json } = self;
+        text::at_most_bytes(&format!("{path}.model"), model, limits::MODEL_BYTES_MAX)?;
+        text::at_most_bytes(&format!("{path}.json"), json, limits::PROVIDER_DATA_BYTES_MAX)?;
+        match serde_json::from_str::<std::collections::BTreeMap<String, serde::de::IgnoredAny>>(json) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(Refusal::field(format!("{path}.json"), format!("want a JSON object: {error}"))),
+        }
     }
 }
 
@@ -79,6 +148,15 @@ pub struct Message {
     pub unfinished: bool,
     /// When it was stored.
     pub created_at: Timestamp,
+}
+
+impl Message {
+    /// The message as readers see it: without provider data.
+    #[must_use]
+    pub fn shown(mut self) -> Self {
+        self.parts = self.parts.into_iter().map(Part::shown).collect();
+        self
+    }
 }
 
 /// The content of a message that a person may send.
@@ -170,6 +248,35 @@ mod tests {
         assert_eq!(field(&[Part::text("a"), Part::text("\0")]), "parts[1].text");
         assert_eq!(field(&vec![Part::text("a"); 65]), "parts");
         assert_eq!(field(&[Part::text("a".repeat(1 << 20)), Part::text("b")]), "parts");
-        assert_eq!(field(&[Part::Reasoning { text: "x".into() }]), "parts[0]");
+        assert_eq!(field(&[Part::reasoning("x")]), "parts[0]");
+    }
+
+    #[test]
+    fn parts_from_before_provider_data_are_read_and_written_as_they_were() {
+        for stored in [r#"{"type":"reasoning","text":"hm"}"#, r#"{"type":"tool_call","call_id":"c","name":"t","arguments":"{}"}"#]
+        {
+            let part = serde_json::from_str::<Part>(stored).ok();
+            assert_eq!(part.as_ref().map(Part::provider_data), Some(None), "{stored}");
+            assert_eq!(part.and_then(|part| serde_json::to_string(&part).ok()).as_deref(), Some(stored));
+        }
+        let data = ProviderData { model: "m".into(), json: r#"{"extra_content":{"a":1}}"#.into() };
+        let part =
+            Part::ToolCall { call_id: "c".into(), name: "t".into(), arguments: "{}".into(), provider_data: Some(data.clone()) };
+        let again = serde_json::to_string(&part).ok().and_then(|text| serde_json::from_str::<Part>(&text).ok());
+        assert_eq!(again.as_ref(), Some(&part));
+        assert_eq!(part.shown(), Part::tool_call("c", "t", "{}"));
+        assert_eq!(data.check("p"), Ok(()));
+    }
+
+    #[test]
+    fn provider_data_is_a_bounded_json_object() {
+        let field = |json: String| match (ProviderData { model: "m".into(), json }).check("p") {
+            Err(Refusal::InvalidField { field, .. }) => field,
+            other => format!("{other:?}"),
+        };
+        for bad in ["", "[]", "1", "{", "{\"a\":\"\0\"}"] {
+            assert_eq!(field(bad.into()), "p.json", "{bad:?}");
+        }
+        assert_eq!(field(format!(r#"{{"a":"{}"}}"#, "x".repeat(limits::PROVIDER_DATA_BYTES_MAX))), "p.json");
     }
 }

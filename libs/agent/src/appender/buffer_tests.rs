@@ -28,7 +28,7 @@ fn finished(step_index: u32, text: &str) -> Event {
 }
 
 fn journaled(state: CallState) -> Step {
-    let asked = Part::ToolCall { call_id: "c".into(), name: "t".into(), arguments: "{}".into() };
+    let asked = Part::tool_call("c", "t", "{}");
     let call = Call {
         call_index: 0,
         call_id: "c".into(),

@@ -39,8 +39,8 @@ pub(super) fn weight(event: &Event) -> usize {
 fn part_weight(part: &Part) -> usize {
     PART_OVERHEAD_BYTES
         + match part {
-            Part::Text { text } | Part::Reasoning { text } => text.len(),
-            Part::ToolCall { call_id, name, arguments } => call_id.len() + name.len() + arguments.len(),
+            Part::Text { text } | Part::Reasoning { text, .. } => text.len(),
+            Part::ToolCall { call_id, name, arguments, .. } => call_id.len() + name.len() + arguments.len(),
             Part::ToolResult { call_id, name, content, .. } => call_id.len() + name.len() + content.len(),
         }
 }
@@ -81,7 +81,7 @@ fn cut_parts(mut parts: Vec<Part>) -> Vec<Part> {
         let Some(longest) = parts.iter_mut().max_by_key(|part| part_weight(part)) else { break };
         let before = part_weight(longest);
         let text = match longest {
-            Part::Text { text } | Part::Reasoning { text } => text,
+            Part::Text { text } | Part::Reasoning { text, .. } => text,
             Part::ToolCall { arguments, .. } => arguments,
             Part::ToolResult { content, .. } => content,
         };
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn long_steps_are_cut_and_keep_their_parts() {
-        let call = Part::ToolCall { call_id: "c".into(), name: "t".into(), arguments: "x".repeat(300_000) };
+        let call = Part::tool_call("c", "t", "x".repeat(300_000));
         let parts = vec![Part::text("t".repeat(300_000)), call, Part::text("short")];
         let event = Event::StepFinished { step_index: 1, parts, usage: Usage::default() };
         let cut = pieces(event);

@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn what_is_told_anew_folds_to_the_same_state() {
-        let call = Part::ToolCall { call_id: "c".into(), name: "t".into(), arguments: "{}".into() };
+        let call = Part::tool_call("c", "t", "{}");
         let events = [
             Event::StepStarted { step_index: 1, model: "m".into() },
             Event::TextDelta { step_index: 1, text: "a".into() },

@@ -1,16 +1,20 @@
 //! Parts of stored messages and journaled steps, as messages of the prompt.
 //!
 //! A provider refuses a prompt in which a tool call has no result right after it or a result has no call: what comes out
-//! of here is well formed whatever went in. Reasoning is not sent back.
+//! of here is well formed whatever went in. What a provider wants back goes back to the model that it came from, and to no
+//! other. Reasoning goes back only in that way, and only with calls: providers that want it want it there, and others refuse
+//! it with plain answers.
 
-use crate::model::{ChatCall, ChatMessage};
+use crate::model::{ChatCall, ChatMessage, Fields};
 use runmesh_domain::journal::{CALL_CLOSED, CALL_UNKNOWN, Call, CallState, Step};
-use runmesh_domain::message::Part;
+use runmesh_domain::message::{Part, ProviderData};
+use std::collections::BTreeMap;
 
 /// One model call's words and calls, with the results that follow it.
 #[derive(Default)]
 struct Round {
     text: String,
+    reasoning: Reasoning,
     calls: Vec<ChatCall>,
     results: Vec<(String, String)>,
 }
@@ -26,6 +30,8 @@ impl Round {
         if round.text.is_empty() && round.calls.is_empty() {
             return;
         }
+        let reasoning = std::mem::take(&mut round.reasoning);
+        let fields = if round.calls.is_empty() { Fields::default() } else { reasoning.fields() };
         let results: Vec<_> = round.calls.iter().map(|call| call.id.clone()).collect();
         let results = results.into_iter().map(|id| {
             let content = round.result_of(&id).unwrap_or_else(|| CALL_CLOSED.to_owned());
@@ -33,28 +39,67 @@ impl Round {
         });
         let results: Vec<_> = results.collect();
         let content = (!round.text.is_empty()).then_some(round.text);
-        out.push(ChatMessage::Assistant { content, tool_calls: round.calls });
+        out.push(ChatMessage::Assistant { content, tool_calls: round.calls, fields });
         out.extend(results);
     }
 }
 
+/// The reasoning of one model call that its provider wants back.
+#[derive(Default)]
+struct Reasoning {
+    /// Fields that stand for the text itself, each with what was said under it.
+    texts: BTreeMap<String, String>,
+    others: Fields,
+}
+
+impl Reasoning {
+    fn add(&mut self, text: &str, data: &ProviderData) {
+        for (name, value) in Fields::of(&data.json).0 {
+            if value.get() == "null" {
+                self.texts.entry(name).or_default().push_str(text);
+            } else {
+                self.others.0.insert(name, value);
+            }
+        }
+    }
+
+    fn fields(self) -> Fields {
+        let mut fields = self.others;
+        self.texts.iter().for_each(|(name, text)| fields.set_text(name, text));
+        for own in ["role", "content", "tool_calls"] {
+            fields.0.remove(own);
+        }
+        fields
+    }
+}
+
 /// The messages of an assistant's message: its parts are those of all steps of a run, results after the calls they
-/// belong to.
+/// belong to. `model` is who will read them.
 #[must_use]
-pub fn messages_of_parts(parts: &[Part]) -> Vec<ChatMessage> {
+pub fn messages_of_parts(parts: &[Part], model: &str) -> Vec<ChatMessage> {
+    let own = |data: &Option<ProviderData>| data.clone().filter(|data| data.model == model);
     let mut out = Vec::new();
     let mut round = Round::default();
     for part in parts {
         match part {
-            Part::Reasoning { .. } => {}
+            Part::Reasoning { text, provider_data } => {
+                flush_if_answered(&mut round, &mut out);
+                if let Some(data) = own(provider_data) {
+                    round.reasoning.add(text, &data);
+                }
+            }
             Part::ToolResult { call_id, content, .. } => round.results.push((call_id.clone(), content.clone())),
             Part::Text { text } => {
                 flush_if_answered(&mut round, &mut out);
                 round.text.push_str(text);
             }
-            Part::ToolCall { call_id, name, arguments } => {
+            Part::ToolCall { call_id, name, arguments, provider_data } => {
                 flush_if_answered(&mut round, &mut out);
-                round.calls.push(ChatCall::new(call_id.clone(), name.clone(), well_formed(arguments)));
+                let call = ChatCall::new(call_id.clone(), name.clone(), well_formed(arguments));
+                round.calls.push(match own(provider_data) {
+                    Some(data) => call.with_data(&data.json),
+                    None => call,
+                });
             }
         }
     }
@@ -71,7 +116,7 @@ fn flush_if_answered(round: &mut Round, out: &mut Vec<ChatMessage>) {
 
 /// The messages of a journaled step with the results of its calls.
 #[must_use]
-pub fn step_messages(step: &Step) -> Vec<ChatMessage> {
+pub fn step_messages(step: &Step, model: &str) -> Vec<ChatMessage> {
     let results = step.calls.iter().map(|call| Part::ToolResult {
         call_id: call.call_id.clone(),
         name: call.name.clone(),
@@ -79,7 +124,7 @@ pub fn step_messages(step: &Step) -> Vec<ChatMessage> {
         is_error: call.state != CallState::Done,
     });
     let parts: Vec<_> = step.result.parts.iter().cloned().chain(results).collect();
-    messages_of_parts(&parts)
+    messages_of_parts(&parts, model)
 }
 
 fn outcome(call: &Call) -> &str {
@@ -106,7 +151,7 @@ mod tests {
     use super::*;
 
     fn call(id: &str) -> Part {
-        Part::ToolCall { call_id: id.into(), name: "t".into(), arguments: "{}".into() }
+        Part::tool_call(id, "t", "{}")
     }
 
     fn result(id: &str, content: &str) -> Part {
@@ -115,7 +160,7 @@ mod tests {
 
     fn asked(text: Option<&str>, ids: &[&str]) -> ChatMessage {
         let tool_calls = ids.iter().map(|id| ChatCall::new((*id).into(), "t".into(), "{}".into())).collect();
-        ChatMessage::Assistant { content: text.map(str::to_owned), tool_calls }
+        ChatMessage::Assistant { content: text.map(str::to_owned), tool_calls, fields: Fields::default() }
     }
 
     fn told(id: &str, content: &str) -> ChatMessage {
@@ -124,7 +169,7 @@ mod tests {
 
     #[test]
     fn steps_come_apart_again() {
-        let reasoning = Part::Reasoning { text: "hm".into() };
+        let reasoning = Part::reasoning("hm");
         let parts = [
             Part::text("a"),
             call("1"),
@@ -144,17 +189,40 @@ mod tests {
             told("1", "z"),
             asked(Some("end"), &[]),
         ];
-        assert_eq!(messages_of_parts(&parts), wanted);
+        assert_eq!(messages_of_parts(&parts, "m"), wanted);
     }
 
     #[test]
     fn what_comes_out_is_well_formed() {
         let orphan = [result("9", "nobody asked"), Part::text("a")];
-        assert_eq!(messages_of_parts(&orphan), [asked(Some("a"), &[])]);
-        assert_eq!(messages_of_parts(&[call("1")]), [asked(None, &["1"]), told("1", CALL_CLOSED)]);
-        assert_eq!(messages_of_parts(&[Part::Reasoning { text: "r".into() }]), []);
+        assert_eq!(messages_of_parts(&orphan, "m"), [asked(Some("a"), &[])]);
+        assert_eq!(messages_of_parts(&[call("1")], "m"), [asked(None, &["1"]), told("1", CALL_CLOSED)]);
+        assert_eq!(messages_of_parts(&[Part::reasoning("r")], "m"), []);
         assert_eq!(well_formed(" "), "{}");
         assert_eq!(well_formed("{oops"), r#"{"malformed_arguments":"{oops"}"#);
+    }
+
+    fn with_data(part: Part, json: &str) -> Part {
+        let data = Some(ProviderData { model: "m".into(), json: json.into() });
+        match part {
+            Part::ToolCall { call_id, name, arguments, .. } => Part::ToolCall { call_id, name, arguments, provider_data: data },
+            Part::Reasoning { text, .. } => Part::Reasoning { text, provider_data: data },
+            other => other,
+        }
+    }
+
+    #[test]
+    fn what_a_provider_wants_back_goes_back_to_its_own_model_only() {
+        let signature = r#"{"extra_content":{"google":{"thought_signature":"s"}}}"#;
+        let thought = with_data(Part::reasoning("hm"), r#"{"reasoning_content":null}"#);
+        let parts = [thought.clone(), with_data(call("1"), signature), result("1", "x"), thought.clone(), Part::text("end")];
+        let text = |model: &str| serde_json::to_string(&messages_of_parts(&parts, model)).unwrap_or_default();
+        let (own, other) = (text("m"), text("n"));
+        assert_eq!(own.matches(r#""reasoning_content":"hm""#).count(), 1, "with the calls, not with the answer: {own}");
+        assert!(own.contains(r#""extra_content":{"google":{"thought_signature":"s"}}"#), "{own}");
+        for field in ["reasoning_content", "extra_content"] {
+            assert!(!other.contains(field), "{other}");
+        }
     }
 
     #[test]
@@ -173,6 +241,6 @@ mod tests {
         };
         let created_at = runmesh_domain::Timestamp::from_micros(0);
         let step = Step { step_index: 1, fence: 1, result, calls: vec![done], created_at };
-        assert_eq!(step_messages(&step), [asked(None, &["1"]), told("1", "x")]);
+        assert_eq!(step_messages(&step, "m"), [asked(None, &["1"]), told("1", "x")]);
     }
 }

@@ -1,7 +1,7 @@
 //! How many tokens something is, without asking a tokenizer: four characters to a token, and four tokens of frame for
 //! each message. Providers differ; what counts is that the estimate errs little and is the same everywhere.
 
-use crate::model::{ChatMessage, ChatTool};
+use crate::model::{ChatMessage, ChatTool, Fields};
 
 /// Characters of one token, as providers state it for English.
 const CHARS_PER_TOKEN: u64 = 4;
@@ -20,14 +20,20 @@ pub(super) fn tokens_of_message(message: &ChatMessage) -> u64 {
         ChatMessage::System { content } | ChatMessage::User { content } | ChatMessage::Tool { content, .. } => {
             tokens_of_text(content)
         }
-        ChatMessage::Assistant { content, tool_calls } => {
-            let calls = tool_calls
-                .iter()
-                .map(|call| tokens_of_text(&call.function.name) + tokens_of_text(&call.function.arguments) + TOKENS_PER_MESSAGE);
-            content.as_deref().map_or(0, tokens_of_text) + calls.sum::<u64>()
+        ChatMessage::Assistant { content, tool_calls, fields } => {
+            let calls = tool_calls.iter().map(|call| {
+                let data = tokens_of_fields(&call.fields) + tokens_of_fields(&call.function.fields);
+                tokens_of_text(&call.function.name) + tokens_of_text(&call.function.arguments) + data + TOKENS_PER_MESSAGE
+            });
+            content.as_deref().map_or(0, tokens_of_text) + tokens_of_fields(fields) + calls.sum::<u64>()
         }
     };
     content + TOKENS_PER_MESSAGE
+}
+
+/// What the provider wants back is mostly text without many characters of several bytes: bytes are near enough.
+fn tokens_of_fields(fields: &Fields) -> u64 {
+    (fields.bytes() as u64).div_ceil(CHARS_PER_TOKEN)
 }
 
 /// The estimate for the list of tools.

@@ -5,8 +5,9 @@
 
 use super::error::error_message;
 use runmesh_domain::journal::Usage;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 use std::collections::VecDeque;
 
 /// A piece of a model's answer.
@@ -15,7 +16,12 @@ pub enum ModelChunk {
     /// More text; never empty.
     Text(String),
     /// More reasoning; never empty.
-    Reasoning(String),
+    Reasoning {
+        /// The words.
+        text: String,
+        /// True when it came as `reasoning_content`: providers that name it so want it back with the calls that follow it.
+        returns: bool,
+    },
     /// More of a tool call.
     ToolCall(ToolCallPiece),
     /// Tokens; a later one takes the place of an earlier.
@@ -35,6 +41,8 @@ pub struct ToolCallPiece {
     pub name: Option<String>,
     /// More of the arguments.
     pub arguments: String,
+    /// Fields that the provider wants back with the call, as a JSON object.
+    pub provider_data: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -63,12 +71,38 @@ struct CallFrame {
     index: Option<u32>,
     id: Option<String>,
     function: Option<FunctionFrame>,
+    extra_content: Option<Box<RawValue>>,
+    provider_specific_fields: Option<Box<RawValue>>,
+    thought_signature: Option<Box<RawValue>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 struct FunctionFrame {
     name: Option<String>,
     arguments: Option<String>,
+    provider_specific_fields: Option<Box<RawValue>>,
+    thought_signature: Option<Box<RawValue>>,
+}
+
+/// What goes back with a call: where Gemini and gateways before it put the signatures that they insist on.
+#[derive(Debug, Serialize)]
+struct CallData {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extra_content: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provider_specific_fields: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thought_signature: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    function: Option<FunctionData>,
+}
+
+#[derive(Debug, Serialize)]
+struct FunctionData {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provider_specific_fields: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thought_signature: Option<Box<RawValue>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -136,7 +170,8 @@ fn read_choice(choice: Choice, out: &mut VecDeque<ModelChunk>) {
     if let Some(delta) = choice.delta {
         let Delta { content, reasoning_content, reasoning, tool_calls } = delta;
         // Some servers send both names with the same words.
-        out.extend(said(reasoning_content.or(reasoning)).map(ModelChunk::Reasoning));
+        let returns = reasoning_content.is_some();
+        out.extend(said(reasoning_content.or(reasoning)).map(|text| ModelChunk::Reasoning { text, returns }));
         out.extend(said(content).map(ModelChunk::Text));
         out.extend(tool_calls.into_iter().flatten().map(|call| ModelChunk::ToolCall(call.piece())));
     }
@@ -151,8 +186,29 @@ fn said(text: Option<String>) -> Option<String> {
 
 impl CallFrame {
     fn piece(self) -> ToolCallPiece {
-        let (name, arguments) = self.function.map_or((None, None), |function| (function.name, function.arguments));
-        ToolCallPiece { index: self.index, id: said(self.id), name: said(name), arguments: said(arguments).unwrap_or_default() }
+        let Self { index, id, function, extra_content, provider_specific_fields, thought_signature } = self;
+        let function = function.unwrap_or_default();
+        let FunctionFrame { name, arguments, provider_specific_fields: of_function, thought_signature: signature } = function;
+        let function = FunctionData { provider_specific_fields: of_function, thought_signature: signature };
+        let function = Some(function).filter(|data| data.provider_specific_fields.is_some() || data.thought_signature.is_some());
+        let data = CallData { extra_content, provider_specific_fields, thought_signature, function };
+        ToolCallPiece {
+            index,
+            id: said(id),
+            name: said(name),
+            arguments: said(arguments).unwrap_or_default(),
+            provider_data: data.text(),
+        }
+    }
+}
+
+impl CallData {
+    /// As JSON; nothing when there is nothing to give back.
+    fn text(&self) -> Option<String> {
+        let Self { extra_content, provider_specific_fields, thought_signature, function } = self;
+        let any =
+            extra_content.is_some() || provider_specific_fields.is_some() || thought_signature.is_some() || function.is_some();
+        if any { serde_json::to_string(self).ok() } else { None }
     }
 }
 
@@ -180,11 +236,30 @@ mod tests {
         assert_eq!(chunks(r#"{"choices":[{"index":0,"delta":{"content":null},"finish_reason":""}]}"#), []);
         assert_eq!(chunks(r#"{"choices":null}"#), []);
         assert_eq!(chunks(r#"{"choices":[],"usage":null}"#), []);
-        assert_eq!(chunks(r#"{"choices":[{"delta":{"reasoning":"r"}}]}"#), [ModelChunk::Reasoning("r".into())]);
+        assert_eq!(
+            chunks(r#"{"choices":[{"delta":{"reasoning":"r"}}]}"#),
+            [ModelChunk::Reasoning { text: "r".into(), returns: false }]
+        );
+        let wanted_back = ModelChunk::Reasoning { text: "r".into(), returns: true };
+        assert_eq!(chunks(r#"{"choices":[{"delta":{"reasoning_content":"r"}}]}"#), [wanted_back]);
         assert_eq!(chunks(r#"{"choices":[{"delta":{"content":"a\u0000b"}}]}"#), [ModelChunk::Text("a\u{fffd}b".into())]);
         let usage = Usage { input_tokens: 3, output_tokens: 4 };
         assert_eq!(chunks(r#"{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4}}"#), [ModelChunk::Usage(usage)]);
         assert_eq!(chunks(r#"{"choices":[{"finish_reason":"stop"}]}"#), [ModelChunk::Finish("stop".into())]);
+    }
+
+    #[test]
+    fn what_a_call_wants_back_is_kept_as_it_came() {
+        let data = |call: &str| match chunks(&format!(r#"{{"choices":[{{"delta":{{"tool_calls":[{call}]}}}}]}}"#)).as_slice() {
+            [ModelChunk::ToolCall(piece)] => piece.provider_data.clone(),
+            other => Some(format!("{other:?}")),
+        };
+        let gemini = r#"{"index":0,"function":{"name":"t"},"extra_content":{"google": {"thought_signature":"A+/=","n":1.50}}}"#;
+        let wanted = r#"{"extra_content":{"google": {"thought_signature":"A+/=","n":1.50}}}"#;
+        assert_eq!(data(gemini).as_deref(), Some(wanted));
+        let gateway = r#"{"function":{"name":"t","arguments":{"a":1},"thought_signature":"s"}}"#;
+        assert_eq!(data(gateway).as_deref(), Some(r#"{"function":{"thought_signature":"s"}}"#));
+        assert_eq!(data(r#"{"function":{"name":"t"},"extra_content":null}"#), None);
     }
 
     #[test]

@@ -1,7 +1,48 @@
 //! The body of a chat-completions request. Built from the domain by [`crate::history`]; this file only says its shape.
 
 use runmesh_domain::agent::{AgentSpec, ModelParameters, Tool, ToolKind};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+
+/// Fields that a provider wants back as it sent them.
+#[derive(Debug, Clone, Default)]
+pub struct Fields(pub BTreeMap<String, Box<RawValue>>);
+
+impl PartialEq for Fields {
+    fn eq(&self, other: &Self) -> bool {
+        let texts = |fields: &Self| fields.0.iter().map(|(name, raw)| (name.clone(), raw.get().to_owned())).collect::<Vec<_>>();
+        texts(self) == texts(other)
+    }
+}
+
+impl Eq for Fields {}
+
+impl Serialize for Fields {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(&self.0)
+    }
+}
+
+impl Fields {
+    /// The fields of a JSON object; none when it is no object.
+    #[must_use]
+    pub fn of(json: &str) -> Self {
+        Self(serde_json::from_str(json).unwrap_or_default())
+    }
+
+    /// Sets a field to a text.
+    pub fn set_text(&mut self, name: &str, text: &str) {
+        if let Ok(raw) = serde_json::value::to_raw_value(text) {
+            self.0.insert(name.to_owned(), raw);
+        }
+    }
+
+    /// Bytes of the values.
+    pub fn bytes(&self) -> usize {
+        self.0.values().map(|raw| raw.get().len()).sum()
+    }
+}
 
 /// One message of the prompt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -24,6 +65,9 @@ pub enum ChatMessage {
         /// What it asked for.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         tool_calls: Vec<ChatCall>,
+        /// What the provider wants back with it.
+        #[serde(flatten)]
+        fields: Fields,
     },
     /// What a tool gave.
     Tool {
@@ -44,6 +88,9 @@ pub struct ChatCall {
     pub kind: &'static str,
     /// What is called.
     pub function: ChatFunction,
+    /// What the provider wants back with the call.
+    #[serde(flatten)]
+    pub fields: Fields,
 }
 
 /// What is called, and with what.
@@ -53,13 +100,32 @@ pub struct ChatFunction {
     pub name: String,
     /// A JSON object as text.
     pub arguments: String,
+    /// What the provider wants back with the function.
+    #[serde(flatten)]
+    pub fields: Fields,
 }
 
 impl ChatCall {
     /// A call of `name`.
     #[must_use]
-    pub const fn new(id: String, name: String, arguments: String) -> Self {
-        Self { id, kind: "function", function: ChatFunction { name, arguments } }
+    pub fn new(id: String, name: String, arguments: String) -> Self {
+        let function = ChatFunction { name, arguments, fields: Fields::default() };
+        Self { id, kind: "function", function, fields: Fields::default() }
+    }
+
+    /// The call with what its provider wants back. Nothing of it takes the place of what the call says itself.
+    #[must_use]
+    pub fn with_data(mut self, json: &str) -> Self {
+        let mut fields = Fields::of(json);
+        self.function.fields = fields.0.remove("function").map(|function| Fields::of(function.get())).unwrap_or_default();
+        for own in ["name", "arguments"] {
+            self.function.fields.0.remove(own);
+        }
+        for own in ["id", "type"] {
+            fields.0.remove(own);
+        }
+        self.fields = fields;
+        self
     }
 }
 
@@ -164,12 +230,21 @@ mod tests {
     #[test]
     fn calls_and_results_have_the_providers_shape() {
         let call = ChatCall::new("c".into(), "t".into(), "{}".into());
-        let asked = ChatMessage::Assistant { content: None, tool_calls: vec![call] };
+        let asked = ChatMessage::Assistant { content: None, tool_calls: vec![call], fields: Fields::default() };
         let wanted = json!({
             "role": "assistant", "content": null,
             "tool_calls": [{ "id": "c", "type": "function", "function": { "name": "t", "arguments": "{}" } }],
         });
         assert_eq!(serde_json::to_value(&asked).ok(), Some(wanted));
+        let call = ChatCall::new("c".into(), "t".into(), "{}".into());
+        let call = call.with_data(r#"{"id":"no","extra_content":{"n":1.50},"function":{"name":"no","thought_signature":"s"}}"#);
+        let wanted = r#"{"id":"c","type":"function","function":{"name":"t","arguments":"{}","thought_signature":"s"},"extra_content":{"n":1.50}}"#;
+        assert_eq!(serde_json::to_string(&call).ok().as_deref(), Some(wanted));
+        let mut fields = Fields::default();
+        fields.set_text("reasoning_content", "hm");
+        let asked = ChatMessage::Assistant { content: None, tool_calls: vec![], fields };
+        let wanted = r#"{"role":"assistant","content":null,"reasoning_content":"hm"}"#;
+        assert_eq!(serde_json::to_string(&asked).ok().as_deref(), Some(wanted));
         let result = ChatMessage::Tool { tool_call_id: "c".into(), content: "r".into() };
         assert_eq!(serde_json::to_value(&result).ok(), Some(json!({ "role": "tool", "tool_call_id": "c", "content": "r" })));
     }

@@ -2,11 +2,12 @@
 //!
 //! Providers omit indexes and ids or repeat them; which call a piece belongs to is decided here and nowhere else.
 
+use crate::history::REASONING_FIELD;
 use crate::model::{ModelChunk, ToolCallPiece};
 use runmesh_domain::event::Event;
 use runmesh_domain::journal::{ModelStep, Usage};
-use runmesh_domain::limits::{CALLS_PER_STEP_MAX, MESSAGE_TEXT_BYTES_MAX, NAME_BYTES_MAX};
-use runmesh_domain::message::Part;
+use runmesh_domain::limits::{CALLS_PER_STEP_MAX, MESSAGE_TEXT_BYTES_MAX, NAME_BYTES_MAX, PROVIDER_DATA_BYTES_MAX};
+use runmesh_domain::message::{Part, ProviderData};
 use std::collections::HashSet;
 
 /// Bytes of a provider's call id that are kept; a longer one is replaced.
@@ -61,11 +62,17 @@ impl Assembly {
                 }
                 [Some(Event::TextDelta { step_index, text }), None]
             }
-            ModelChunk::Reasoning(text) => {
+            ModelChunk::Reasoning { text, returns } => {
                 self.bytes += text.len();
                 match self.parts.last_mut() {
-                    Some(Part::Reasoning { text: thought }) => thought.push_str(&text),
-                    _ => self.parts.push(Part::Reasoning { text: text.clone() }),
+                    Some(Part::Reasoning { text: thought, provider_data }) if provider_data.is_some() == returns => {
+                        thought.push_str(&text);
+                    }
+                    _ => {
+                        // Null stands for the text itself.
+                        let provider_data = returns.then(|| data(format!(r#"{{"{REASONING_FIELD}":null}}"#)));
+                        self.parts.push(Part::Reasoning { text: text.clone(), provider_data });
+                    }
                 }
                 [Some(Event::ReasoningDelta { step_index, text }), None]
             }
@@ -85,7 +92,9 @@ impl Assembly {
         let Some(place) = self.place_of(&piece) else { return [None, None] };
         self.bytes += piece.arguments.len();
         let Some(slot) = self.calls.get_mut(place) else { return [None, None] };
-        let Some(Part::ToolCall { call_id, name, arguments }) = self.parts.get_mut(slot.part) else { return [None, None] };
+        let Some(Part::ToolCall { call_id, name, arguments, provider_data }) = self.parts.get_mut(slot.part) else {
+            return [None, None];
+        };
         if let Some(id) = piece.id.filter(|_| call_id.is_empty()) {
             *call_id = id;
         }
@@ -94,6 +103,15 @@ impl Assembly {
             name.truncate(name.floor_char_boundary(NAME_BYTES_MAX));
         }
         arguments.push_str(&piece.arguments);
+        if let Some(json) = piece.provider_data {
+            // What does not fit is left out whole: no provider can read a part of it.
+            if json.len() <= PROVIDER_DATA_BYTES_MAX && self.bytes + json.len() <= MESSAGE_TEXT_BYTES_MAX {
+                self.bytes += json.len();
+                *provider_data = Some(data(json));
+            } else {
+                tracing::warn!(bytes = json.len(), "the provider's data of a call is left out: it is too large");
+            }
+        }
         if name.is_empty() {
             return [None, None];
         }
@@ -119,7 +137,7 @@ impl Assembly {
             return None;
         }
         let part = self.parts.len();
-        self.parts.push(Part::ToolCall { call_id: String::new(), name: String::new(), arguments: String::new() });
+        self.parts.push(Part::tool_call("", "", ""));
         self.calls.push(Slot { index: piece.index, part, shown: false });
         Some(self.calls.len() - 1)
     }
@@ -145,7 +163,7 @@ impl Assembly {
 
     fn call_of(&self, slot: &Slot) -> (&str, &str, &str) {
         match self.parts.get(slot.part) {
-            Some(Part::ToolCall { call_id, name, arguments }) => (call_id, name, arguments),
+            Some(Part::ToolCall { call_id, name, arguments, .. }) => (call_id, name, arguments),
             _ => ("", "", ""),
         }
     }
@@ -163,6 +181,11 @@ impl Assembly {
                 "{}".clone_into(arguments);
             }
         }
+        for part in &mut self.parts {
+            if let Part::Reasoning { provider_data: Some(data), .. } | Part::ToolCall { provider_data: Some(data), .. } = part {
+                model.clone_into(&mut data.model);
+            }
+        }
         let default = if self.calls.is_empty() { "stop" } else { "tool_calls" };
         let finish_reason = self.finish_reason.unwrap_or_else(|| default.to_owned());
         ModelStep { parts: self.parts, model: model.to_owned(), finish_reason, usage: self.usage }
@@ -172,6 +195,11 @@ impl Assembly {
     pub(super) fn end_with(&mut self, reason: &str) {
         self.finish_reason = Some(reason.to_owned());
     }
+}
+
+/// Data whose model is not known yet.
+const fn data(json: String) -> ProviderData {
+    ProviderData { model: String::new(), json }
 }
 
 const NOTHING: Usage = Usage { input_tokens: 0, output_tokens: 0 };

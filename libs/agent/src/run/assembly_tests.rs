@@ -4,7 +4,7 @@ use super::*;
 
 fn piece(index: Option<u32>, id: Option<&str>, name: Option<&str>, arguments: &str) -> ModelChunk {
     let (id, name) = (id.map(str::to_owned), name.map(str::to_owned));
-    ModelChunk::ToolCall(ToolCallPiece { index, id, name, arguments: arguments.into() })
+    ModelChunk::ToolCall(ToolCallPiece { index, id, name, arguments: arguments.into(), provider_data: None })
 }
 
 fn assemble(chunks: impl IntoIterator<Item = ModelChunk>) -> (ModelStep, Vec<Event>) {
@@ -25,16 +25,32 @@ fn call(id: &str, name: &str, arguments: &str) -> (String, String, String) {
 #[test]
 fn text_and_reasoning_keep_their_order() {
     let chunks = [
-        ModelChunk::Reasoning("hm".into()),
+        ModelChunk::Reasoning { text: "hm".into(), returns: false },
         ModelChunk::Text("a".into()),
         ModelChunk::Text("b".into()),
         ModelChunk::Usage(Usage { input_tokens: 1, output_tokens: 2 }),
         ModelChunk::Finish("stop".into()),
     ];
     let (step, events) = assemble(chunks);
-    assert_eq!(step.parts, [Part::Reasoning { text: "hm".into() }, Part::text("ab")]);
+    assert_eq!(step.parts, [Part::reasoning("hm"), Part::text("ab")]);
     assert_eq!((step.finish_reason.as_str(), step.usage.output_tokens), ("stop", 2));
     assert_eq!(events.len(), 3);
+}
+
+#[test]
+fn what_the_provider_wants_back_is_kept_with_its_model() {
+    let signed = |bytes: usize| {
+        let provider_data = Some(format!(r#"{{"extra_content":"{}"}}"#, "s".repeat(bytes)));
+        ModelChunk::ToolCall(ToolCallPiece { name: Some("t".into()), provider_data, ..ToolCallPiece::default() })
+    };
+    let thought = |text: &str| ModelChunk::Reasoning { text: text.into(), returns: true };
+    let (step, _) = assemble([thought("h"), thought("m"), signed(3)]);
+    let data = |json: &str| Some(ProviderData { model: "m".into(), json: json.into() });
+    let reasoning = Part::Reasoning { text: "hm".into(), provider_data: data(r#"{"reasoning_content":null}"#) };
+    assert_eq!(step.parts[0], reasoning);
+    assert_eq!(step.parts[1].provider_data().cloned(), data(r#"{"extra_content":"sss"}"#));
+    let (step, _) = assemble([signed(PROVIDER_DATA_BYTES_MAX)]);
+    assert_eq!(step.parts[0].provider_data(), None, "too large");
 }
 
 #[test]

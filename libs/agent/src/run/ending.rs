@@ -141,7 +141,7 @@ mod tests {
     use runmesh_domain::message::Part;
 
     fn step(finish_reason: &str, calls: usize) -> ModelStep {
-        let call = Part::ToolCall { call_id: "c".into(), name: "t".into(), arguments: "{}".into() };
+        let call = Part::tool_call("c", "t", "{}");
         ModelStep { parts: vec![call; calls], finish_reason: finish_reason.into(), ..ModelStep::default() }
     }
 

@@ -12,11 +12,7 @@ use runmesh_wire::pb::worker::finish_request::Outcome;
 use runmesh_wire::pb::worker::journal_entry::Entry;
 
 fn step(calls: &[CallState]) -> Step {
-    let asked = |index: usize| Part::ToolCall {
-        call_id: format!("c{index}"),
-        name: "echo".into(),
-        arguments: format!(r#"{{"n":{index}}}"#),
-    };
+    let asked = |index: usize| Part::tool_call(format!("c{index}"), "echo", format!(r#"{{"n":{index}}}"#));
     let call = |(index, state): (usize, &CallState)| {
         let call_index = u32::try_from(index).unwrap();
         Call {

@@ -62,7 +62,7 @@ fn shortened(finished: &Finished, text_max: usize, others_max: usize) -> Finishe
     for part in finished.message.iter_mut().flat_map(|message| &mut message.parts) {
         match part {
             Part::Text { text } => cut(text, text_max),
-            Part::Reasoning { text } => cut(text, others_max),
+            Part::Reasoning { text, .. } => cut(text, others_max),
             Part::ToolCall { arguments, .. } => cut(arguments, others_max),
             Part::ToolResult { content, .. } => cut(content, others_max),
         }

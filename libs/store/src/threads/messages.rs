@@ -5,7 +5,7 @@ use crate::columns::{At, bad_row, count};
 use crate::page::{self, Page, PageRequest};
 use crate::tx::Tx;
 use runmesh_domain::id::{MessageId, OrgId, RunId, ThreadId};
-use runmesh_domain::message::{Message, Part, Role};
+use runmesh_domain::message::{Message, Part, ProviderData, Role};
 use runmesh_domain::{Fault, Result, limits};
 use sqlx::types::Json;
 use uuid::Uuid;
@@ -70,11 +70,15 @@ pub(crate) const PART_BYTES: usize = 16;
 
 /// About how much parts take in an answer: what pages are cut by.
 pub(crate) fn message_bytes(parts: &[Part]) -> i32 {
+    let data = |data: &Option<ProviderData>| data.as_ref().map_or(0, |data| data.bytes() + PART_BYTES);
     let text: usize = parts
         .iter()
         .map(|part| match part {
-            Part::Text { text } | Part::Reasoning { text } => text.len(),
-            Part::ToolCall { call_id, name, arguments } => call_id.len() + name.len() + arguments.len(),
+            Part::Text { text } => text.len(),
+            Part::Reasoning { text, provider_data } => text.len() + data(provider_data),
+            Part::ToolCall { call_id, name, arguments, provider_data } => {
+                call_id.len() + name.len() + arguments.len() + data(provider_data)
+            }
             Part::ToolResult { call_id, name, content, is_error: _ } => call_id.len() + name.len() + content.len(),
         })
         .sum();

@@ -290,11 +290,8 @@ pub fn lease(row: &RunRow) -> LeaseClaim {
 /// A model call that said something and asked for these tools, called c0, c1, ….
 pub fn step(text: &str, tools: &[&str]) -> ModelStep {
     let mut parts = vec![Part::text(text)];
-    parts.extend(tools.iter().enumerate().map(|(index, tool)| Part::ToolCall {
-        call_id: format!("c{index}"),
-        name: (*tool).into(),
-        arguments: r#"{"b": 1, "a": 2}"#.into(),
-    }));
+    parts
+        .extend(tools.iter().enumerate().map(|(index, tool)| Part::tool_call(format!("c{index}"), *tool, r#"{"b": 1, "a": 2}"#)));
     ModelStep { parts, model: "m".into(), finish_reason: "stop".into(), usage: Usage { input_tokens: 3, output_tokens: 2 } }
 }
 

@@ -5,6 +5,7 @@ use crate::pb::stream as pb;
 use crate::pb::stream::run_event::Kind;
 use runmesh_domain::Refusal;
 use runmesh_domain::event::Event;
+use runmesh_domain::message::Part;
 use runmesh_domain::transition::{Finished, Record, Transition};
 
 /// What the log shows of a transition.
@@ -65,7 +66,7 @@ fn kind(event: Event) -> Option<Kind> {
         }
         Event::StepFinished { step_index, parts, usage } => Kind::StepFinished(pb::StepFinished {
             step_index: signed32(step_index),
-            parts: parts.into_wire(),
+            parts: shown(parts),
             usage: Some(usage.into_wire()),
         }),
         Event::ModelRetrying { step_index, attempt, reason } => {
@@ -91,7 +92,7 @@ impl IntoWire<pb::RunFinished> for Finished {
             state: state.into_wire().into(),
             reason,
             detail,
-            message: message.map(IntoWire::into_wire),
+            message: message.map(|message| message.shown().into_wire()),
             promoted_run_id: promoted.map(|run| run.to_string()).unwrap_or_default(),
             usage: Some(usage.into_wire()),
             time: Some(at.into_wire()),
@@ -175,12 +176,16 @@ fn attempt_started(event: pb::AttemptStarted, path: &str) -> Result<Event, Refus
     })
 }
 
+/// Followers see no provider data.
+fn shown(parts: Vec<Part>) -> Vec<crate::pb::thread::Part> {
+    parts.into_iter().map(|part| part.shown().into_wire()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use runmesh_domain::Timestamp;
     use runmesh_domain::journal::Usage;
-    use runmesh_domain::message::Part;
 
     #[test]
     fn every_kind_comes_back_as_it_went() {
@@ -213,5 +218,18 @@ mod tests {
         for event in events {
             assert_eq!(event.clone().into_wire().from_wire(""), Ok(event));
         }
+    }
+
+    #[test]
+    fn followers_see_no_provider_data() {
+        let data = Some(runmesh_domain::message::ProviderData { model: "m".into(), json: r#"{"extra_content":1}"#.into() });
+        let call = Part::ToolCall { call_id: "c".into(), name: "t".into(), arguments: "{}".into(), provider_data: data.clone() };
+        let reasoning = Part::Reasoning { text: "hm".into(), provider_data: data };
+        for part in [&call, &reasoning] {
+            assert_eq!(part.clone().into_wire().from_wire("part"), Ok(part.clone()));
+        }
+        let event = Event::StepFinished { step_index: 1, parts: vec![reasoning, call], usage: Usage::default() };
+        let parts = vec![Part::reasoning("hm"), Part::tool_call("c", "t", "{}")];
+        assert_eq!(event.into_wire().from_wire(""), Ok(Event::StepFinished { step_index: 1, parts, usage: Usage::default() }));
     }
 }

@@ -3,17 +3,22 @@
 use super::{FromWire, IntoWire, id, join, list, signed, unsigned};
 use crate::pb::thread as pb;
 use runmesh_domain::Refusal;
-use runmesh_domain::message::{Message, Part, Role};
+use runmesh_domain::message::{Message, Part, ProviderData, Role};
 
 impl IntoWire<pb::Part> for Part {
     fn into_wire(self) -> pb::Part {
         use pb::part::Content;
         let content = match self {
             Self::Text { text } => Content::Text(pb::TextPart { text }),
-            Self::Reasoning { text } => Content::Reasoning(pb::ReasoningPart { text }),
-            Self::ToolCall { call_id, name, arguments } => {
-                Content::ToolCall(pb::ToolCallPart { call_id, name, arguments_json: arguments })
+            Self::Reasoning { text, provider_data } => {
+                Content::Reasoning(pb::ReasoningPart { text, provider_data: provider_data.map(IntoWire::into_wire) })
             }
+            Self::ToolCall { call_id, name, arguments, provider_data } => Content::ToolCall(pb::ToolCallPart {
+                call_id,
+                name,
+                arguments_json: arguments,
+                provider_data: provider_data.map(IntoWire::into_wire),
+            }),
             Self::ToolResult { call_id, name, content, is_error } => {
                 Content::ToolResult(pb::ToolResultPart { call_id, name, content, is_error })
             }
@@ -29,15 +34,28 @@ impl FromWire<Part> for pb::Part {
         Ok(match content {
             None => return Err(Refusal::field(path, "want one of text, reasoning, tool_call, tool_result")),
             Some(Content::Text(pb::TextPart { text })) => Part::Text { text },
-            Some(Content::Reasoning(pb::ReasoningPart { text })) => Part::Reasoning { text },
-            Some(Content::ToolCall(pb::ToolCallPart { call_id, name, arguments_json })) => {
-                Part::ToolCall { call_id, name, arguments: arguments_json }
+            Some(Content::Reasoning(pb::ReasoningPart { text, provider_data: data })) => {
+                Part::Reasoning { text, provider_data: provider_data(data) }
+            }
+            Some(Content::ToolCall(pb::ToolCallPart { call_id, name, arguments_json, provider_data: data })) => {
+                Part::ToolCall { call_id, name, arguments: arguments_json, provider_data: provider_data(data) }
             }
             Some(Content::ToolResult(pb::ToolResultPart { call_id, name, content, is_error })) => {
                 Part::ToolResult { call_id, name, content, is_error }
             }
         })
     }
+}
+
+impl IntoWire<pb::ProviderData> for ProviderData {
+    fn into_wire(self) -> pb::ProviderData {
+        let Self { model, json } = self;
+        pb::ProviderData { model, json }
+    }
+}
+
+fn provider_data(wire: Option<pb::ProviderData>) -> Option<ProviderData> {
+    wire.map(|pb::ProviderData { model, json }| ProviderData { model, json })
 }
 
 impl IntoWire<Vec<pb::Part>> for Vec<Part> {

@@ -141,7 +141,7 @@ impl Mesh {
                 Box::pin(async move { threads::messages(tx, caller.org, thread, &page).await })
             })
             .await?;
-        let messages = page.items.into_iter().map(|message| message.into_wire()).collect();
+        let messages = page.items.into_iter().map(|message| message.shown().into_wire()).collect();
         Ok(pb::ListMessagesResponse { messages, next_page_token: page.next_page_token })
     }
 }

@@ -82,14 +82,18 @@ fn model_step(path: &str, entry: pb::ModelStepEntry) -> Result<(u32, ModelStep)>
 fn check_part(path: &str, part: &runmesh_domain::message::Part) -> Result<()> {
     use runmesh_domain::message::Part;
     match part {
-        Part::Text { text } | Part::Reasoning { text } => Ok(text::without_nul(path, text)?),
-        Part::ToolCall { call_id, name, arguments } => {
+        Part::Text { text } | Part::Reasoning { text, .. } => text::without_nul(path, text)?,
+        Part::ToolCall { call_id, name, arguments, .. } => {
             text::without_nul(path, call_id)?;
             text::without_nul(path, name)?;
-            Ok(text::without_nul(path, arguments)?)
+            text::without_nul(path, arguments)?;
         }
-        Part::ToolResult { .. } => Err(Refusal::field(path, "a model step holds no tool results").into()),
+        Part::ToolResult { .. } => return Err(Refusal::field(path, "a model step holds no tool results").into()),
     }
+    if let Some(data) = part.provider_data() {
+        data.check(&format!("{path}.provider_data"))?;
+    }
+    Ok(())
 }
 
 fn entry(path: &str, entry: pb::JournalEntry) -> Result<Entry> {

@@ -111,7 +111,7 @@ async fn open_calls_are_named_to_the_next_attempt() {
     let world = World::new().await;
     let (relay, _) = (world.relay().await, world.send().await);
     let first = world.claim().await;
-    let call = |id: &str| Part::ToolCall { call_id: id.into(), name: "t".into(), arguments: "{}".into() }.into_wire();
+    let call = |id: &str| Part::tool_call(id, "t", "{}").into_wire();
     let (mut appender, _) = relay.client.append(first).await;
     appender.send(vec![step_started(1), step_finished(1, vec![call("a"), call("b")])]).await;
     let done = pb::ToolCallFinished { step_index: 1, call_index: 0, content: "r".into(), is_error: false };

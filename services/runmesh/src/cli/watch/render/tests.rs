@@ -62,7 +62,7 @@ fn step(parts: Vec<Part>) -> Event {
 }
 
 fn call(name: &str) -> Part {
-    Part::ToolCall { call_id: name.into(), name: name.into(), arguments: r#"{"a":1}"#.into() }
+    Part::tool_call(name, name, r#"{"a":1}"#)
 }
 
 fn finished(state: StateName, stored: Option<&str>) -> Event {
