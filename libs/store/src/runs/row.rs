@@ -30,7 +30,7 @@ pub struct RunRow {
     pub position: Position,
     /// The last journaled step; 0 before the first.
     pub last_step: u32,
-    /// What keeps it from a worker, where that was looked up (see [`super::blocked_by`]); else absent.
+    /// What keeps it from a worker, where that was looked up (see [`super::see_blocked`]); else absent.
     pub blocked_by: Option<BlockedBy>,
     /// What the holder's last Finish or Release said.
     pub(crate) holder_digest: Option<Vec<u8>>,

@@ -1,16 +1,14 @@
-//! What those who watch runs need: where a run stands, whether its log is behind, what keeps it waiting.
+//! What those who watch runs need: where a run stands, whether its log is behind.
 
-use super::capable::serves;
 use super::committed::Committed;
 use super::list::get;
-use super::row::{BlockedBy, RunRow};
+use super::row::RunRow;
 use crate::columns::{bad_row, big, count};
 use crate::error::sql;
 use crate::outbox::{self, transition_columns};
 use crate::tx::Tx;
 use runmesh_domain::Result;
 use runmesh_domain::id::{OrgId, RunId};
-use runmesh_domain::limits::Queues;
 use runmesh_domain::log::Position;
 use runmesh_domain::run::{RunIds, StateName};
 use runmesh_domain::transition::Transition;
@@ -35,17 +33,6 @@ const AFTER: &str = concat!(
     transition_columns!(),
     " FROM run_transitions t JOIN runs r ON r.id = t.run_id WHERE t.run_id = $1 AND t.version > $2 ORDER BY t.version"
 );
-const BLOCKED: &str = concat!(
-    "SELECT (SELECT count(*) FROM runs WHERE org_id = r.org_id AND state = 'running') AS of_org,
-      (SELECT count(*) FROM runs WHERE org_id = r.org_id AND user_id = r.user_id AND state = 'running') AS of_user,
-      coalesce(o.running_per_user_max, $2::int8) AS user_max, coalesce(o.running_per_org_max, $3::int8) AS org_max,
-      EXISTS (SELECT 1 FROM worker_sessions s WHERE s.lost_at IS NULL AND s.lease_ends_at > clock_timestamp()
-        AND ",
-    serves!(),
-    ") AS served
-    FROM runs r JOIN orgs o ON o.id = r.org_id WHERE r.id = $1 AND r.state = 'ready'"
-);
-
 /// Where a run stands.
 ///
 /// # Errors
@@ -115,24 +102,4 @@ pub(crate) async fn unlogged_of(tx: &mut Tx, runs: &[&RunRow]) -> Result<HashMap
         by_run.entry(committed.ids.id).or_default().push(committed);
     }
     Ok(by_run)
-}
-
-/// What keeps a READY run from a worker; nothing for a run in another state, or one that is about to be claimed.
-///
-/// # Errors
-/// [`runmesh_domain::Fault`] only.
-pub async fn blocked_by(tx: &mut Tx, run: RunId, queues: &Queues) -> Result<Option<BlockedBy>> {
-    let (user_max, org_max) = (i64::from(queues.running_per_user_max), i64::from(queues.running_per_org_max));
-    let query = sqlx::query_as(BLOCKED).bind(run.uuid()).bind(user_max).bind(org_max);
-    let row: Option<(i64, i64, i64, i64, bool)> = query.fetch_optional(tx.connection()).await.map_err(sql)?;
-    let Some((of_org, of_user, user_max, org_max, served)) = row else { return Ok(None) };
-    Ok(if of_user >= user_max {
-        Some(BlockedBy::UserLimit)
-    } else if of_org >= org_max {
-        Some(BlockedBy::OrgLimit)
-    } else if !served {
-        Some(BlockedBy::NoCapableWorker)
-    } else {
-        None
-    })
 }

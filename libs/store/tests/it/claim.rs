@@ -10,7 +10,7 @@ use runmesh_domain::transition::Record;
 use runmesh_domain::{Error, Refusal};
 use runmesh_store::agents::{self, AgentRef};
 use runmesh_store::orgs::{self, MemberRole};
-use runmesh_store::runs::{self, BlockedBy, ClaimFor, NewMessage};
+use runmesh_store::runs::{self, BlockedBy, ClaimFor, ListRuns, NewMessage};
 use runmesh_store::sessions;
 use runmesh_store::threads::{self, NewThread};
 use std::collections::BTreeSet;
@@ -72,6 +72,20 @@ async fn users_and_orgs_have_running_limits_under_concurrent_claims() {
     let run = last.unwrap().run;
     let blocked = |queues| world.org_tx(move |tx| async move { runs::blocked_by(tx, run, &queues).await }.boxed());
     assert_eq!(blocked(queues).await.unwrap(), Some(BlockedBy::OrgLimit));
+    let page = world.org_tx(move |tx| {
+        async move {
+            let mut page = runs::list(tx, org, &ListRuns::default()).await?.items;
+            runs::see_blocked(tx, &mut page, &queues).await?;
+            Ok(page)
+        }
+        .boxed()
+    });
+    let page = page.await.unwrap();
+    let of = |user, by| page.iter().filter(|row| row.run.user == user && row.blocked_by == by).count();
+    let full = if of(world.user, None) == 2 { world.user } else { second };
+    let other = if full == second { world.user } else { second };
+    assert_eq!((of(full, None), of(full, Some(BlockedBy::UserLimit))), (2, 4), "two run");
+    assert_eq!((of(other, None), of(other, Some(BlockedBy::OrgLimit))), (1, 5), "one runs, and the org is full");
     assert_eq!(blocked(QUEUES).await.unwrap(), None);
     for claimed in claimed {
         world.complete(lease(&claimed.row), "done").await;
@@ -146,6 +160,7 @@ async fn dead_sessions_claim_nothing() {
     assert_eq!(world.try_claim(wish(SessionId::from_uuid(id()))).await, lost);
     let expired = world.session().await;
     world.expire(expired).await;
+    world.reap().await;
     assert_eq!(world.try_claim(wish(expired)).await, lost);
     let closed = world.session().await;
     world.system(move |tx| sessions::close(tx, closed, 1).boxed()).await.unwrap();

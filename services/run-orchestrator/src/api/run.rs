@@ -105,8 +105,15 @@ impl Mesh {
         let caller = auth::caller(&request)?;
         let pb::GetRunRequest { run_id } = request.into_inner();
         let run: RunId = id("run_id", &run_id)?;
-        let row = self.read(caller, move |tx| Box::pin(async move { runs::get(tx, caller.org, run).await })).await?;
-        Ok(pb::GetRunResponse { run: Some(encode::run(row)) })
+        let queues = self.queues;
+        let row = self.read(caller, move |tx| {
+            Box::pin(async move {
+                let mut row = runs::get(tx, caller.org, run).await?;
+                runs::see_blocked(tx, std::slice::from_mut(&mut row), &queues).await?;
+                Ok(row)
+            })
+        });
+        Ok(pb::GetRunResponse { run: Some(encode::run(row.await?)) })
     }
 
     async fn list_runs(&self, request: Request<pb::ListRunsRequest>) -> Result<pb::ListRunsResponse> {
@@ -116,10 +123,15 @@ impl Mesh {
         let state = |number: i32| known::<pb::run::State>("states", number)?.from_wire("states");
         let states = states.into_iter().map(state).collect::<Result<Vec<StateName>, Refusal>>()?;
         let wanted = ListRuns { page: page(size, page_token)?, thread, states };
+        let queues = self.queues;
         let page = self
             .read(caller, move |tx| {
                 let wanted = wanted.clone();
-                Box::pin(async move { runs::list(tx, caller.org, &wanted).await })
+                Box::pin(async move {
+                    let mut page = runs::list(tx, caller.org, &wanted).await?;
+                    runs::see_blocked(tx, &mut page.items, &queues).await?;
+                    Ok(page)
+                })
             })
             .await?;
         let runs = page.items.into_iter().map(encode::run).collect();
@@ -130,8 +142,15 @@ impl Mesh {
         let caller = auth::caller(&request)?;
         let pb::ListQueueRequest { thread_id } = request.into_inner();
         let thread: ThreadId = id("thread_id", &thread_id)?;
-        let rows = self.read(caller, move |tx| Box::pin(async move { runs::queue(tx, caller.org, thread).await })).await?;
-        Ok(pb::ListQueueResponse { runs: rows.into_iter().map(encode::run).collect() })
+        let queues = self.queues;
+        let rows = self.read(caller, move |tx| {
+            Box::pin(async move {
+                let mut rows = runs::queue(tx, caller.org, thread).await?;
+                runs::see_blocked(tx, &mut rows, &queues).await?;
+                Ok(rows)
+            })
+        });
+        Ok(pb::ListQueueResponse { runs: rows.await?.into_iter().map(encode::run).collect() })
     }
 
     async fn cancel_run(&self, request: Request<pb::CancelRunRequest>) -> Result<pb::CancelRunResponse> {
@@ -154,11 +173,15 @@ impl Mesh {
         let caller = auth::caller(&request)?;
         let pb::GetRunHistoryRequest { run_id, include_steps, page_size: size, page_token } = request.into_inner();
         let run: RunId = id("run_id", &run_id)?;
-        let page = page(size, page_token)?;
+        let (page, queues) = (page(size, page_token)?, self.queues);
         let history = self
             .read(caller, move |tx| {
                 let page = page.clone();
-                Box::pin(async move { steps::history(tx, caller.org, run, &page, include_steps).await })
+                Box::pin(async move {
+                    let mut history = steps::history(tx, caller.org, run, &page, include_steps).await?;
+                    runs::see_blocked(tx, std::slice::from_mut(&mut history.run), &queues).await?;
+                    Ok(history)
+                })
             })
             .await?;
         Ok(encode::history(history))
