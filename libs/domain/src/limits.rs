@@ -34,6 +34,8 @@ pub const EVENT_BYTES_MAX: usize = 256 << 10;
 pub const BATCH_BYTES_MAX: usize = 512 << 10;
 /// One message on any stream.
 pub const STREAM_MESSAGE_BYTES_MAX: usize = (1 << 20) + (64 << 10);
+/// Bytes kept of a tool's result that comes after a person was asked whether its call happened: enough to decide by.
+pub const LATE_RESULT_BYTES_MAX: usize = 4_096;
 /// One tool result as journaled.
 pub const TOOL_RESULT_BYTES_MAX: usize = 1 << 20;
 /// What a provider wants back with one part, opaque: signatures take some kilobytes.
@@ -127,6 +129,12 @@ impl Leases {
     #[must_use]
     pub const fn heartbeat(&self) -> Duration {
         Duration::from_millis(self.heartbeat_ms)
+    }
+
+    /// How long a worker that lives, and whose answers may be lost, takes to heartbeat at least once.
+    #[must_use]
+    pub const fn two_heartbeats(&self) -> Duration {
+        Duration::from_millis(self.heartbeat_ms.saturating_mul(2))
     }
 
     /// How often a replica looks for lost leases.

@@ -4,6 +4,7 @@ use crate::columns::{At, int};
 use crate::error::sql;
 use crate::page::{self, Page, PageRequest};
 use crate::runs::{self, Committed, TransitionExtra};
+use crate::steps::{self, LateResult};
 use crate::tx::Tx;
 use runmesh_domain::canonical::Sha256Digest;
 use runmesh_domain::id::{ActionId, OrgId, RunId, ThreadId};
@@ -29,6 +30,8 @@ pub struct PendingAction {
     pub summary: String,
     /// The calls concerned.
     pub calls: Vec<ActionCall>,
+    /// What came of them after the question was asked.
+    pub late_results: Vec<LateResult>,
     /// When it was asked.
     pub created_at: Timestamp,
     /// When the run is aborted unless somebody decides.
@@ -66,10 +69,11 @@ const CALLS: &str = "
 const ASK: &str = "
     INSERT INTO pending_actions (id, org_id, run_id, thread_id, kind, summary, calls, state, created_at, expires_at)
     VALUES ($1, $2, $3, $4, 'recovery', $5, $6, 'pending', $7, $8)";
-/// `total` sums the calls' bytes from the page's begin.
+/// `total` sums the bytes of the calls, and of what came of them late, from the page's begin.
 const LIST: &str = "
     SELECT * FROM (
-      SELECT p.*, sum(octet_length(p.calls::text)) OVER w AS total, row_number() OVER w AS nth,
+      SELECT p.*, sum(octet_length(p.calls::text) + (SELECT coalesce(sum(octet_length(l.content)), 0)
+          FROM late_results l WHERE l.run_id = p.run_id)) OVER w AS total, row_number() OVER w AS nth,
         lead(p.id) OVER w IS NOT NULL AS more
       FROM (SELECT id, run_id, thread_id, kind, summary, calls, created_at, expires_at FROM pending_actions
             WHERE org_id = $1 AND state = 'pending' AND (created_at, id) > ($2, $3) ORDER BY created_at, id LIMIT $4 + 1) p
@@ -136,7 +140,12 @@ pub async fn list_pending(tx: &mut Tx, org: OrgId, page: &PageRequest) -> Result
     let rows: Vec<Row> = query.fetch_all(tx.connection()).await.map_err(sql)?;
     let last = rows.last().filter(|last| last.more);
     let next_page_token = last.map(|last| page::seal(&(last.created_at.0.as_micros(), last.id))).unwrap_or_default();
-    let items = rows.into_iter().map(Row::read).collect();
+    let mut late = steps::late_of(tx, rows.iter().map(|row| row.run_id).collect()).await?;
+    let read = |row: Row| {
+        let late_results = late.remove(&RunId::from_uuid(row.run_id)).unwrap_or_default();
+        PendingAction { late_results, ..row.read() }
+    };
+    let items = rows.into_iter().map(read).collect();
     Ok(Page { items, next_page_token })
 }
 
@@ -149,6 +158,7 @@ impl Row {
             kind: self.kind,
             summary: self.summary,
             calls: self.calls.0,
+            late_results: Vec::new(),
             created_at: self.created_at.0,
             expires_at: self.expires_at.0,
         }

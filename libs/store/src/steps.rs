@@ -5,17 +5,20 @@ mod attempt;
 mod context;
 mod cut;
 mod history;
+mod late;
 mod load;
 mod pages;
 mod record;
 mod write;
 
 pub(crate) use context::small_contexts;
+pub(crate) use late::late_of;
 pub(crate) use load::{digest, in_flight, spec};
 pub(crate) use write::reserve_closed;
 
 pub use attempt::{CallVerdict, Entry, Recorded};
 pub use context::{Context, context};
 pub use history::{History, history};
+pub use late::{LateResult, keep_late};
 pub use load::{journaled_before, load};
 pub use record::record;

@@ -6,7 +6,7 @@ use runmesh_host::signed::Verified;
 use runmesh_store::actions::{self, PendingAction};
 use runmesh_store::{Db, PageRequest, Scope, orgs};
 use runmesh_wire::caller::{self, Caller};
-use runmesh_wire::convert::{signed32, unsigned};
+use runmesh_wire::convert::{signed, signed32, unsigned};
 use runmesh_wire::pb::approval as pb;
 use runmesh_wire::{IntoWire as _, status};
 use tonic::{Request, Response, Status};
@@ -43,13 +43,21 @@ impl Api {
 }
 
 fn encode(action: PendingAction) -> pb::PendingAction {
-    let PendingAction { id, run, thread, kind: _, summary, calls, created_at, expires_at } = action;
+    let PendingAction { id, run, thread, kind: _, summary, calls, late_results, created_at, expires_at } = action;
     let calls = calls.into_iter().map(|call| pb::ActionCall {
         step_index: signed32(call.step_index),
         call_index: signed32(call.call_index),
         name: call.name,
         arguments_digest: call.arguments_digest,
         arguments_json: call.arguments,
+    });
+    let late_results = late_results.into_iter().map(|late| pb::LateResult {
+        step_index: signed32(late.step_index),
+        call_index: signed32(late.call_index),
+        fence: signed(late.fence),
+        content: late.content,
+        is_error: late.is_error,
+        receive_time: Some(late.at.into_wire()),
     });
     pb::PendingAction {
         action_id: id.to_string(),
@@ -58,6 +66,7 @@ fn encode(action: PendingAction) -> pb::PendingAction {
         kind: pb::pending_action::Kind::Recovery.into(),
         summary,
         calls: calls.collect(),
+        late_results: late_results.collect(),
         create_time: Some(created_at.into_wire()),
         expire_time: Some(expires_at.into_wire()),
     }

@@ -6,6 +6,7 @@ use runmesh_domain::id::{AgentId, RunId};
 use runmesh_domain::journal::{CALL_UNKNOWN, CallState};
 use runmesh_domain::limits::{BARREN_ATTEMPTS_MAX, Queues};
 use runmesh_domain::message::Part;
+use runmesh_domain::principal::LeaseClaim;
 use runmesh_domain::run::StateName;
 use runmesh_domain::transition::{Cause, Record};
 use runmesh_domain::{Error, Refusal};
@@ -69,6 +70,35 @@ async fn an_unsafe_call_waits_for_a_person() {
     let parts = &finished.message.as_ref().unwrap().parts;
     assert!(matches!(&parts[2], Part::ToolResult { content, .. } if content == CALL_UNKNOWN));
     assert!(pending(&world).await.is_empty(), "withdrawn with its run");
+}
+
+#[tokio::test]
+async fn what_comes_late_is_evidence_for_who_decides() {
+    let world = World::new().await;
+    let session = world.session().await;
+    let lease = world.running(session).await;
+    world.record(lease, vec![model_step(1, "", &["write", "read"]), dispatched(1, 0), dispatched(1, 1)]).await.unwrap();
+    world.late(lease, vec![done(1, 0, "too early")]).await;
+    world.expire(session).await;
+    world.reap().await;
+    let stranger = LeaseClaim { fence: lease.fence + 1, ..lease };
+    world.late(stranger, vec![done(1, 0, "of another attempt")]).await;
+    world.late(LeaseClaim { org: world.other("two").await.org, ..lease }, vec![done(1, 0, "of another org")]).await;
+    assert_eq!(pending(&world).await[0].late_results, vec![], "only from the attempt that made the call");
+    world.late(lease, vec![done(1, 0, &"é".repeat(4_000)), done(1, 1, "nobody asks about it"), done(1, 9, "no such call")]).await;
+    world.late(lease, vec![done(1, 0, "another word")]).await;
+    let late = pending(&world).await.remove(0).late_results;
+    let kept = late.iter().map(|late| (late.step_index, late.call_index, late.fence, late.content.as_str(), late.is_error));
+    assert_eq!(
+        kept.collect::<Vec<_>>(),
+        [(1, 0, lease.fence, "é".repeat(2_048).as_str(), false)],
+        "bounded, and the first stays"
+    );
+    assert_eq!(call_state(&world, lease.run).await, CallState::Unknown, "the journal is as it was");
+    world.cancel(lease.run).await.unwrap();
+    world.late(lease, vec![done(1, 1, "after the end")]).await;
+    let rows: i64 = crate::server::value(&world.url, "SELECT count(*) FROM late_results").await;
+    assert_eq!(rows, 1);
 }
 
 #[tokio::test]
@@ -191,8 +221,10 @@ async fn a_run_that_waits_for_room_is_not_given_up() {
     crate::server::execute(&world.url, "UPDATE runs SET changed_at = changed_at - interval '61 s'").await;
     assert_eq!(fail().await.unwrap(), vec![], "there is a worker for it");
     world.expire(session).await;
+    world.reap().await;
+    crate::server::execute(&world.url, "UPDATE runs SET changed_at = changed_at - interval '61 s'").await;
     assert_eq!(fail().await.unwrap(), vec![], "there was one a second ago");
-    crate::server::execute(&world.url, "UPDATE worker_sessions SET lease_ends_at = clock_timestamp() - interval '61 s'").await;
+    crate::server::execute(&world.url, "UPDATE worker_sessions SET lost_at = clock_timestamp() - interval '61 s'").await;
     world.session_with(&LEASES, |new| new.agents = vec![AgentId::from_uuid(crate::fixture::id())]).await;
     let committed = fail().await.unwrap();
     assert_eq!((committed[0].ids.id, committed[0].transition.cause), (second.run, Cause::NoWorker), "only one for other agents");

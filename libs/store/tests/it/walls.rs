@@ -1,6 +1,6 @@
 //! The second wall between tenants (T1), table by table, and what a read-only process may do.
 
-use crate::fixture::{World, dispatched, model_step};
+use crate::fixture::{World, dispatched, done, model_step};
 use crate::server;
 use futures::FutureExt as _;
 use runmesh_store::idempotency::{self, Key};
@@ -14,6 +14,7 @@ async fn fill(world: &World) {
     let lease = world.running(session).await;
     world.record(lease, vec![model_step(1, "", &["write"]), dispatched(1, 0)]).await.unwrap();
     world.release(lease).await.unwrap();
+    world.late(lease, vec![done(1, 0, "x")]).await;
     let key = Key { org: world.org, user: world.user, method: "M", key: "k".into(), digest: [0; 32] };
     world
         .org_tx(move |tx| {
