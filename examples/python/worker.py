@@ -192,8 +192,8 @@ class Worker:
             except grpc.RpcError as error:
                 # A heartbeat that did not get through is no lost lease, until the lease is over by our own clock.
                 print(f"heartbeat: {reason(error)}", flush=True)
-                if now() - self.renewed > 0.9 * self.lease_seconds:
-                    self._lose_session()
+            if self.session_id and now() - self.renewed > 0.9 * self.lease_seconds:
+                self._lose_session()
 
     def _renew(self, sent: float):
         with self.lock:
@@ -205,8 +205,9 @@ class Worker:
             if session_id == self.session_id:
                 self._lose_session()
             return
-        # Counted from the sending: the answer may have been long on its way.
-        self.renewed = sent
+        # Counted from the sending: the answer may have been long on its way. A heartbeat under a stream that broke renews nothing.
+        if not answer.not_renewed:
+            self.renewed = sent
         # Of the attempts that were named: a later one of the same run may have been assigned here meanwhile.
         self._drop([lease for lease in held if lease.run_id in answer.lost_run_ids])
         self._cancel([lease for lease in held if lease.run_id in answer.cancel_run_ids])

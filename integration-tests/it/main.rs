@@ -21,6 +21,8 @@ mod recovery;
 mod refuses;
 mod retold;
 mod rpc;
+mod session;
+mod sessions;
 mod sql;
 mod survives;
 mod talks;

@@ -82,7 +82,12 @@ pub struct Api {
 impl Api {
     /// The one person of the development org, who shows nothing.
     pub fn of(mesh: &Mesh) -> Self {
-        Self { address: mesh.gateway_url(0), options: Options::default(), headers: Vec::new() }
+        Self::at(mesh, 0)
+    }
+
+    /// As [`Api::of`], through that gateway.
+    pub fn at(mesh: &Mesh, gateway: usize) -> Self {
+        Self { address: mesh.gateway_url(gateway), options: Options::default(), headers: Vec::new() }
     }
 
     /// Whoever holds `token`.

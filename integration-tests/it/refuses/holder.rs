@@ -1,17 +1,16 @@
 //! What the holder of a lease may get wrong: the tables, and the story of an attempt that repeats itself, goes on too long,
 //! or loses its lease.
 
-mod session;
-
 use super::worker::worker;
 use super::{
     Case, FENCED, Known, RUN_FINISHED, STEP_CONFLICT, TOKEN_MISMATCH, UNKNOWN_RUN, but, case, check, check_all, invalid, no,
 };
 use crate::harness::small;
 use crate::rpc::Api;
+use crate::session::{Session, credential};
+use runmesh_testkit::mesh::Mesh;
 use runmesh_testkit::until;
 use serde_json::{Value, json};
-use session::Session;
 use std::time::Duration;
 use tonic::Code;
 
@@ -20,6 +19,14 @@ const CALL_NOT_ALLOWED: super::Want = no(Code::FailedPrecondition, "CALL_NOT_ALL
 fn step(index: u32, text: &str) -> Value {
     let result = json!({"parts": [{"text": {"text": text}}], "model": "mock", "finish_reason": "stop"});
     json!({"step_index": index, "result": result})
+}
+
+/// Waits for a run: calls under its lease, and what there is to know of it.
+async fn attempt(mesh: &Mesh, session: &mut Session) -> (Api, Known) {
+    let assignment = session.assigned().await;
+    let lease = assignment.lease.expect("a lease");
+    let known = Known { run: lease.run_id, fence: lease.fence, ..Known::default() };
+    (Api::of(mesh).with_token(&assignment.run_token), known)
 }
 
 /// The rows that every method under a lease has.
@@ -121,9 +128,9 @@ pub(super) fn cases(known: &Known) -> Vec<Case> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn holders() {
     let mesh = small().without_workers().lease_ms(60_000).start().await;
-    let mut session = Session::open(&mesh, "external").await;
+    let mut session = Session::open(&mesh, &credential("external")).await;
     mesh.send("many:1").await;
-    let (api, known) = session.assigned(&mesh).await;
+    let (api, known) = attempt(&mesh, &mut session).await;
     check_all(&api, cases(&known)).await;
     // Nothing of all that was taken for the attempt's word: it goes on from its first step.
     let lease = json!({"run_id": known.run, "fence": known.fence});
@@ -153,7 +160,7 @@ impl Journal<'_> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn repeats_are_answered_as_the_first_and_other_content_is_not() {
     let mesh = small().without_workers().lease_ms(60_000).start().await;
-    let mut session = Session::open(&mesh, "external").await;
+    let mut session = Session::open(&mesh, &credential("external")).await;
     let user = Api::of(&mesh);
     let denied = json!({"name": "denied", "policy": "POLICY_DENY", "http": {"url": "http://127.0.0.1:9/"}});
     let spec = json!({"tools": [denied, {"name": "current_time", "builtin": {}}]});
@@ -162,7 +169,7 @@ async fn repeats_are_answered_as_the_first_and_other_content_is_not() {
     let parts = json!([{"text": {"text": "go"}}]);
     let send = json!({"idempotency_key": "k", "thread_id": thread["thread"]["thread_id"], "parts": parts});
     user.ok("SendMessage", send).await;
-    let (api, known) = session.assigned(&mesh).await;
+    let (api, known) = attempt(&mesh, &mut session).await;
     let journal = Journal { api: &api, lease: json!({"run_id": known.run, "fence": known.fence}) };
 
     let call = |name: &str| json!({"tool_call": {"call_id": name, "name": name, "arguments_json": "{}"}});
@@ -202,9 +209,9 @@ async fn repeats_are_answered_as_the_first_and_other_content_is_not() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_lease_fences_the_attempt() {
     let mesh = small().without_workers().lease_ms(3_000).start().await;
-    let mut session = Session::open(&mesh, "external").await;
+    let mut session = Session::open(&mesh, &credential("external")).await;
     mesh.send("many:1").await;
-    let (api, known) = session.assigned(&mesh).await;
+    let (api, known) = attempt(&mesh, &mut session).await;
     let lease = json!({"run_id": known.run, "fence": known.fence});
     let beat = json!({"session_id": session.id, "stream_number": 1, "held": [lease]});
     let stranger = worker(&mesh, "stranger").ok("Heartbeat", beat.clone()).await;

@@ -1,5 +1,6 @@
 //! The handle on the database: its pools, and looks at the server that need no scope.
 
+use crate::clock::ClockGuard;
 use crate::error;
 use crate::open_counts::OpenCounts;
 use crate::pool::Pool;
@@ -7,7 +8,7 @@ use runmesh_domain::{Fault, Result, Timestamp};
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use std::str::FromStr as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
@@ -70,6 +71,8 @@ pub(crate) struct Inner {
     pub(crate) beats: Arc<Pool>,
     pub(crate) role: Role,
     pub(crate) open_counts: Arc<OpenCounts>,
+    /// What is known of the database's clock.
+    pub(crate) clock: Mutex<ClockGuard>,
     /// Transactions under way, also those whose caller has gone.
     pub(crate) transactions: TaskTracker,
 }
@@ -103,6 +106,7 @@ impl Db {
             beats: Pool::new(options, config.heartbeat_connections),
             role: config.role,
             open_counts: Arc::new(OpenCounts::default()),
+            clock: Mutex::default(),
             transactions: TaskTracker::new(),
         };
         let db = Self { inner: Arc::new(inner) };

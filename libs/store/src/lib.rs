@@ -28,7 +28,6 @@ pub mod steps;
 pub mod summary;
 pub mod threads;
 
-pub use clock::ClockGuard;
 pub use db::{Db, Role, StoreConfig};
 pub use migrate::newest_migration;
 pub use page::{Page, PageRequest};

@@ -13,7 +13,7 @@ use std::time::Duration;
 pub struct Due {
     /// The database's clock.
     pub now: Timestamp,
-    /// A session is past its lease, or holds runs that its heartbeat did not name.
+    /// A session is past its lease, or has one that lasts longer than it can, or holds runs that its heartbeat did not name.
     pub lost_leases: bool,
     /// A worker's process is gone: the lock that it held is free.
     pub gone_workers: bool,
@@ -30,6 +30,7 @@ pub struct Due {
 const DUE: &str = concat!(
     "SELECT clock_timestamp() AS now,
       EXISTS (SELECT 1 FROM worker_sessions WHERE NOT drained AND (lost_at IS NOT NULL OR lease_ends_at < clock_timestamp()
+        OR lease_ends_at > clock_timestamp() + lease_ms * interval '1 millisecond' + interval '1 second'
         OR cut_ends_at < clock_timestamp() OR unnamed <> '{}')) AS lost_leases,
       EXISTS (SELECT 1 FROM run_transitions WHERE NOT logged AND cause NOT IN ('accepted', 'promoted')
         AND at < clock_timestamp() - $1 * interval '1 millisecond')

@@ -3,6 +3,7 @@
 //! Each file is one thing that happens to a run. All of them ask `Run::decide` what to do and hand its answer to
 //! [`transition`], the only way a row of `runs` changes its state.
 
+mod blocked;
 mod cancel;
 mod capable;
 mod claim;
@@ -29,6 +30,7 @@ pub(crate) use lock::lock_unless_busy;
 pub(crate) use row::{Row, run_columns};
 pub(crate) use view::transitions_after;
 
+pub use blocked::{blocked_by, see_blocked};
 pub use cancel::cancel;
 pub use claim::{ClaimFor, Claimed, Claims, Left, claim, claim_accepted};
 pub use committed::Committed;
@@ -36,11 +38,11 @@ pub use cut::cut;
 pub use finish::{LastStep, finish};
 pub use list::{ListRuns, get, history, list, queue};
 pub use lock::{Locked, lock};
-pub use reap::reap;
+pub use reap::{Reaped, reap, reap_orphans};
 pub use release::release;
 pub use row::{BlockedBy, RunRow};
 pub use send::{Accepted, NewMessage, OnBusy, send};
 pub use sweep::{fail_unserved, promote_free_threads};
 pub use transition::{TransitionExtra, transition};
 pub use turns::{Turn, last_turn, next_turn, open_turn};
-pub use view::{RunState, blocked_by, catch_up_rows, state_of, states_of};
+pub use view::{RunState, catch_up_rows, state_of, states_of};

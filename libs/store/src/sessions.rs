@@ -1,6 +1,8 @@
 //! Worker sessions: one life of a worker process each, and what leases belong to.
 //!
-//! Only the database's clock decides about leases. A session whose lease has passed is dead for good.
+//! Only the database's clock decides about leases, and only through the reaper, which knows when that clock was set: `lost_at` is
+//! the one truth about a session. Until the reaper wrote it, a heartbeat that comes late revives the session, which is safe:
+//! what the reaper takes back it takes under the run's lock and with a new fence. A session that is lost is dead for good.
 
 mod alive;
 mod heartbeat;
@@ -38,19 +40,21 @@ pub struct NewSession {
 }
 
 const OPEN: &str = "
-    INSERT INTO worker_sessions (id, credential, worker, capacity, orgs, agents, tools, opened_at, heartbeat_at, lease_ends_at)
-    SELECT $1, $2, $3, $4, $5, $6, $7, now, now, now + $8 * interval '1 millisecond'
+    INSERT INTO worker_sessions (id, credential, worker, capacity, orgs, agents, tools, opened_at, heartbeat_at, lease_ends_at,
+      credential_digest, lease_ms)
+    SELECT $1, $2, $3, $4, $5, $6, $7, now, now, now + $8 * interval '1 millisecond', $9, $8
     FROM (SELECT clock_timestamp() AS now) clock RETURNING stream_number";
 const REOPEN: &str = "
     UPDATE worker_sessions SET stream_number = stream_number + 1, cut_number = NULL, cut_ends_at = NULL, alive_key = NULL,
-      heartbeat_at = clock_timestamp(), lease_ends_at = clock_timestamp() + $3 * interval '1 millisecond'
-    WHERE id = $1 AND credential = $2 AND lost_at IS NULL AND lease_ends_at > clock_timestamp() RETURNING stream_number";
+      heartbeat_at = clock_timestamp(), lease_ends_at = clock_timestamp() + $3 * interval '1 millisecond', lease_ms = $3
+    WHERE id = $1 AND credential_digest = $2 AND lost_at IS NULL RETURNING stream_number";
 
 /// Opens a session. Scope System. Answers its stream number.
 ///
 /// # Errors
 /// [`runmesh_domain::Fault`] only.
 pub async fn open(tx: &mut Tx, new: NewSession, leases: &Leases) -> Result<i64> {
+    let digest = new.credential.digest();
     let orgs: Option<Vec<Uuid>> = new.credential.orgs.map(|orgs| orgs.iter().map(|org| org.uuid()).collect());
     let query = sqlx::query_scalar(OPEN)
         .bind(new.id.uuid())
@@ -60,7 +64,8 @@ pub async fn open(tx: &mut Tx, new: NewSession, leases: &Leases) -> Result<i64> 
         .bind(orgs)
         .bind(served(new.credential.agents, &new.agents))
         .bind(new.tools)
-        .bind(big(leases.lease_ms));
+        .bind(big(leases.lease_ms))
+        .bind(digest.0.to_vec());
     query.fetch_one(tx.connection()).await.map_err(sql)
 }
 
@@ -79,9 +84,10 @@ fn served(allowed: Option<Vec<AgentId>>, wanted: &[AgentId]) -> Option<Vec<Uuid>
 /// Scope System. Answers the new stream number.
 ///
 /// # Errors
-/// [`Refusal::SessionLost`] when the session is dead, was never there, or is another credential's.
-pub async fn reopen(tx: &mut Tx, session: SessionId, credential: &str, leases: &Leases) -> Result<i64> {
-    let query = sqlx::query_scalar(REOPEN).bind(session.uuid()).bind(credential.to_owned()).bind(big(leases.lease_ms));
+/// [`Refusal::SessionLost`] when the session is dead, was never there, or is another credential's: one that differs in its name,
+/// its orgs or its agents.
+pub async fn reopen(tx: &mut Tx, session: SessionId, credential: &WorkerCredential, leases: &Leases) -> Result<i64> {
+    let query = sqlx::query_scalar(REOPEN).bind(session.uuid()).bind(credential.digest().0.to_vec()).bind(big(leases.lease_ms));
     let number = query.fetch_optional(tx.connection()).await.map_err(sql)?;
     number.ok_or_else(|| Refusal::SessionLost.into())
 }

@@ -54,7 +54,6 @@ const COUNT: &str = "
       count(*) FILTER (WHERE s.id IS NOT NULL) AS running, count(*) FILTER (WHERE r.state = 'waiting') AS waiting,
       count(*) FILTER (WHERE s.id IS NULL AND r.state <> 'waiting') AS queued, clock_timestamp() AS at
     FROM runs r LEFT JOIN worker_sessions s ON r.state = 'running' AND s.id = r.session_id AND s.lost_at IS NULL
-      AND s.lease_ends_at > clock_timestamp()
     WHERE r.org_id = $1 AND r.ended_at IS NULL";
 const ACTIVE: &str = "
     SELECT r.id, r.thread_id, t.title, r.agent_id, a.name AS agent_name, r.user_id, r.state, r.changed_at

@@ -152,7 +152,7 @@ impl Mesh {
             if let Some((hand, mut claimed)) = done.claimed {
                 hand.spend();
                 mesh.tell(std::mem::take(&mut claimed.committed));
-                mesh.assign(&hand.stream, claimed).await?;
+                mesh.assign(&hand.stream, claimed).await;
             }
             Ok(done.answer)
         })

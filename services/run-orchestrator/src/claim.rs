@@ -8,9 +8,10 @@ use runmesh_domain::principal::WorkerCredential;
 use runmesh_domain::{Error, Fault, Refusal, Result, limits, text};
 use runmesh_store::sessions::{Alive, NewSession};
 use runmesh_store::{Scope, runs, sessions};
+use runmesh_wire::convert::journal::HeldRun;
 use runmesh_wire::convert::{id, required, unsigned};
 use runmesh_wire::pb::worker as pb;
-use runmesh_wire::{IntoWire as _, status};
+use runmesh_wire::{FromWire as _, IntoWire as _, status};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -65,6 +66,12 @@ impl Mesh {
         match ended {
             Ended::Orderly => self.close_session(&stream).await,
             Ended::Broken => self.cut(&stream).await,
+            Ended::Refused(refusal) => {
+                let refused = Err(status::of(&refusal.into()));
+                // A worker that does not read its answers sees its stream end.
+                drop(stream.answers.send_timeout(refused, REFUSAL_LIMIT).await);
+                self.cut(&stream).await
+            }
             Ended::LockLost => self.live_on(&stream).await,
             Ended::Draining => Ok(()),
         }
@@ -135,7 +142,7 @@ impl Mesh {
         if answers.send(Ok(message)).await.is_err() {
             return Err(Refusal::SessionLost.into());
         }
-        Ok((Arc::new(Stream::new(session, number, answers)), capacity))
+        Ok((Arc::new(Stream::new(session, number, answers, Arc::clone(&self.ready))), capacity))
     }
 
     async fn new_session(
@@ -163,7 +170,7 @@ impl Mesh {
         let leases = self.leases;
         self.db
             .tx(Scope::System, move |tx| {
-                let credential = credential.id.clone();
+                let credential = credential.clone();
                 Box::pin(async move { sessions::reopen(tx, session, &credential, &leases).await })
             })
             .await
@@ -185,24 +192,14 @@ impl Mesh {
                 }
             };
             match message {
-                Ok(Some(pb::ClaimRequest { message: Some(message) })) => self.take_message(stream, capacity, message),
-                Ok(Some(pb::ClaimRequest { message: None })) => {}
+                Ok(Some(pb::ClaimRequest { message })) => {
+                    if let Err(refusal) = take_message(stream, capacity, message) {
+                        return Ended::Refused(refusal);
+                    }
+                }
                 Ok(None) => return Ended::Orderly,
-                Err(_) => return Ended::Broken,
+                Err(error) => return status::of_unread(&error).map_or(Ended::Broken, Ended::Refused),
             }
-        }
-    }
-
-    fn take_message(&self, stream: &Stream, capacity: u32, message: pb::claim_request::Message) {
-        match message {
-            pb::claim_request::Message::Credits(pb::Credits { add }) => {
-                stream.add(u32::try_from(add).unwrap_or(0), capacity);
-                self.ready.room();
-            }
-            pb::claim_request::Message::Ack(pb::AssignmentAck { lease }) => {
-                tracing::trace!(session = %stream.session, run = lease.map(|lease| lease.run_id), "assignment acknowledged");
-            }
-            pb::claim_request::Message::Hello(_) => tracing::debug!(session = %stream.session, "a second hello, ignored"),
         }
     }
 
@@ -233,6 +230,28 @@ impl Mesh {
     }
 }
 
+/// Acts on what a worker says after its hello.
+fn take_message(stream: &Stream, capacity: u32, message: Option<pb::claim_request::Message>) -> Result<(), Refusal> {
+    match required("message", message)? {
+        pb::claim_request::Message::Credits(pb::Credits { add }) => {
+            let add: u32 = unsigned("credits.add", add)?;
+            if !(1..=limits::WORKER_CAPACITY_MAX).contains(&add) {
+                return Err(Refusal::field("credits.add", format!("want 1 to {}", limits::WORKER_CAPACITY_MAX)));
+            }
+            stream.add(add, capacity);
+        }
+        pb::claim_request::Message::Ack(pb::AssignmentAck { lease }) => {
+            let HeldRun { run, fence } = required("ack.lease", lease)?.from_wire("ack.lease")?;
+            tracing::trace!(session = %stream.session, %run, fence, "assignment acknowledged");
+        }
+        pb::claim_request::Message::Hello(_) => return Err(Refusal::field("hello", "comes once, as the first message")),
+    }
+    Ok(())
+}
+
+/// How long a worker may take to make room for the word that what it said was refused.
+const REFUSAL_LIMIT: Duration = Duration::from_secs(1);
+
 /// Waits for the loss of a lock; for ever when there is none.
 async fn lost(alive: &mut Option<Alive>) {
     match alive {
@@ -252,6 +271,8 @@ enum Ended {
     Orderly,
     /// The stream broke.
     Broken,
+    /// The worker said what it must not.
+    Refused(Refusal),
     /// The lock that says that this process lives is gone.
     LockLost,
     /// This replica is going down.

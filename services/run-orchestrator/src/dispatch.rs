@@ -109,27 +109,41 @@ impl Mesh {
         let got = u32::try_from(claimed.len()).unwrap_or(u32::MAX);
         for mut run in claimed {
             self.tell(std::mem::take(&mut run.committed));
-            self.assign(stream, run).await?;
+            self.assign(stream, run).await;
         }
         Ok((got, left))
     }
 
-    /// Sends the assignment. One that never arrives is taken back when the session's heartbeats do not name it.
-    pub async fn assign(&self, stream: &Stream, claimed: Claimed) -> Result<()> {
-        let assignment = self.assignment(stream, claimed)?;
-        let message = pb::claim_response::Message::Assignment(assignment);
-        let answer = pb::ClaimResponse { message: Some(message) };
-        if stream.answers.send_timeout(Ok(answer), ASSIGN_LIMIT).await.is_err() {
-            tracing::debug!(session = %stream.session, "a session went away, or does not read, before its assignment");
+    /// Sends the assignment, or gives the run back at once when there is nobody to send it to. One that is sent and never arrives
+    /// is taken back when the session's heartbeats do not name it.
+    pub async fn assign(&self, stream: &Stream, claimed: Claimed) {
+        let lease = lease_of(stream, &claimed);
+        let (run, session) = (lease.run, stream.session);
+        let sent = match self.assignment(lease, claimed) {
+            Ok(assignment) => {
+                let message = pb::claim_response::Message::Assignment(assignment);
+                let answer = pb::ClaimResponse { message: Some(message) };
+                stream.answers.send_timeout(Ok(answer), ASSIGN_LIMIT).await.is_ok()
+            }
+            Err(error) => {
+                tracing::error!(%run, %error, "an assignment could not be made");
+                false
+            }
+        };
+        if sent {
+            return;
         }
-        Ok(())
+        tracing::debug!(%session, %run, "a session went away, or does not read, before its assignment");
+        match self.system(move |tx| Box::pin(async move { runs::release(tx, lease, None).await })).await {
+            Ok((_, committed)) => self.tell(committed),
+            Err(error) => tracing::debug!(%run, %error, "not given back: the heartbeats that do not name it will"),
+        }
     }
 
-    fn assignment(&self, stream: &Stream, claimed: Claimed) -> Result<pb::Assignment> {
+    fn assignment(&self, lease: LeaseClaim, claimed: Claimed) -> Result<pb::Assignment> {
         let Claimed { row, spec, context, committed: _ } = claimed;
         let run = &row.run;
-        let claim = LeaseClaim { org: run.org, thread: run.thread, run: run.id, fence: run.fence, session: stream.session };
-        let token = self.run_tokens.sign(&claim, limits::RUN_TOKEN_TTL).map_err(|error| Fault::internal(error.to_string()))?;
+        let token = self.run_tokens.sign(&lease, limits::RUN_TOKEN_TTL).map_err(|error| Fault::internal(error.to_string()))?;
         let traceparent = spec.traceparent.clone();
         let context = context.map(|context| wire_context(context).into_wire());
         Ok(pb::Assignment {
@@ -145,6 +159,11 @@ impl Mesh {
             context,
         })
     }
+}
+
+const fn lease_of(stream: &Stream, claimed: &Claimed) -> LeaseClaim {
+    let run = &claimed.row.run;
+    LeaseClaim { org: run.org, thread: run.thread, run: run.id, fence: run.fence, session: stream.session }
 }
 
 /// The store's context as the wire's.

@@ -1,6 +1,7 @@
 //! The worker sessions whose Claim streams this replica serves, with their credits. Never says whether a session is alive:
 //! that is the database's to say.
 
+use crate::ready::Ready;
 use runmesh_domain::id::SessionId;
 use runmesh_wire::pb::worker::ClaimResponse;
 use std::collections::HashMap;
@@ -21,22 +22,30 @@ pub struct Stream {
     /// The way to the worker.
     pub answers: mpsc::Sender<Result<ClaimResponse, tonic::Status>>,
     credits: Mutex<u32>,
+    ready: Arc<Ready>,
 }
 
 impl Stream {
-    /// A stream without credits.
-    pub fn new(session: SessionId, number: i64, answers: mpsc::Sender<Result<ClaimResponse, tonic::Status>>) -> Self {
-        Self { session, number, answers, credits: Mutex::new(0) }
+    /// A stream without credits. `ready` learns of each that it gets.
+    pub fn new(
+        session: SessionId,
+        number: i64,
+        answers: mpsc::Sender<Result<ClaimResponse, tonic::Status>>,
+        ready: Arc<Ready>,
+    ) -> Self {
+        Self { session, number, answers, credits: Mutex::new(0), ready }
     }
 
     fn credits_mut(&self) -> std::sync::MutexGuard<'_, u32> {
         self.credits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds credits, up to `max`.
+    /// Adds credits, up to `max`, and has the dispatcher look.
     pub fn add(&self, credits: u32, max: u32) {
         let mut held = self.credits_mut();
         *held = held.saturating_add(credits).min(max);
+        drop(held);
+        self.ready.room();
     }
 
     /// Takes at most `most` credits, and no more than the worker has left room to be told of: one that does not read its
@@ -49,7 +58,7 @@ impl Stream {
         taken
     }
 
-    /// Gives back credits that were not used.
+    /// Gives back credits that were not used. The dispatcher, which took them, does not need to be woken for them.
     pub fn give_back(&self, credits: u32) {
         *self.credits_mut() += credits;
     }
@@ -75,6 +84,8 @@ impl Drop for Hand {
     fn drop(&mut self) {
         if !self.spent.load(Ordering::Relaxed) {
             self.stream.give_back(1);
+            // A dispatcher that looked meanwhile found no room here.
+            self.stream.ready.room();
         }
     }
 }
@@ -124,11 +135,12 @@ impl Sessions {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures::FutureExt as _;
     use uuid::Uuid;
 
     fn stream(number: i64) -> Arc<Stream> {
         let (answers, _) = mpsc::channel(ANSWERS_MAX);
-        Arc::new(Stream::new(SessionId::from_uuid(Uuid::from_u128(1)), number, answers))
+        Arc::new(Stream::new(SessionId::from_uuid(Uuid::from_u128(1)), number, answers, Arc::default()))
     }
 
     #[test]
@@ -156,7 +168,10 @@ mod tests {
         sessions.insert(&stream);
         assert!(sessions.hand().is_none());
         stream.add(1, 1);
-        drop(sessions.hand());
+        let hand = sessions.hand();
+        assert!(stream.ready.changed().now_or_never().is_some(), "for the credit");
+        drop(hand);
+        assert!(stream.ready.changed().now_or_never().is_some(), "for the credit that came back");
         let hand = sessions.hand();
         hand.iter().for_each(|hand| hand.spend());
         assert!(hand.is_some());

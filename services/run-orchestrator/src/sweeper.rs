@@ -9,11 +9,12 @@ use runmesh_domain::run::RunIds;
 use runmesh_domain::transition::Transition;
 use runmesh_domain::{Error, Result};
 use runmesh_host::Lifecycle;
-use runmesh_store::{ClockGuard, Scope, Tx, actions, idempotency, maintenance, outbox, runs, sessions};
+use runmesh_store::runs::Reaped;
+use runmesh_store::{Scope, Tx, actions, idempotency, maintenance, outbox, runs, sessions};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::Notify;
 
 /// Rows of one sweep.
@@ -28,15 +29,14 @@ const PUBLISHING: Duration = Duration::from_secs(5);
 const PUBLISHED_AT_ONCE: usize = 8;
 /// Runs that fail before a round is given up: more than a few that cannot be published for reasons of their own.
 const FAILURES_MAX: usize = 8;
-/// Ticks between looks for threads that nobody promoted.
-const FREE_THREADS_EVERY: u64 = 10;
+/// Ticks between looks for what there should never be: threads that nobody promoted, runs of sessions that are not there.
+const NOW_AND_THEN: u64 = 10;
 /// Ticks between purges of what is old.
 const PURGE_EVERY: u64 = 600;
 
 /// Starts the loops. Publishing has one of its own: while NATS does not answer, leases must be looked at all the same.
 pub fn start(mesh: &Mesh, life: &Lifecycle) {
     let ticks = Arc::new(AtomicU64::new(0));
-    let clock = Arc::new(Mutex::new(ClockGuard::default()));
     let unpublished = Arc::new(Notify::new());
     let (publisher, wanted, soft) = (mesh.clone(), Arc::clone(&unpublished), life.soft().clone());
     life.spawn("publisher", async move {
@@ -49,27 +49,28 @@ pub fn start(mesh: &Mesh, life: &Lifecycle) {
     });
     let mesh = mesh.clone();
     life.spawn_loop("sweeper", mesh.leases.reaper(), move || {
-        let (mesh, clock, unpublished) = (mesh.clone(), Arc::clone(&clock), Arc::clone(&unpublished));
+        let (mesh, unpublished) = (mesh.clone(), Arc::clone(&unpublished));
         let tick = ticks.fetch_add(1, Ordering::Relaxed);
-        async move { mesh.sweep(tick, &clock, &unpublished).await }
+        async move { mesh.sweep(tick, &unpublished).await }
     });
 }
 
 impl Mesh {
-    async fn sweep(&self, tick: u64, clock: &Mutex<ClockGuard>, unpublished: &Notify) -> Result<()> {
+    async fn sweep(&self, tick: u64, unpublished: &Notify) -> Result<()> {
         let leases = self.leases;
-        let look_for_free = tick.is_multiple_of(FREE_THREADS_EVERY);
+        let now_and_then = tick.is_multiple_of(NOW_AND_THEN);
+        // Every tick, so that it compares neighbours.
+        self.db.watch_clock(&leases).await?;
         let due =
-            self.system(move |tx| Box::pin(async move { maintenance::due(tx, &leases, OWN_TIME, look_for_free).await })).await?;
-        // Asked every tick, so that it compares neighbours.
-        let steady = clock.lock().unwrap_or_else(PoisonError::into_inner).is_steady(due.now, Instant::now());
+            self.system(move |tx| Box::pin(async move { maintenance::due(tx, &leases, OWN_TIME, now_and_then).await })).await?;
         if due.unpublished {
             unpublished.notify_one();
         }
         // One that fails keeps no other from its turn.
         let chores = [
-            when(steady && (due.lost_leases || due.gone_workers), self.reap()).await,
-            when(steady && due.gone_workers, self.reap_gone()).await,
+            when(due.lost_leases || due.gone_workers, self.reap()).await,
+            when(due.gone_workers, self.reap_gone()).await,
+            when(now_and_then, self.reap_orphans()).await,
             when(due.free_threads, self.promote()).await,
             when(due.expired_actions, self.expire()).await,
             when(due.unserved, self.give_up()).await,
@@ -78,15 +79,34 @@ impl Mesh {
         chores.into_iter().collect()
     }
 
-    /// Takes back the runs whose leases are over.
+    /// Takes back the runs whose leases are over, until there are no more. Nothing in a moment in which the database's clock cannot
+    /// be trusted: the next tick will see.
     pub async fn reap(&self) -> Result<()> {
-        let leases = self.leases;
-        let lost = self.system(move |tx| Box::pin(async move { runs::reap(tx, &leases, BATCH).await })).await?;
-        for (run, committed) in lost {
+        while let Some(reaped) = runs::reap(&self.db, &self.leases, BATCH).await? {
+            let is_all = u32::try_from(reaped.len()).is_ok_and(|reaped| reaped < BATCH);
+            self.tell_lost(reaped);
+            if is_all {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes back the runs of sessions that are not there.
+    async fn reap_orphans(&self) -> Result<()> {
+        let reaped = runs::reap_orphans(&self.db, &self.leases, BATCH).await?;
+        for (run, _) in &reaped {
+            tracing::warn!(%run, "a run belonged to a session that is not there");
+        }
+        self.tell_lost(reaped);
+        Ok(())
+    }
+
+    fn tell_lost(&self, reaped: Reaped) {
+        for (run, committed) in reaped {
             tracing::info!(%run, "lease lost");
             self.tell(committed);
         }
-        Ok(())
     }
 
     /// Takes back the runs of processes that were just found to be gone: they are free a moment after that.
@@ -184,5 +204,9 @@ fn by_run(rows: Vec<(RunIds, Transition)>) -> Vec<(RunIds, Vec<Transition>)> {
     for (ids, transition) in rows {
         runs.entry(ids.id).or_insert_with(|| (ids, Vec::new())).1.push(transition);
     }
-    runs.into_values().collect()
+    let in_order = |(ids, mut transitions): (RunIds, Vec<Transition>)| {
+        transitions.sort_unstable_by_key(|transition| transition.version);
+        (ids, transitions)
+    };
+    runs.into_values().map(in_order).collect()
 }

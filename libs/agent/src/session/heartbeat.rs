@@ -1,7 +1,7 @@
 //! Heartbeats, on a thread and a runtime of their own, so that heavy work elsewhere cannot cost the leases.
 //!
 //! Here the worker decides by its own clock that its leases may have ended: time counts from when the last answered
-//! heartbeat was sent, or the session was opened.
+//! heartbeat that renewed them was sent, or the session was opened.
 
 use super::claims::Session;
 use super::clock::Moment;
@@ -44,7 +44,7 @@ pub(super) struct Heart {
 /// The state of the current session's leases.
 struct Pulse {
     session: Session,
-    /// When the last answered heartbeat was sent.
+    /// When the last heartbeat that renewed the leases was sent.
     good: Moment,
     /// The stream that the mesh wanted moved already.
     moved: Option<i64>,
@@ -130,7 +130,7 @@ impl Heart {
             }
             wait = match self.beat_once(channel, &mut pulse).await {
                 Some(Verdict::Lost) => return Over::Lost,
-                Some(Verdict::Renewed { .. }) => pulse.session.period,
+                Some(Verdict::Lives { .. }) => pulse.session.period,
                 None => pulse.session.period / REPEAT,
             };
         }
@@ -158,8 +158,10 @@ impl Heart {
             }
         };
         let verdict = reply::apply(reply, &held, &self.held);
-        if let Verdict::Renewed { drain } = verdict {
-            pulse.good = sent;
+        if let Verdict::Lives { renewed, drain } = verdict {
+            if renewed {
+                pulse.good = sent;
+            }
             if drain && pulse.moved != Some(pulse.session.stream_number) {
                 pulse.moved = Some(pulse.session.stream_number);
                 // When the loop is behind with its notices, the next answer says it again.

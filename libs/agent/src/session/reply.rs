@@ -8,8 +8,8 @@ use std::collections::HashSet;
 /// What became of the session.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// Renewed; `drain` when the worker is to open Claim elsewhere.
-    Renewed { drain: bool },
+    /// It lives; `drain` when the worker is to open Claim elsewhere.
+    Lives { renewed: bool, drain: bool },
     /// Over for good.
     Lost,
 }
@@ -18,7 +18,7 @@ pub(super) enum Verdict {
 /// was taken in hand since then was not spoken of.
 pub(super) fn apply(reply: HeartbeatResponse, sent: &[Lease], held: &Held) -> Verdict {
     let status = reply.status();
-    let HeartbeatResponse { status: _, lost_run_ids, cancel_run_ids, drain } = reply;
+    let HeartbeatResponse { status: _, lost_run_ids, cancel_run_ids, drain, not_renewed } = reply;
     if status != Status::Ok {
         return Verdict::Lost;
     }
@@ -31,7 +31,7 @@ pub(super) fn apply(reply: HeartbeatResponse, sent: &[Lease], held: &Held) -> Ve
             held.with_lease(lease.clone(), |control| control.cancel.cancel());
         }
     }
-    Verdict::Renewed { drain }
+    Verdict::Lives { renewed: !not_renewed, drain }
 }
 
 #[cfg(test)]
@@ -47,7 +47,9 @@ mod tests {
     fn only_ok_renews() {
         let held = Held::default();
         let reply = |status: Status| HeartbeatResponse { status: status.into(), ..HeartbeatResponse::default() };
-        assert_eq!(apply(reply(Status::Ok), &[], &held), Verdict::Renewed { drain: false });
+        assert_eq!(apply(reply(Status::Ok), &[], &held), Verdict::Lives { renewed: true, drain: false });
+        let not_renewed = HeartbeatResponse { not_renewed: true, ..reply(Status::Ok) };
+        assert_eq!(apply(not_renewed, &[], &held), Verdict::Lives { renewed: false, drain: false });
         assert_eq!(apply(reply(Status::Lost), &[], &held), Verdict::Lost);
         assert_eq!(apply(reply(Status::Unspecified), &[], &held), Verdict::Lost);
     }
@@ -67,6 +69,7 @@ mod tests {
             lost_run_ids: about(&run.to_string()),
             cancel_run_ids: about(&run.to_string()),
             drain: false,
+            not_renewed: false,
         };
         let _first = held.take(HeldRun { run, fence: 1 }, "s", Arc::clone(&first));
         let sent = held.leases("s");

@@ -25,7 +25,7 @@ const USERS_MAX: i32 = 1_000;
 const LOCK_ORGS: &str = "
     WITH RECURSIVE live AS (
       SELECT orgs FROM worker_sessions
-      WHERE id = $1 AND lost_at IS NULL AND cut_ends_at IS NULL AND lease_ends_at > clock_timestamp()),
+      WHERE id = $1 AND lost_at IS NULL AND cut_ends_at IS NULL),
     ready(org_id) AS (
       (SELECT org_id FROM runs WHERE state = 'ready' ORDER BY org_id LIMIT 1)
       UNION ALL
@@ -95,7 +95,7 @@ const PICK: &str = concat!(
 const MAY_TAKE: &str = concat!(
     "SELECT clock_timestamp() FROM worker_sessions s, runs r JOIN orgs o ON o.id = r.org_id
      WHERE s.id = $1 AND r.id = $2
-       AND s.lost_at IS NULL AND s.cut_ends_at IS NULL AND s.lease_ends_at > clock_timestamp() AND ",
+       AND s.lost_at IS NULL AND s.cut_ends_at IS NULL AND ",
     serves!(),
     " AND NOT EXISTS (SELECT 1 FROM runs x WHERE x.org_id = r.org_id AND x.state = 'ready' AND x.id <> r.id)
        AND (SELECT count(*) FROM runs x WHERE x.org_id = r.org_id AND x.user_id = r.user_id AND x.state = 'running')

@@ -4,85 +4,178 @@ use super::committed::Committed;
 use super::lock::lock_unless_busy;
 use super::recover;
 use super::transition::transition;
-use crate::columns::{big, count};
+use crate::clock::Trusted;
+use crate::columns::{At, big, count};
+use crate::db::Db;
 use crate::error::sql;
+use crate::scope::Scope;
 use crate::sessions::gone;
 use crate::tx::Tx;
+use futures::stream::{self, StreamExt as _};
 use runmesh_domain::Result;
 use runmesh_domain::id::RunId;
 use runmesh_domain::limits::Leases;
 use runmesh_domain::run::Command;
 use uuid::Uuid;
 
-/// Sessions past their lease are lost for good. A lost session is looked at until a minute after its end nothing is left of
-/// it: a claim that was under way at the end has committed by then.
+/// Runs that are taken back at once, each in a transaction of its own.
+const AT_ONCE: usize = 4;
+
+/// What ends later than it can was written before the clock was set back: it lasts from now on as long as it may.
+const SHORTEN: &str = "
+    UPDATE worker_sessions SET
+      lease_ends_at = least(lease_ends_at, $1 + lease_ms * interval '1 millisecond'),
+      cut_ends_at = CASE WHEN cut_ends_at > $1 + interval '2 seconds' THEN $1 + interval '1 second' ELSE cut_ends_at END
+    WHERE id IN (
+      SELECT id FROM worker_sessions WHERE NOT drained AND lost_at IS NULL
+        AND (lease_ends_at > $1 + lease_ms * interval '1 millisecond' + interval '1 second'
+          OR cut_ends_at > $1 + interval '2 seconds')
+      FOR UPDATE SKIP LOCKED)";
+/// Sessions past their lease are lost for good.
 const LOSE: &str = "
-    WITH lost AS (
-      UPDATE worker_sessions SET lost_at = clock_timestamp() WHERE id IN (
-        SELECT id FROM worker_sessions WHERE NOT drained AND lost_at IS NULL AND lease_ends_at <= clock_timestamp()
-        FOR UPDATE SKIP LOCKED))
+    UPDATE worker_sessions SET lost_at = $1 WHERE id IN (
+      SELECT id FROM worker_sessions WHERE NOT drained AND lost_at IS NULL AND lease_ends_at <= $1
+      FOR UPDATE SKIP LOCKED)";
+/// A lost session is looked at until a minute after its end nothing is left of it: a claim that was under way at the end has
+/// committed by then.
+const DRAIN: &str = "
     UPDATE worker_sessions s SET drained = true WHERE id IN (
-      SELECT id FROM worker_sessions WHERE NOT drained AND lost_at < clock_timestamp() - interval '1 minute'
-      FOR UPDATE SKIP LOCKED)
+      SELECT id FROM worker_sessions WHERE NOT drained AND lost_at < $1 - interval '1 minute' FOR UPDATE SKIP LOCKED)
       AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.session_id = s.id AND r.state = 'running')";
 
 /// Sessions whose process is gone are cut, as by a stream that was seen to break; a little time is left to the last words that
 /// are under way.
 const CUT_GONE: &str = concat!(
-    "UPDATE worker_sessions SET cut_number = stream_number,
-       cut_ends_at = least(lease_ends_at, clock_timestamp() + interval '250 milliseconds')
+    "UPDATE worker_sessions SET cut_number = stream_number, cut_ends_at = clock_timestamp() + interval '250 milliseconds'
      WHERE id IN (SELECT s.id FROM worker_sessions s WHERE ",
     gone!("$1"),
     " FOR UPDATE SKIP LOCKED)"
 );
 
-/// RUNNING runs to take back: of lost sessions; of cut ones, when nothing unsafe is under way; and those that a live
-/// session should have named in its last heartbeat and did not.
-const FIND: &str = "
-    SELECT r.id, r.fence, s.lost_at IS NULL AND s.cut_ends_at <= clock_timestamp() AS is_cut
-    FROM worker_sessions s JOIN runs r ON r.session_id = s.id AND r.state = 'running'
-    WHERE NOT s.drained AND (
-      s.lost_at IS NOT NULL
-      OR (s.cut_ends_at <= clock_timestamp() AND NOT EXISTS (
-        SELECT 1 FROM calls c WHERE c.run_id = r.id AND c.state IN ('dispatched', 'unknown') AND NOT c.idempotent))
-      OR (r.id = ANY (s.unnamed) AND r.claimed_at < s.heartbeat_at - $1 * interval '1 millisecond'))
-    ORDER BY r.claimed_at LIMIT $2";
-
-#[derive(sqlx::FromRow)]
-struct Row {
-    id: Uuid,
-    fence: i64,
-    is_cut: Option<bool>,
+/// Whether session `s` lets go of its RUNNING run `r` at the moment `$1`: it is lost; it is cut, and nothing unsafe is under
+/// way; or it should have named the run in its last heartbeat and did not, where `$3` says that times may be compared at all.
+macro_rules! lets_go {
+    () => {
+        "(s.lost_at IS NOT NULL
+          OR (s.cut_ends_at <= $1 AND NOT EXISTS (
+            SELECT 1 FROM calls c WHERE c.run_id = r.id AND c.state IN ('dispatched', 'unknown') AND NOT c.idempotent))
+          OR ($3 AND r.id = ANY (s.unnamed) AND (r.claimed_at < s.heartbeat_at - $2 * interval '1 millisecond'
+            OR r.claimed_at > $1 + interval '1 second')))"
+    };
+}
+/// Whether what a session lets go of is only cut.
+macro_rules! is_cut {
+    () => {
+        "coalesce(s.lost_at IS NULL AND s.cut_ends_at <= $1, false) AS is_cut"
+    };
 }
 
-/// Takes back the runs of sessions that are gone, at most `limit` of them: each goes through recovery. Attempts ended by a cut
-/// do not count against the cap. Scope System. Not to be called in a tick in which the database's clock jumped (see
-/// [`crate::ClockGuard`]). Any number of replicas may reap at once.
+const FIND: &str = concat!(
+    "SELECT r.id, r.fence FROM worker_sessions s JOIN runs r ON r.session_id = s.id AND r.state = 'running'
+     WHERE NOT s.drained AND ",
+    lets_go!(),
+    " ORDER BY r.claimed_at LIMIT $4"
+);
+/// Looked at again under the run's lock: a stream that was opened again since keeps what the session has.
+const STILL: &str = concat!(
+    "SELECT ",
+    is_cut!(),
+    " FROM runs r LEFT JOIN worker_sessions s ON s.id = r.session_id
+     WHERE r.id = $4 AND (s.id IS NULL OR s.drained OR ",
+    lets_go!(),
+    ")"
+);
+/// RUNNING runs of sessions that are not there, or of which nothing should be left. Goes from session to session over an index.
+const ORPHANS: &str = "
+    WITH RECURSIVE holders(id) AS (
+      (SELECT session_id FROM runs WHERE state = 'running' ORDER BY session_id LIMIT 1)
+      UNION ALL
+      SELECT (SELECT r.session_id FROM runs r WHERE r.state = 'running' AND r.session_id > h.id ORDER BY r.session_id LIMIT 1)
+      FROM holders h WHERE h.id IS NOT NULL)
+    SELECT r.id, r.fence FROM holders h JOIN runs r ON r.session_id = h.id AND r.state = 'running'
+    WHERE NOT EXISTS (SELECT 1 FROM worker_sessions s WHERE s.id = h.id AND NOT s.drained) LIMIT $1";
+
+/// Runs that were taken back, each with what was committed of it.
+pub type Reaped = Vec<(RunId, Vec<Committed>)>;
+
+/// Takes back the runs of sessions that are gone, at most `limit` of them, each in a transaction of its own: one that cannot be
+/// taken back keeps no other from it. Attempts ended by a cut do not count against the cap. Any number of replicas may reap
+/// at once. Answers nothing when the database's clock cannot be trusted just now (see [`Db::watch_clock`]): nothing was done.
 ///
 /// # Errors
 /// [`runmesh_domain::Fault`] only.
-pub async fn reap(tx: &mut Tx, leases: &Leases, limit: u32) -> Result<Vec<(RunId, Vec<Committed>)>> {
-    sqlx::query(LOSE).execute(tx.connection()).await.map_err(sql)?;
-    sqlx::query(CUT_GONE).bind(big(leases.lease_ms)).execute(tx.connection()).await.map_err(sql)?;
-    let query = sqlx::query_as(FIND).bind(big(leases.heartbeat_ms.saturating_mul(2))).bind(i64::from(limit));
-    let found: Vec<Row> = query.fetch_all(tx.connection()).await.map_err(sql)?;
-    let mut reaped = Vec::new();
-    for Row { id, fence, is_cut } in found {
-        let run = RunId::from_uuid(id);
-        let is_cut = is_cut == Some(true);
-        if let Some(committed) = lose(tx, run, count(fence), is_cut).await? {
-            reaped.push((run, committed));
-        }
-    }
-    Ok(reaped)
+pub async fn reap(db: &Db, leases: &Leases, limit: u32) -> Result<Option<Reaped>> {
+    let Some(clock) = db.trusted_clock(leases).await? else { return Ok(None) };
+    let leases = *leases;
+    let found = db.tx(Scope::System, move |tx| Box::pin(async move { find(tx, clock, &leases, limit).await })).await?;
+    Ok(Some(take_back(db, clock, &leases, found).await))
 }
 
-/// Takes one run back; nothing when it moved on meanwhile, or when its thread is busy: the next tick will see.
-async fn lose(tx: &mut Tx, run: RunId, fence: u64, is_cut: bool) -> Result<Option<Vec<Committed>>> {
+/// As [`reap`], for RUNNING runs whose session is not there at all: none of ours goes before its runs, so there are some only when
+/// rows were restored or removed by hand.
+///
+/// # Errors
+/// [`runmesh_domain::Fault`] only.
+pub async fn reap_orphans(db: &Db, leases: &Leases, limit: u32) -> Result<Reaped> {
+    let found = db.tx(Scope::System, move |tx| {
+        Box::pin(async move {
+            let query = sqlx::query_as(ORPHANS).bind(i64::from(limit));
+            let found: Vec<(Uuid, i64)> = query.fetch_all(tx.connection()).await.map_err(sql)?;
+            Ok(found)
+        })
+    });
+    let found = found.await?;
+    if found.is_empty() {
+        return Ok(Vec::new());
+    }
+    let Some(clock) = db.trusted_clock(leases).await? else { return Ok(Vec::new()) };
+    Ok(take_back(db, clock, leases, found).await)
+}
+
+async fn find(tx: &mut Tx, clock: Trusted, leases: &Leases, limit: u32) -> Result<Vec<(Uuid, i64)>> {
+    let Trusted { now, by_time } = clock;
+    let mut statements = vec![SHORTEN, DRAIN];
+    if by_time {
+        statements.push(LOSE);
+    }
+    for statement in statements {
+        sqlx::query(statement).bind(At(now)).execute(tx.connection()).await.map_err(sql)?;
+    }
+    sqlx::query(CUT_GONE).bind(big(leases.lease_ms)).execute(tx.connection()).await.map_err(sql)?;
+    let query = sqlx::query_as(FIND).bind(At(now)).bind(two_heartbeats(leases)).bind(by_time).bind(i64::from(limit));
+    query.fetch_all(tx.connection()).await.map_err(sql)
+}
+
+fn two_heartbeats(leases: &Leases) -> i64 {
+    big(leases.heartbeat_ms.saturating_mul(2))
+}
+
+async fn take_back(db: &Db, clock: Trusted, leases: &Leases, found: Vec<(Uuid, i64)>) -> Reaped {
+    let leases = *leases;
+    let one = |(id, fence): (Uuid, i64)| async move {
+        let run = RunId::from_uuid(id);
+        let lose =
+            db.tx(Scope::System, move |tx| Box::pin(async move { lose(tx, clock, &leases, run, count(fence)).await })).await;
+        match lose {
+            Ok(committed) => committed.map(|committed| (run, committed)),
+            Err(error) => {
+                tracing::error!(%run, %error, "a run of a lost lease was not taken back");
+                None
+            }
+        }
+    };
+    stream::iter(found).map(one).buffer_unordered(AT_ONCE).filter_map(std::future::ready).collect().await
+}
+
+/// Takes one run back; nothing when it or its session moved on meanwhile, or when its thread is busy: the next tick will see.
+async fn lose(tx: &mut Tx, clock: Trusted, leases: &Leases, run: RunId, fence: u64) -> Result<Option<Vec<Committed>>> {
     let Some(locked) = lock_unless_busy(tx, run).await? else { return Ok(None) };
     if locked.row.run.check_holder(fence).is_err() {
         return Ok(None);
     }
+    let still = sqlx::query_scalar(STILL).bind(At(clock.now)).bind(two_heartbeats(leases)).bind(clock.by_time).bind(run.uuid());
+    let still: Option<bool> = still.fetch_optional(tx.connection()).await.map_err(sql)?;
+    let Some(is_cut) = still else { return Ok(None) };
     let (ask, extra) = recover::ask(tx, &locked).await?;
     if is_cut && ask.is_some() {
         // A call was dispatched since: the run keeps its whole lease.

@@ -24,8 +24,8 @@ const UNSERVED: &str = concat!(
     "SELECT r.id FROM runs r JOIN orgs o ON o.id = r.org_id
     WHERE r.state = 'ready' AND r.changed_at < clock_timestamp() - $1 * interval '1 second'
       AND (o.deleted_at IS NOT NULL OR NOT EXISTS (
-        SELECT 1 FROM worker_sessions s WHERE s.lease_ends_at > clock_timestamp() - $1 * interval '1 second'
-          AND ",
+        SELECT 1 FROM worker_sessions s
+        WHERE (s.lost_at IS NULL OR s.lost_at > clock_timestamp() - $1 * interval '1 second') AND ",
     serves!(),
     ")) ORDER BY r.changed_at LIMIT $2"
 );

@@ -38,7 +38,6 @@ macro_rules! gone {
     ($lease_ms:literal) => {
         concat!(
             "s.alive_key IS NOT NULL AND s.lost_at IS NULL AND NOT s.drained AND s.cut_number IS NULL
-             AND s.lease_ends_at > clock_timestamp()
              AND pg_postmaster_start_time() < clock_timestamp() - ",
             $lease_ms,
             " * interval '1 millisecond'

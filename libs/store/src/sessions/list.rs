@@ -16,7 +16,7 @@ pub struct WorkerRow {
     pub session: SessionId,
     /// Its name for people.
     pub worker: String,
-    /// True while its lease is live.
+    /// True until it is known to be lost.
     pub live: bool,
     /// Runs that it drives at once at most.
     pub capacity: u32,
@@ -30,7 +30,7 @@ pub struct WorkerRow {
 
 /// Ended sessions are shown for ten leases: long enough to see that a worker died.
 const LIST: &str = "
-    SELECT s.id, s.worker, s.lost_at IS NULL AND s.lease_ends_at > clock_timestamp() AS live, s.capacity, s.opened_at,
+    SELECT s.id, s.worker, s.lost_at IS NULL AS live, s.capacity, s.opened_at,
       s.heartbeat_at,
       (SELECT count(*) FROM runs r WHERE r.session_id = s.id AND r.state = 'running' AND r.org_id = $1) AS run_count
     FROM worker_sessions s WHERE (s.orgs IS NULL OR $1 = ANY (s.orgs))

@@ -1,6 +1,6 @@
 //! The lock by which a session says that its process lives.
 
-use crate::fixture::{CREDENTIAL, LEASES, World};
+use crate::fixture::{LEASES, World, credential};
 use crate::server;
 use futures::FutureExt as _;
 use runmesh_domain::id::{RunId, SessionId};
@@ -35,12 +35,11 @@ async fn until_gone(world: &World) {
 }
 
 async fn reap(world: &World) -> Vec<RunId> {
-    let reaped = world.system(|tx| async move { runmesh_store::runs::reap(tx, &SHORT, 100).await }.boxed()).await.unwrap();
-    reaped.into_iter().map(|(run, _)| run).collect()
+    crate::fixture::reap(&world.db, &SHORT).await.into_iter().map(|(run, _)| run).collect()
 }
 
 async fn reopen(world: &World, session: SessionId) -> i64 {
-    world.system(move |tx| async move { sessions::reopen(tx, session, CREDENTIAL, &LEASES).await }.boxed()).await.unwrap()
+    world.system(move |tx| async move { sessions::reopen(tx, session, &credential(), &LEASES).await }.boxed()).await.unwrap()
 }
 
 async fn pass_the_cut(world: &World) {

@@ -12,16 +12,31 @@ use runmesh_domain::message::{Message, Part, add_page};
 use runmesh_domain::principal::{LeaseClaim, WorkerCredential};
 use runmesh_domain::run::{Outcome, StateName};
 use runmesh_store::agents::{self, AgentRef};
-use runmesh_store::runs::{self, Accepted, ClaimFor, Claimed, Committed, LastStep, NewMessage, OnBusy, RunRow};
+use runmesh_store::runs::{self, Accepted, ClaimFor, Claimed, Committed, LastStep, NewMessage, OnBusy, Reaped, RunRow};
 use runmesh_store::sessions::{self, NewSession};
 use runmesh_store::steps::{self, Entry, Recorded};
 use runmesh_store::threads::{self, NewThread};
 use runmesh_store::{Db, PageRequest, Scope, StoreConfig, Tx, orgs};
+use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 /// Leases that no test waits for.
 pub const LEASES: Leases =
     Leases { lease_ms: 600_000, heartbeat_ms: 200_000, reaper_ms: 1_000, poll_ms: 1_000, no_worker_ms: 3_600_000 };
+
+/// For reapers that trust the clock from their second look on.
+pub const REAPS: Leases = Leases { heartbeat_ms: 0, ..LEASES };
+
+/// Reaps. The first look at the clock is never trusted, and a slow one neither.
+pub async fn reap(db: &Db, leases: &Leases) -> Reaped {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        if let Some(reaped) = runs::reap(db, leases, 1_000).await.unwrap() {
+            return reaped;
+        }
+        assert!(Instant::now() < deadline, "the clock is never trusted");
+    }
+}
 
 /// Bounds that no test meets unless it sets them.
 pub const QUEUES: Queues = Queues {
@@ -32,7 +47,10 @@ pub const QUEUES: Queues = Queues {
     running_per_org_max: 10_000,
 };
 
-pub const CREDENTIAL: &str = "everything";
+/// The credential of the sessions, unless a test has its own.
+pub fn credential() -> WorkerCredential {
+    WorkerCredential { id: "everything".into(), orgs: None, agents: None }
+}
 
 /// One org in a database of its own.
 #[derive(Clone)]
@@ -69,7 +87,28 @@ pub fn spec() -> AgentSpec {
 
 impl World {
     pub async fn new() -> Self {
+        Self::over(server::migrated().await).await
+    }
+
+    /// One whose database shows another time than its server, by [`World::set_clock`].
+    pub async fn with_own_clock() -> Self {
         let url = server::migrated().await;
+        // Found before the server's own, in this database only.
+        let text = "CREATE SCHEMA shim; CREATE TABLE shim.clock (step interval NOT NULL); INSERT INTO shim.clock VALUES ('0');
+            CREATE FUNCTION shim.clock_timestamp() RETURNS timestamptz VOLATILE LANGUAGE sql AS
+              'SELECT pg_catalog.clock_timestamp() + step FROM shim.clock';
+            GRANT USAGE ON SCHEMA shim TO PUBLIC; GRANT SELECT ON shim.clock TO PUBLIC;
+            DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET search_path = shim, pg_catalog, public', current_database()); END $$";
+        server::execute(&url, text).await;
+        Self::over(url).await
+    }
+
+    /// Sets the clock of a database of its own this far from the server's, `1 hour` or `-10 minutes`.
+    pub async fn set_clock(&self, step: &str) {
+        server::execute(&self.url, &format!("UPDATE shim.clock SET step = '{step}'")).await;
+    }
+
+    async fn over(url: String) -> Self {
         let db = Db::connect(&StoreConfig { connections: 8, ..StoreConfig::new(&url, "test") }).await.unwrap();
         Self::org(db, url, "one").await
     }
@@ -212,7 +251,7 @@ impl World {
             id: SessionId::from_uuid(id()),
             worker: "worker".into(),
             capacity: 100,
-            credential: WorkerCredential { id: CREDENTIAL.into(), orgs: None, agents: None },
+            credential: credential(),
             agents: vec![],
             tools: vec!["*".into()],
         };
@@ -251,6 +290,14 @@ impl World {
         self.system(move |tx| steps::record(tx, lease, entries.clone(), None).boxed()).await
     }
 
+    pub async fn late(&self, lease: LeaseClaim, entries: Vec<Entry>) {
+        let kept = self.system(move |tx| {
+            let entries = entries.clone();
+            async move { steps::keep_late(tx, lease, &entries).await }.boxed()
+        });
+        kept.await.unwrap();
+    }
+
     pub async fn finish(&self, lease: LeaseClaim, outcome: Outcome, last: Option<LastStep>) -> Result<(RunRow, Vec<Committed>)> {
         self.system(move |tx| runs::finish(tx, lease, outcome.clone(), last.clone(), None).boxed()).await
     }
@@ -263,8 +310,8 @@ impl World {
         self.system(move |tx| runs::release(tx, lease, None).boxed()).await
     }
 
-    pub async fn reap(&self) -> Vec<(RunId, Vec<Committed>)> {
-        self.system(move |tx| async move { runs::reap(tx, &LEASES, 1_000).await }.boxed()).await.unwrap()
+    pub async fn reap(&self) -> Reaped {
+        reap(&self.db, &REAPS).await
     }
 
     /// Makes the database believe that the session's lease passed a second ago.

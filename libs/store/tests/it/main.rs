@@ -6,6 +6,7 @@ mod alive;
 mod cancellation;
 mod claim;
 mod claim_accepted;
+mod clock;
 mod context;
 mod faults;
 mod fixture;

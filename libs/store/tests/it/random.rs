@@ -1,6 +1,6 @@
 //! Many hands at once on a few threads, with nothing agreed between them: afterwards every invariant holds.
 
-use crate::fixture::{LEASES, QUEUES, World, dispatched, done, last, lease, model_step};
+use crate::fixture::{QUEUES, World, dispatched, done, last, lease, model_step};
 use crate::server;
 use futures::FutureExt as _;
 use runmesh_domain::id::{RunId, ThreadId};
@@ -63,7 +63,7 @@ async fn hand(world: World, threads: Vec<ThreadId>, leases: Leases, seed: u64) {
             }
             _ => {
                 world.expire(session).await;
-                world.system(|tx| async move { runs::reap(tx, &LEASES, 100).await }.boxed()).await.unwrap();
+                world.reap().await;
                 session = world.session().await;
             }
         }

@@ -11,10 +11,10 @@ use runmesh_domain::journal::ModelStep;
 use runmesh_domain::log::Position;
 use runmesh_domain::principal::LeaseClaim;
 use runmesh_domain::run::Outcome;
-use runmesh_domain::{Refusal, Result, limits, text};
+use runmesh_domain::{Error, Refusal, Result, limits, text};
 use runmesh_store::runs::{self, LastStep};
+use runmesh_store::sessions;
 use runmesh_store::steps::{self, Entry};
-use runmesh_store::{Scope, sessions};
 use runmesh_wire::convert::journal::{HeldRun, verdict};
 use runmesh_wire::convert::{id, list, required, unsigned};
 use runmesh_wire::pb::worker as pb;
@@ -146,13 +146,14 @@ impl Mesh {
             return Err(Refusal::field("held", format!("at most {}", limits::WORKER_CAPACITY_MAX)).into());
         }
         let held = held.into_iter().map(|held| (held.run, held.fence)).collect();
-        let beat = sessions::heartbeat(&self.db, session, &credential.id, stream_number, held, &self.leases).await?;
+        let beat = sessions::heartbeat(&self.db, session, &credential, stream_number, held, &self.leases).await?;
         let status = if beat.ok { pb::heartbeat_response::Status::Ok } else { pb::heartbeat_response::Status::Lost };
         Ok(pb::HeartbeatResponse {
             status: status.into(),
             lost_run_ids: beat.lost.iter().map(ToString::to_string).collect(),
             cancel_run_ids: beat.cancel.iter().map(ToString::to_string).collect(),
             drain: self.life.is_draining(),
+            not_renewed: beat.ok && !beat.is_renewed,
         })
     }
 
@@ -180,18 +181,32 @@ impl Mesh {
         let entries = Arc::new(entries.collect::<Result<Vec<_>>>()?);
         let position = position(acked)?;
         let mesh = self.clone();
-        let recorded = self
-            .whole(async move {
-                mesh.db
-                    .tx(Scope::System, move |tx| {
-                        let entries = entries.as_ref().clone();
-                        Box::pin(async move { steps::record(tx, claim, entries, position).await })
-                    })
-                    .await
-            })
-            .await?;
+        let recorded = self.whole(async move {
+            let said = Arc::clone(&entries);
+            let recorded = mesh.system(move |tx| {
+                let entries = entries.as_ref().clone();
+                Box::pin(async move { steps::record(tx, claim, entries, position).await })
+            });
+            let recorded = recorded.await;
+            if matches!(recorded, Err(Error::Refused(Refusal::Fenced))) {
+                mesh.keep_late(claim, said).await;
+            }
+            recorded
+        });
+        let recorded = recorded.await?;
         let verdicts = recorded.verdicts.into_iter().map(|given| verdict(given.call_index, given.verdict, given.idempotency_key));
         Ok(pb::RecordStepResponse { verdicts: verdicts.collect(), cancel_requested: recorded.cancel_requested })
+    }
+
+    /// What is refused for the journal may still be evidence for a person who is asked about the call.
+    async fn keep_late(&self, claim: LeaseClaim, entries: Arc<Vec<Entry>>) {
+        let kept = self.system(move |tx| {
+            let entries = Arc::clone(&entries);
+            Box::pin(async move { steps::keep_late(tx, claim, &entries).await })
+        });
+        if let Err(error) = kept.await {
+            tracing::warn!(run = %claim.run, %error, "a late result was not kept");
+        }
     }
 
     async fn finish(&self, request: Request<pb::FinishRequest>) -> Result<pb::FinishResponse> {
@@ -233,11 +248,17 @@ impl Mesh {
         let pb::ReleaseRequest { lease, acked } = request.into_inner();
         let claim = auth::same_lease(claim, lease)?;
         let position = position(acked)?;
-        let mesh = self.clone();
+        let (mesh, queues) = (self.clone(), self.queues);
         let row = self
             .whole(async move {
-                let (row, committed) =
-                    mesh.system(move |tx| Box::pin(async move { runs::release(tx, claim, position).await })).await?;
+                let released = mesh.system(move |tx| {
+                    Box::pin(async move {
+                        let (mut row, committed) = runs::release(tx, claim, position).await?;
+                        runs::see_blocked(tx, std::slice::from_mut(&mut row), &queues).await?;
+                        Ok((row, committed))
+                    })
+                });
+                let (row, committed) = released.await?;
                 mesh.tell(committed);
                 Ok(row)
             })
