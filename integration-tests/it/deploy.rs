@@ -17,6 +17,26 @@ fn load<T: DeserializeOwned>(service: &str, unit: &str) -> T {
     load_from(service, None, Some(pairs)).unwrap_or_else(|error| panic!("{error}"))
 }
 
+/// The settings of `runmesh migrate`, which reads them itself; a made-up database keeps it from going further.
+fn migrate(settings: &[(&str, &str)]) -> (Option<i32>, String) {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_runmesh"));
+    let output = command.arg("migrate").env_clear().envs(settings.iter().copied()).output().expect("it runs");
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn the_migrations_take_what_the_unit_and_the_job_set() {
+    let unit = include_str!("../../deploy/systemd/migrate.env");
+    let (name, value) = unit.lines().find(|line| !line.starts_with('#')).and_then(|line| line.split_once('=')).expect("a pair");
+    assert!(value.starts_with("postgres://"), "{value}");
+    assert!(include_str!("../../deploy/kustomize/base/migrate.yaml").contains(&format!("name: {name}\n")), "the job sets {name}");
+    let (code, said) = migrate(&[(name, "postgres://nobody@127.0.0.1:9/none")]);
+    assert_eq!(code, Some(69), "it was taken, and nobody is there: {said}");
+    let (code, said) = migrate(&[]);
+    assert_eq!(code, Some(64), "{said}");
+    assert!(said.contains("no database is named"), "{said}");
+}
+
 #[test]
 fn every_unit_is_what_its_service_takes() {
     let orchestrator: runmesh_run_orchestrator::Config =

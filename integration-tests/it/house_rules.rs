@@ -6,6 +6,7 @@
 mod arrows;
 mod dependencies;
 mod layout;
+mod migrations;
 mod purity;
 mod size;
 mod source;
@@ -71,6 +72,11 @@ fn nothing_is_left_for_later() {
 #[test]
 fn no_lint_and_no_test_is_switched_off() {
     assert_none("expect with a reason is the only way past a lint, and a test runs or goes", &words::switched_off(&Tree::read()));
+}
+
+#[test]
+fn migrations_run_beside_an_older_version() {
+    assert_none("migrations follow libs/store/migrations/README.md", &migrations::unsafe_ones(&Tree::read()));
 }
 
 #[test]

@@ -29,3 +29,4 @@ mod talks;
 mod threads;
 mod tools;
 mod traces;
+mod versions;

@@ -3,13 +3,13 @@
 use crate::config::BusConfig;
 use crate::connection::Connection;
 use crate::ensure;
-use crate::fault::{internal, unavailable};
+use crate::fault::unavailable;
 use crate::feed::Feed;
 use crate::heal::Healer;
 use crate::log::Log;
 use crate::{api, limits, streams};
 use bytes::Bytes;
-use runmesh_domain::Result;
+use runmesh_domain::{Fault, Result};
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -28,7 +28,7 @@ impl Bus {
     /// one never delays an ack.
     ///
     /// # Errors
-    /// `Unavailable` when no server answers; `Internal` when it is too old or has no JetStream. Both are fatal at start.
+    /// `Unavailable` when no server answers; `Unusable` when it is too old or has no JetStream. Both are fatal at start.
     pub async fn connect(config: BusConfig) -> Result<Self> {
         let config = Arc::new(config);
         let healer = Healer::new(Arc::clone(&config));
@@ -130,10 +130,10 @@ fn check_server(connection: &Connection) -> Result<()> {
         < (major, minor)
     {
         let problem = format!("nats-server {} is too old: runmesh needs {major}.{minor} or newer", info.version);
-        return Err(internal(problem));
+        return Err(Fault::unusable("nats", problem).into());
     }
     if !info.jetstream {
-        return Err(internal("this nats-server runs without JetStream: start it with --jetstream"));
+        return Err(Fault::unusable("nats", "this nats-server runs without JetStream: start it with --jetstream").into());
     }
     Ok(())
 }

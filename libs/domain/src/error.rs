@@ -193,6 +193,14 @@ pub enum Fault {
         /// For the log, never for the caller.
         detail: String,
     },
+    /// A part is there and cannot serve this process: it is too old, too new, or not set up.
+    #[error("{part} cannot be used: {detail}")]
+    Unusable {
+        /// `postgres`, `nats`, ….
+        part: &'static str,
+        /// What is wrong and what to do, for an operator; never for the caller.
+        detail: String,
+    },
     /// Something that cannot be, is.
     #[error("internal: {detail}")]
     Internal {
@@ -202,6 +210,12 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// A part that cannot serve this process.
+    #[must_use]
+    pub fn unusable(part: &'static str, detail: impl Into<String>) -> Self {
+        Self::Unusable { part, detail: detail.into() }
+    }
+
     /// Something that cannot be, is.
     #[must_use]
     pub fn internal(detail: impl Into<String>) -> Self {

@@ -4,6 +4,9 @@ use crate::clock::ClockGuard;
 use crate::error;
 use crate::open_counts::OpenCounts;
 use crate::pool::Pool;
+use crate::schema::{self, Schema};
+use crate::scope::Scope;
+use futures::FutureExt as _;
 use runmesh_domain::{Fault, Result, Timestamp};
 use sqlx::ConnectOptions as _;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
@@ -84,10 +87,11 @@ impl std::fmt::Debug for Db {
 }
 
 impl Db {
-    /// Connects, and checks that the server is new enough.
+    /// Connects, and checks that the server is new enough and that its schema serves this build.
     ///
     /// # Errors
-    /// [`Fault::Unavailable`] when the server cannot be reached; [`Fault::Internal`] for a bad URL or an old server.
+    /// [`Fault::Unavailable`] when the server cannot be reached; [`Fault::Internal`] for a bad URL; [`Fault::Unusable`] for
+    /// an old server, for a schema that lacks a migration, and for one that serves only newer builds.
     pub async fn connect(config: &StoreConfig) -> Result<Self> {
         let options = options(&config.url)?.application_name(&config.name).options([
             ("statement_timeout", "5s"),
@@ -112,6 +116,7 @@ impl Db {
         let db = Self { inner: Arc::new(inner) };
         let mut checkout = db.inner.pool.checkout(None).await?;
         check_server(checkout.connection()).await?;
+        schema::read(checkout.connection()).await?.check()?;
         checkout.give_back();
         Ok(db)
     }
@@ -133,12 +138,12 @@ impl Db {
         Ok(now)
     }
 
-    /// The newest migration that was applied; 0 before the first.
+    /// The schema as it is now, beside what this build knows.
     ///
     /// # Errors
-    /// [`Fault::Unavailable`], or [`Fault::Internal`] when the database was never migrated.
-    pub async fn migration_version(&self) -> Result<i64> {
-        self.look("SELECT coalesce(max(version), 0) FROM _sqlx_migrations WHERE success").await
+    /// [`Fault::Unavailable`].
+    pub async fn schema(&self) -> Result<Schema> {
+        self.tx(Scope::System, |tx| schema::read(tx.connection()).boxed()).await
     }
 
     /// The server's version, `15.18 (Debian …)`.
@@ -190,7 +195,7 @@ pub(crate) async fn check_server(connection: &mut PgConnection) -> Result<()> {
     let query = "SELECT current_setting('server_version_num')::int, current_setting('server_version')";
     let (number, name): (i32, String) = sqlx::query_as(query).fetch_one(connection).await.map_err(error::sql)?;
     if number < OLDEST_SERVER {
-        return Err(Fault::internal(format!("postgres {name} is too old: runmesh needs 15 or newer")).into());
+        return Err(Fault::unusable(error::PART, format!("{name} is too old: runmesh needs 15 or newer")).into());
     }
     Ok(())
 }

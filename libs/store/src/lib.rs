@@ -12,6 +12,7 @@ mod migrate;
 mod open_counts;
 mod page;
 mod pool;
+mod schema;
 mod scope;
 mod tx;
 
@@ -29,7 +30,8 @@ pub mod summary;
 pub mod threads;
 
 pub use db::{Db, Role, StoreConfig};
-pub use migrate::newest_migration;
+pub use migrate::{MIGRATION_LOCK, Migrated, newest_migration};
 pub use page::{Page, PageRequest};
+pub use schema::Schema;
 pub use scope::Scope;
 pub use tx::Tx;

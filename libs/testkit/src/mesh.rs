@@ -80,6 +80,13 @@ impl Mesh {
         self.processes[&service].pid()
     }
 
+    /// Brings the database to the schema of the binary, as an operator would.
+    pub fn migrate(&self) {
+        let mut command = Command::new(&self.binary);
+        let output = command.args(["migrate", "--postgres-url", &self.postgres_url]).output().expect("migrate starts");
+        assert!(output.status.success(), "migrate: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
     /// Starts a process that is not running.
     pub fn start_process(&mut self, service: Service) {
         let mut command = Command::new(&self.binary);

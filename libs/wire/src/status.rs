@@ -105,6 +105,8 @@ fn of_fault(fault: &Fault) -> Status {
         Fault::OutcomeUnknown { part, .. } => {
             unavailable(&format!("{part} went away in the middle: repeat with the same idempotency key"))
         }
+        // Seen at start only, where it ends the process.
+        Fault::Unusable { part, .. } => unavailable(&format!("{part} cannot be used; try again later")),
         Fault::Internal { .. } => plain(Reason::Internal, "internal error"),
     }
 }

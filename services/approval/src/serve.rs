@@ -20,9 +20,7 @@ use tonic::service::Routes;
 /// [`StartError`]: a part that is needed at start is not there.
 pub async fn serve(config: Config, listener: TcpListener, life: Lifecycle, health: Reporter) -> Result<(), StartError> {
     let key = start::mesh_key(config.mesh_key.as_ref(), config.mesh_key_file.as_deref())?;
-    let url = config.postgres_url.expose_secret();
-    Db::migrate(url).await.map_err(StartError::part)?;
-    let mut store = StoreConfig::new(url, "approval");
+    let mut store = StoreConfig::new(config.postgres_url.expose_secret(), "approval");
     store.connections = config.postgres_connections;
     let db = Db::connect(&store).await.map_err(StartError::part)?;
     let address = listener.local_addr()?;

@@ -95,9 +95,7 @@ pub fn services() -> &'static [&'static str] {
 }
 
 async fn connect(config: &Config, founding: Arc<Founding>, key: &MeshKey, life: &Lifecycle) -> runmesh_domain::Result<Mesh> {
-    let url = config.postgres_url.expose_secret();
-    Db::migrate(url).await?;
-    let mut store = StoreConfig::new(url, "run-orchestrator");
+    let mut store = StoreConfig::new(config.postgres_url.expose_secret(), "run-orchestrator");
     store.connections = config.postgres_connections;
     let (db, bus) = futures::try_join!(Db::connect(&store), Bus::connect(BusConfig::new(&config.nats_url, "run-orchestrator")))?;
     bus.ensure().await?;

@@ -3,7 +3,7 @@
 
 use crate::cli::{self, Done};
 use crate::failure::Failure;
-use crate::{bench, dev, mock_model, serve, token};
+use crate::{bench, dev, migrate, mock_model, serve, token};
 use clap::{Parser, Subcommand};
 
 /// A mesh of services that runs AI agents durably.
@@ -24,6 +24,8 @@ enum Command {
     Dev(dev::Dev),
     #[command(flatten)]
     Serve(serve::Service),
+    /// Bring the database to the schema of this version. Services check it and never change it.
+    Migrate(migrate::Migrate),
     /// Make a token of a person, for development.
     Token(token::Token),
     /// Run the mock model by itself.
@@ -42,6 +44,7 @@ pub async fn run(arguments: Arguments) -> Result<Done, Failure> {
         Command::Cli(command) => cli::run(global, command).await,
         Command::Dev(dev) => dev.run().await.map(|()| Done::Well),
         Command::Serve(service) => service.run().await.map(|()| Done::Well),
+        Command::Migrate(migrate) => migrate.run().await,
         Command::Token(token) => token.run(),
         Command::MockModel(model) => model.run().await,
         Command::Bench(bench) => bench.run().await,

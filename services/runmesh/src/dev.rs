@@ -14,6 +14,7 @@ use futures::FutureExt as _;
 use runmesh_engines::{EngineOptions, Engines};
 use runmesh_host::Lifecycle;
 use runmesh_host::telemetry::{self, LogFormat, Telemetry, TelemetryConfig};
+use runmesh_store::Db;
 use std::convert::Infallible;
 use std::fs::OpenOptions;
 use std::path::PathBuf;
@@ -67,8 +68,7 @@ impl Dev {
         let telemetry = self.telemetry(&engines)?;
         let life = Lifecycle::new();
         life.handle_signals().map_err(|error| Failure::unavailable(format!("signals: {error}")))?;
-        runmesh_engines::Progress::step(&progress, "starting the five services");
-        let started = mesh::start(&self, &engines, &life).await;
+        let started = self.services(&engines, &life, &progress).await;
         progress.clear();
         let ended = match started {
             Ok(running) => {
@@ -84,6 +84,20 @@ impl Dev {
         telemetry.shutdown().await;
         let stopped = engines.stop().await.map_err(|error| Failure::unavailable(error.to_string()));
         ended.and(stopped).map(|()| banner::say_stopped())
+    }
+
+    /// The schema first: the services check it and never change it.
+    async fn services(
+        &self,
+        engines: &Engines,
+        life: &Lifecycle,
+        progress: &progress::Progress,
+    ) -> Result<mesh::Running, Failure> {
+        runmesh_engines::Progress::step(progress, "bringing the database up to date");
+        let migrated = Db::migrate(engines.postgres_url()).await.map_err(Failure::start)?;
+        tracing::info!(applied = migrated.applied.len(), newest = migrated.schema.newest, "the database is up to date");
+        runmesh_engines::Progress::step(progress, "starting the five services");
+        mesh::start(self, engines, life).await
     }
 
     async fn engines(&self, progress: &progress::Progress) -> Result<Engines, Failure> {

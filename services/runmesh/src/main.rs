@@ -6,6 +6,7 @@ mod cli;
 mod command;
 mod dev;
 mod failure;
+mod migrate;
 mod mock_model;
 mod serve;
 mod token;

@@ -20,5 +20,6 @@ mod outbox;
 mod pages;
 mod random;
 mod recovery;
+mod schema;
 mod server;
 mod walls;

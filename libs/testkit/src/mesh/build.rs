@@ -130,6 +130,7 @@ impl Builder {
             ports,
             processes: BTreeMap::new(),
         };
+        mesh.migrate();
         for service in self.services() {
             mesh.commands.insert(service, self.environment(service, &mesh));
             mesh.start_process(service);

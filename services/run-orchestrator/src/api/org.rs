@@ -7,8 +7,8 @@ use crate::idempotent::By;
 use crate::mesh::Mesh;
 use runmesh_domain::id::UserId;
 use runmesh_domain::{Refusal, Result, limits, text};
-use runmesh_store::Scope;
 use runmesh_store::orgs::{self, MemberRole, NewOrg, OrgChange};
+use runmesh_store::{Schema, Scope};
 use runmesh_wire::FromWire as _;
 use runmesh_wire::convert::id;
 use runmesh_wire::pb::org as pb;
@@ -147,12 +147,15 @@ impl Mesh {
 
     /// What this mesh runs on.
     async fn mesh_info(&self) -> Result<pb::MeshInfo> {
+        let Schema { newest, known, min_compatible, missing } = self.db.schema().await?;
         Ok(pb::MeshInfo {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             postgres_version: self.db.server_version().await?,
             nats_version: self.bus.server_version(),
-            migration_version: self.db.migration_version().await?,
-            known_migration_version: runmesh_store::newest_migration(),
+            migration_version: newest,
+            known_migration_version: known,
+            min_compatible_migration: min_compatible,
+            missing_migrations: missing.into_iter().collect(),
         })
     }
 

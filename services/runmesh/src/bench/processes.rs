@@ -5,6 +5,7 @@ use super::plan::{ORGS, PATIENCE};
 use super::usage::{self, Cpu};
 use crate::failure::Failure;
 use runmesh_engines::Engines;
+use runmesh_store::Db;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fs::File;
@@ -66,6 +67,7 @@ impl Fleet {
     /// Starts every process. They may not serve yet when this returns.
     pub(super) async fn start(engines: &Engines) -> Result<Self, Failure> {
         let binary = std::env::current_exe().map_err(|error| failed("this binary", error))?;
+        Db::migrate(engines.postgres_url()).await.map_err(|error| failed("the migrations", error))?;
         let mut fleet = Self {
             binary,
             logs: engines.data_dir().to_owned(),

@@ -109,23 +109,34 @@ async fn mesh(context: &Context) -> Vec<Check> {
         Ok(answer) => answer.mesh.unwrap_or_default(),
         Err(error) => return vec![Check::of_error("versions", &error)],
     };
-    let pb::org::MeshInfo { version, postgres_version, nats_version, migration_version, known_migration_version } = info;
+    let pb::org::MeshInfo { ref version, ref postgres_version, ref nats_version, .. } = info;
     let said = format!("runmesh {version}, postgres {postgres_version}, nats-server {nats_version}");
-    let versions = if version == env!("CARGO_PKG_VERSION") {
+    let versions = if *version == env!("CARGO_PKG_VERSION") {
         Check::well("versions", said)
     } else {
         Check::wrong("versions", said, format!("this command line is {}; use the mesh's version", env!("CARGO_PKG_VERSION")))
     };
-    vec![versions, migrations(migration_version, known_migration_version)]
+    vec![versions, migrations(&info)]
 }
 
-fn migrations(applied: i64, known: i64) -> Check {
-    let said = format!("{applied} of {known} applied");
-    match applied.cmp(&known) {
-        std::cmp::Ordering::Equal => Check::well("migrations", said),
-        std::cmp::Ordering::Less => Check::wrong("migrations", said, "restart a run-orchestrator: it applies what is missing"),
-        std::cmp::Ordering::Greater => Check::wrong("migrations", said, "an older run-orchestrator serves: finish the roll-out"),
+/// The schema of the database beside what the orchestrator that answers knows.
+fn migrations(info: &pb::org::MeshInfo) -> Check {
+    let pb::org::MeshInfo { migration_version, known_migration_version, min_compatible_migration, missing_migrations, .. } = info;
+    let said = format!(
+        "database at {migration_version}, run-orchestrator knows {known_migration_version}, \
+         versions that know {min_compatible_migration} may run"
+    );
+    if !missing_migrations.is_empty() {
+        let missing = missing_migrations.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
+        return Check::wrong("migrations", format!("{said}; missing: {missing}"), "apply them: runmesh migrate");
     }
+    if min_compatible_migration > known_migration_version {
+        return Check::wrong("migrations", said, "this run-orchestrator is too old for its database: start a newer version");
+    }
+    if migration_version > known_migration_version {
+        return Check::well("migrations", format!("{said}; an older version serves, which is well during a roll-out"));
+    }
+    Check::well("migrations", said)
 }
 
 async fn clock(context: &Context) -> Check {
@@ -183,6 +194,24 @@ mod tests {
         assert_eq!(skew(at(10), at(11), at(12)).said, "agrees with this machine's");
         assert_eq!(skew(at(10), at(9), at(12)).said, "1000 ms off this machine's");
         assert!(skew(at(10), at(30), at(12)).problem.is_some_and(|problem| problem.starts_with("18000 ms")));
+    }
+
+    #[test]
+    fn migrations_are_wrong_when_some_are_missing_or_the_server_is_too_old() {
+        let info = |database, known, min_compatible, missing: &[i64]| pb::org::MeshInfo {
+            migration_version: database,
+            known_migration_version: known,
+            min_compatible_migration: min_compatible,
+            missing_migrations: missing.to_vec(),
+            ..pb::org::MeshInfo::default()
+        };
+        assert_eq!(migrations(&info(13, 13, 13, &[])).problem, None);
+        let older = migrations(&info(20, 13, 13, &[]));
+        assert!(older.problem.is_none() && older.said.contains("an older version serves"), "{older:?}");
+        let missing = migrations(&info(12, 14, 13, &[13, 14]));
+        assert!(missing.problem.is_some_and(|problem| problem.ends_with("missing: 13, 14")));
+        assert!(missing.hint.is_some_and(|hint| hint.contains("runmesh migrate")));
+        assert!(migrations(&info(20, 13, 14, &[])).problem.is_some());
     }
 
     #[test]
