@@ -3,7 +3,7 @@
 use crate::Timestamp;
 use crate::error::Refusal;
 use crate::id::AgentId;
-use crate::{limits, text};
+use crate::{limits, schema, text};
 use serde::{Deserialize, Serialize};
 
 /// An agent at one version.
@@ -239,11 +239,7 @@ fn check_http_tool(path: &str, url: &str, schema: &str) -> Result<(), Refusal> {
     }
     let field = format!("{path}.http.parameters_schema_json");
     text::at_most_bytes(&field, schema, limits::SCHEMA_BYTES_MAX)?;
-    match serde_json::from_str::<serde_json::Value>(schema) {
-        Ok(serde_json::Value::Object(_)) => Ok(()),
-        Ok(_) => Err(Refusal::field(field, "want a JSON object")),
-        Err(error) => Err(Refusal::field(field, format!("not JSON: {error}"))),
-    }
+    schema::check(schema).map_err(|problem| Refusal::field(field, problem))
 }
 
 /// Refuses what is not a UTC offset. Seconds east of UTC.
@@ -292,6 +288,10 @@ mod tests {
         assert_eq!(fault_of(&with(http("a b", "http://x/", "{}"))), "spec.tools[0].name");
         assert_eq!(fault_of(&with(http("a", "ftp://x/", "{}"))), "spec.tools[0].http.url");
         assert_eq!(fault_of(&with(http("a", "http://x/", "[]"))), "spec.tools[0].http.parameters_schema_json");
+        let remote = r#"{"properties":{"x":{"$ref":"https://example.com/x.json"}}}"#;
+        for bad in ["{", r##"{"$ref":"#"}"##, remote] {
+            assert_eq!(fault_of(&with(http("a", "http://x/", bad))), "spec.tools[0].http.parameters_schema_json", "{bad}");
+        }
         let twice = AgentSpec { tools: vec![http("a", "http://x/", "{}"); 2], ..AgentSpec::default() };
         assert_eq!(fault_of(&twice), "spec.tools[1].name");
         let limits = AgentLimits { max_steps: 0, ..AgentLimits::default() };

@@ -20,6 +20,7 @@ pub mod policy;
 pub mod principal;
 pub mod reason;
 pub mod run;
+pub mod schema;
 pub mod spec;
 pub mod text;
 pub mod time;

@@ -24,7 +24,7 @@ pub enum Verdict {
 pub fn judge(spec: &AgentSpec, call: &AskedCall<'_>) -> (Verdict, Option<String>) {
     let Some(tool) = spec.tool(call.name) else {
         let known: Vec<_> = spec.tools.iter().map(|tool| tool.name.as_str()).collect();
-        let reason = format!("there is no tool of this name; there are: {}", known.join(", "));
+        let reason = format!("there is no tool called {:?}; there are: {}", call.name, known.join(", "));
         return (Verdict::Deny { reason }, None);
     };
     let arguments = match canonical::arguments(call.arguments) {
@@ -49,6 +49,19 @@ mod tests {
 
     fn call<'a>(name: &'a str, arguments: &'a str) -> AskedCall<'a> {
         AskedCall { call_index: 0, call_id: "c", name, arguments }
+    }
+
+    #[test]
+    fn a_refused_name_is_told_as_the_model_wrote_it() {
+        let (verdict, _) = judge(&spec(ToolPolicy::Allow), &call("functions.echo\" />", "{}"));
+        let Verdict::Deny { reason } = verdict else { panic!("it may not run") };
+        assert_eq!(reason, r#"there is no tool called "functions.echo\" />"; there are: current_time"#);
+    }
+
+    #[test]
+    fn arguments_are_journaled_with_every_digit() {
+        let (_, arguments) = judge(&spec(ToolPolicy::Allow), &call("current_time", r#"{"b":9007199254740993,"a":1e400}"#));
+        assert_eq!(arguments.as_deref(), Some(r#"{"a":1e400,"b":9007199254740993}"#));
     }
 
     #[test]

@@ -111,7 +111,7 @@ impl Client {
 fn comparable(mut spec: AgentSpec) -> AgentSpec {
     for tool in &mut spec.tools {
         if let ToolKind::Http { schema, .. } = &mut tool.kind
-            && let Ok(form) = canonical::arguments(schema)
+            && let Ok(form) = canonical::json(schema)
         {
             *schema = form;
         }
