@@ -15,6 +15,7 @@ mod idempotency;
 mod identity;
 mod isolation;
 mod large;
+mod models;
 mod orgs;
 mod queue;
 mod recovery;

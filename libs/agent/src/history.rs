@@ -5,6 +5,7 @@
 
 mod convert;
 mod estimate;
+pub(crate) mod names;
 
 pub use convert::{messages_of_parts, step_messages};
 pub use estimate::tokens_of_text;

@@ -6,12 +6,14 @@
 mod chunk;
 mod error;
 mod request;
+mod secrets;
 mod sse;
 mod stream;
 
 pub use chunk::{ModelChunk, ToolCallPiece};
 pub use error::ModelError;
 pub use request::{ChatCall, ChatFunction, ChatMessage, ChatRequest, ChatTool, Fields};
+pub use secrets::Secrets;
 pub use stream::ModelStream;
 
 use runmesh_domain::id::RunId;
@@ -44,11 +46,19 @@ pub enum BuildError {
 }
 
 /// A client of one provider; cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Provider {
     client: reqwest::Client,
     url: reqwest::Url,
     api_key: Option<SecretString>,
+    secrets: Secrets,
+}
+
+impl std::fmt::Debug for Provider {
+    /// Without the URL, which may hold credentials.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Provider").field("host", &self.url.host_str()).finish_non_exhaustive()
+    }
 }
 
 impl Provider {
@@ -69,7 +79,14 @@ impl Provider {
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
             .build()?;
-        Ok(Self { client, url, api_key: config.api_key })
+        let secrets = Secrets::new(config.api_key.as_ref(), &url);
+        Ok(Self { client, url, api_key: config.api_key, secrets })
+    }
+
+    /// What must not be shown of words from outside.
+    #[must_use]
+    pub const fn secrets(&self) -> &Secrets {
+        &self.secrets
     }
 
     /// Calls the model. `idle` bounds the wait for the answer's head and for every piece after it.
@@ -79,11 +96,17 @@ impl Provider {
     pub async fn call(&self, request: &ChatRequest<'_>, run: RunId, idle: Duration) -> Result<ModelStream, ModelError> {
         let sent = self.request(request, run)?.send();
         let response = tokio::time::timeout(idle, sent).await.map_err(|_| ModelError::Idle { after: idle })?;
-        let response = response.map_err(ModelError::of_transport)?;
-        if response.status().is_success() {
-            return Ok(ModelStream::new(response, idle));
+        let response = response.map_err(|error| ModelError::of_transport(error, &self.secrets))?;
+        if !response.status().is_success() {
+            return Err(ModelError::of_answer(response, &self.secrets).await);
         }
-        Err(ModelError::of_answer(response, self.key()).await)
+        match encoding_of(&response) {
+            None => Ok(ModelStream::new(response, idle, self.secrets.clone())),
+            Some(encoding) => {
+                let problem = format!("its answer has the content encoding {encoding}, which was not asked for");
+                Err(ModelError::said(&self.secrets, &problem))
+            }
+        }
     }
 
     fn request(&self, request: &ChatRequest<'_>, run: RunId) -> Result<reqwest::RequestBuilder, ModelError> {
@@ -96,10 +119,17 @@ impl Provider {
         };
         let builder =
             builder.header(http::header::CONTENT_TYPE, "application/json").header(http::header::ACCEPT, "text/event-stream");
+        let builder = builder.header(http::header::ACCEPT_ENCODING, "identity");
         Ok(builder.header(RUN_HEADER, run.to_string()).body(body))
     }
 
     fn key(&self) -> Option<&str> {
         self.api_key.as_ref().map(|key| key.expose_secret())
     }
+}
+
+/// The encoding of a body that cannot be read as it is.
+fn encoding_of(response: &reqwest::Response) -> Option<String> {
+    let encoding = response.headers().get(http::header::CONTENT_ENCODING)?.to_str().ok()?.trim().to_ascii_lowercase();
+    (!matches!(encoding.as_str(), "" | "identity")).then_some(encoding)
 }

@@ -8,11 +8,15 @@ mod clock;
 mod http_call;
 mod schema;
 
-use crate::model::CONNECT_TIMEOUT;
+use crate::model::{CONNECT_TIMEOUT, Secrets};
 use runmesh_domain::agent::{AgentSpec, ToolKind};
 use runmesh_domain::{canonical, limits};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// Checks of arguments against schemas at once. Each keeps a thread busy, for a second at the very most.
+const CHECKS_AT_ONCE: usize = 2;
 
 /// What the tools of a worker may do.
 #[derive(Debug, Clone, Copy, Default)]
@@ -50,6 +54,11 @@ impl ToolOutcome {
     pub(crate) fn error(content: impl Into<String>) -> Self {
         Self { content: content.into(), is_error: true }
     }
+
+    /// The outcome with every key masked in an error. A result is the tool's own and stays as it is.
+    pub(crate) fn without_keys(self, secrets: &Secrets) -> Self {
+        if self.is_error { Self { content: secrets.masked(&self.content), ..self } } else { self }
+    }
 }
 
 /// Everything that tools need to run; cheap to clone.
@@ -57,6 +66,8 @@ impl ToolOutcome {
 pub struct Toolbox {
     /// Made by the first call of an HTTP tool: many workers never see one.
     client: Arc<OnceLock<reqwest::Client>>,
+    /// How many checks of arguments run at once.
+    checks: Arc<Semaphore>,
     config: ToolsConfig,
 }
 
@@ -64,7 +75,7 @@ impl Toolbox {
     /// The tools of one worker.
     #[must_use]
     pub fn new(config: ToolsConfig) -> Self {
-        Self { client: Arc::default(), config }
+        Self { client: Arc::default(), checks: Arc::new(Semaphore::new(CHECKS_AT_ONCE)), config }
     }
 
     /// The HTTP client of the tools. No proxy is taken from the environment and no redirect is followed.
@@ -86,7 +97,7 @@ impl Toolbox {
     /// Runs a call to its end or its deadline.
     pub async fn call(&self, spec: &AgentSpec, call: &ToolCall) -> ToolOutcome {
         let Some(tool) = spec.tool(&call.name) else {
-            return ToolOutcome::error("there is no tool of this name");
+            return ToolOutcome::error(format!("there is no tool called {:?}", call.name));
         };
         let arguments = match canonical::arguments(&call.arguments) {
             Ok(arguments) => arguments,
@@ -98,7 +109,7 @@ impl Toolbox {
                 let timeout = Duration::from_millis(spec.limits.tool_timeout_ms);
                 let target = http_call::Target { url, schema, key: &call.idempotency_key, timeout };
                 match self.client() {
-                    Ok(client) => http_call::run(client, self.config, &target, arguments).await,
+                    Ok(client) => http_call::run(client, &self.checks, self.config, &target, arguments).await,
                     Err(error) => ToolOutcome::error(format!("this worker cannot make http calls: {error}")),
                 }
             }

@@ -32,6 +32,12 @@ pub(crate) struct Answer {
     pub(crate) cut: Option<u32>,
     /// Whether a stream has the oddities of real servers.
     pub(crate) quirks: bool,
+    /// Whether tool calls are signed.
+    pub(crate) signed: bool,
+    /// Whether reasoning comes before tool calls.
+    pub(crate) thinks: bool,
+    /// Frames that a stream holds as they are.
+    pub(crate) frames: Vec<String>,
 }
 
 /// Identity of one call.
@@ -99,6 +105,9 @@ impl Answer {
             prompt_tokens: request.prompt_tokens(),
             cut,
             quirks: hints.quirks,
+            signed: hints.signed,
+            thinks: hints.thinks,
+            frames: hints.frames,
         }
     }
 }

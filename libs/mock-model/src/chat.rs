@@ -30,6 +30,9 @@ pub(crate) async fn completions(State(shared): State<Arc<Shared>>, headers: Head
         Err(error) => return failure::bad_request(&format!("not a chat request: {error}")),
     };
     let hints = Hints::parse(request.last_user_text());
+    if let Some(problem) = request.refusal(&hints) {
+        return failure::bad_request(&problem);
+    }
     let mut cut = None;
     if hints.has_faults() {
         let run = headers.get(RUN_HEADER).and_then(|run| run.to_str().ok());

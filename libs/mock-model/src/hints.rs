@@ -33,6 +33,12 @@ pub(crate) struct Hints {
     pub(crate) usage: bool,
     /// Stream as oddly as real servers do.
     pub(crate) quirks: bool,
+    /// Sign tool calls, and insist on the signatures.
+    pub(crate) signed: bool,
+    /// Think before tool calls, and insist on getting the reasoning back with them.
+    pub(crate) thinks: bool,
+    /// JSON objects that a stream holds as frames of their own, exactly as written.
+    pub(crate) frames: Vec<String>,
 }
 
 /// A stream of numbered chunks.
@@ -59,6 +65,11 @@ impl Hints {
         while !rest.is_empty() {
             if let Some((call, after)) = tool::parse(rest) {
                 hints.push_call(call);
+                rest = next_word(after);
+                continue;
+            }
+            if let Some((frame, after)) = rest.strip_prefix("frame:").and_then(tool::object) {
+                hints.frames.extend((hints.frames.len() < REPEATS_MAX).then(|| frame.to_owned()));
                 rest = next_word(after);
                 continue;
             }
@@ -97,6 +108,8 @@ impl Hints {
             "len" => self.length = true,
             "usage" => self.usage = true,
             "quirks" => self.quirks = true,
+            "signed" => self.signed = true,
+            "thinks" => self.thinks = true,
             _ => self.take_valued(word),
         }
     }

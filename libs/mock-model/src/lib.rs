@@ -17,6 +17,11 @@
 //! | `len` | finish reason `length` instead of `stop` |
 //! | `usage` | token counts in a last chunk with empty choices |
 //! | `quirks` | the oddities of real servers: no ids, `\r\n`, comments, empty choices, no `[DONE]` |
+//! | `signed` | tool calls carry a signature, and a prompt that lacks it in the turn's own calls is refused |
+//! | `thinks` | reasoning before tool calls, and a prompt that lacks it with them is refused |
+//! | `frame:{json}` | that JSON as a frame of the stream, exactly as written, before all others |
+//!
+//! A prompt is refused when a call in it has a name that is not 1 to 64 of letters, digits, `_` and `-`, as OpenAI does.
 //!
 //! Chunk i of a hinted stream, counted from 0, is `t<call-start-ms> chunk-i `. Once tool results follow the message, the
 //! tool hints are spent: the other hints shape the answer, or else it is prose that names the results.

@@ -6,7 +6,9 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde::{Deserialize, Deserializer};
-use serde_json::Value;
+use serde_json::{Value, json};
+
+use crate::hints::Hints;
 
 /// A chat-completions request.
 #[derive(Debug, Deserialize)]
@@ -34,6 +36,8 @@ pub(crate) struct Message {
     tool_call_id: Option<String>,
     #[serde(default)]
     tool_calls: Option<Vec<PastCall>>,
+    #[serde(default)]
+    reasoning_content: Option<String>,
 }
 
 #[derive(Debug, Deserialize, Hash)]
@@ -41,6 +45,8 @@ struct PastCall {
     #[serde(default)]
     id: Option<String>,
     function: PastFunction,
+    #[serde(default)]
+    extra_content: Option<Value>,
 }
 
 #[derive(Debug, Deserialize, Hash)]
@@ -97,6 +103,33 @@ impl ChatRequest {
         names.find(|name| *name != "ask_user")
     }
 
+    /// What a provider would refuse of the calls in the conversation: a name that no tool can have, as OpenAI does; and under the
+    /// hints, a call of the last turn without its signature, as Gemini does, or reasoning that does not stand with the calls and
+    /// only there, as DeepSeek does.
+    pub(crate) fn refusal(&self, hints: &Hints) -> Option<String> {
+        let last_turn = self.last_user_index().unwrap_or(0);
+        for (index, message) in self.messages.iter().enumerate().filter(|(_, message)| message.role == "assistant") {
+            let calls = message.tool_calls.as_deref().unwrap_or_default();
+            for call in calls {
+                let name = &call.function.name;
+                if name.is_empty() || name.len() > 64 || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)) {
+                    return Some(format!("messages[{index}]: the function name does not match ^[a-zA-Z0-9_-]{{1,64}}$"));
+                }
+                let signature = call.id.as_deref().map(signature);
+                if hints.signed && index > last_turn && call.extra_content != signature {
+                    return Some(format!("messages[{index}]: function call is missing a thought_signature"));
+                }
+            }
+            if hints.thinks && !calls.is_empty() && message.reasoning_content.is_none() {
+                return Some(format!("messages[{index}]: the reasoning_content in the thinking mode must be passed back"));
+            }
+            if calls.is_empty() && message.reasoning_content.is_some() {
+                return Some(format!("messages[{index}]: reasoning_content is not taken with a plain answer"));
+            }
+        }
+        None
+    }
+
     /// What "the same message" means for faults: the conversation up to the last user message, the caller, and the run
     /// it names, so that equal words in two runs each get their own fault.
     pub(crate) fn message_key(&self, run: Option<&str>) -> u64 {
@@ -127,6 +160,11 @@ impl ChatRequest {
     }
 }
 
+/// What goes with a call of that id under the hint `signed`, and has to come back.
+pub(crate) fn signature(id: &str) -> Value {
+    json!({"google": {"thought_signature": format!("signature-of-{id}/+=")}})
+}
+
 /// Content as text: the texts of its parts on lines of their own, nothing for null, other JSON as written.
 fn flat_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     Ok(match Value::deserialize(deserializer)? {
@@ -143,8 +181,6 @@ fn flat_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Er
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn request(body: Value) -> ChatRequest {

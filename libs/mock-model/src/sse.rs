@@ -88,6 +88,13 @@ impl Events {
         }
     }
 
+    /// An event with this data, whatever it is.
+    pub(crate) fn raw(&mut self, data: &str) {
+        for part in ["data: ", data, self.blank] {
+            self.buffer.extend_from_slice(part.as_bytes());
+        }
+    }
+
     /// A keep-alive as a comment.
     pub(crate) fn comment(&mut self) {
         self.buffer.extend_from_slice(b": keep-alive");

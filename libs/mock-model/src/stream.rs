@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
 use crate::answer::{Answer, Content, ToolCall, words};
+use crate::request::signature;
 use crate::sse::Events;
 use crate::whole;
 
@@ -41,6 +42,9 @@ fn events(answer: Answer) -> impl Stream<Item = io::Result<Bytes>> {
         let sent = answer.cut.map_or(total, |cut| total.min(to_usize(cut)));
         let mut pace = pace(answer.gap);
         events.open();
+        for frame in &answer.frames {
+            events.raw(frame);
+        }
         for index in 0..sent {
             if let Some(pace) = &mut pace {
                 if let Some(piece) = events.take() {
@@ -92,8 +96,9 @@ impl Chunks {
             Content::Numbered(count) => Self::Numbered(*count),
             Content::Prose(text) => Self::Rendered(words(text).map(|word| json!({"content": word})).collect()),
             Content::Calls(calls) => {
-                let deltas = calls.iter().enumerate().flat_map(|(index, call)| call_deltas(index, call, answer.quirks));
-                Self::Rendered(deltas.collect())
+                let thought = answer.thinks.then(|| json!({"reasoning_content": "which tool fits?"}));
+                let deltas = calls.iter().enumerate().flat_map(|(index, call)| call_deltas(index, call, answer));
+                Self::Rendered(thought.into_iter().chain(deltas).collect())
             }
         }
     }
@@ -114,16 +119,19 @@ impl Chunks {
 }
 
 /// The deltas of one tool call: its id and name, then its arguments in pieces. Quirky servers repeat the id in each.
-fn call_deltas(index: usize, call: &ToolCall, quirks: bool) -> Vec<Value> {
-    let open = json!({
+fn call_deltas(index: usize, call: &ToolCall, answer: &Answer) -> Vec<Value> {
+    let mut open = json!({
         "index": index,
         "id": call.id,
         "type": "function",
         "function": {"name": call.name, "arguments": ""},
     });
+    if answer.signed {
+        open["extra_content"] = signature(&call.id);
+    }
     let pieces = call.pieces().into_iter().map(|piece| {
         let mut delta = json!({"index": index, "function": {"arguments": piece}});
-        if quirks {
+        if answer.quirks {
             delta["id"] = json!(call.id);
         }
         delta

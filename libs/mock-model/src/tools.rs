@@ -14,7 +14,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
@@ -37,10 +38,19 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
         .route("/effects", get(effects))
 }
 
+/// A body as it came, digit for digit.
+#[derive(Debug, Serialize)]
+struct Echo {
+    echo: Box<RawValue>,
+    n: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slept_ms: Option<u64>,
+}
+
 /// Answers the body back with the number of calls under its key.
 async fn echo(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {
     match arrive(&shared, &headers, &body) {
-        Ok((body, n)) => Json(json!({"echo": body, "n": n})).into_response(),
+        Ok((echo, n)) => Json(Echo { echo, n, slept_ms: None }).into_response(),
         Err(refusal) => refusal,
     }
 }
@@ -51,9 +61,9 @@ async fn slow(State(shared): State<Arc<Shared>>, Path(ms): Path<u64>, headers: H
         return failure::bad_request("slow takes up to 600000 ms");
     }
     match arrive(&shared, &headers, &body) {
-        Ok((body, n)) => {
+        Ok((echo, n)) => {
             sleep(Duration::from_millis(ms)).await;
-            Json(json!({"echo": body, "n": n, "slept_ms": ms})).into_response()
+            Json(Echo { echo, n, slept_ms: Some(ms) }).into_response()
         }
         Err(refusal) => refusal,
     }
@@ -90,7 +100,7 @@ async fn effects(State(shared): State<Arc<Shared>>, Query(EffectsQuery { key }):
 /// Counts a call and returns its JSON body (null when empty) with the number of calls under its key so far; calls
 /// without a key share one count.
 #[expect(clippy::result_large_err, reason = "the refusal is the answer itself, made once and sent")]
-fn arrive(shared: &Shared, headers: &HeaderMap, body: &[u8]) -> Result<(Value, u64), Response> {
+fn arrive(shared: &Shared, headers: &HeaderMap, body: &[u8]) -> Result<(Box<RawValue>, u64), Response> {
     let key = match headers.get("idempotency-key").map(|key| key.to_str()) {
         None => "",
         Some(Ok(key)) if key.len() <= KEY_BYTES_MAX => key,
@@ -98,7 +108,7 @@ fn arrive(shared: &Shared, headers: &HeaderMap, body: &[u8]) -> Result<(Value, u
     };
     let n = shared.effects.add(key);
     if body.is_empty() {
-        return Ok((Value::Null, n));
+        return Ok((RawValue::NULL.to_owned(), n));
     }
     match serde_json::from_slice(body) {
         Ok(body) => Ok((body, n)),

@@ -5,7 +5,9 @@
 //! other. Reasoning goes back only in that way, and only with calls: providers that want it want it there, and others refuse
 //! it with plain answers.
 
+use super::names;
 use crate::model::{ChatCall, ChatMessage, Fields};
+use runmesh_domain::canonical;
 use runmesh_domain::journal::{CALL_CLOSED, CALL_UNKNOWN, Call, CallState, Step};
 use runmesh_domain::message::{Part, ProviderData};
 use std::collections::BTreeMap;
@@ -16,6 +18,8 @@ struct Round {
     text: String,
     reasoning: Reasoning,
     calls: Vec<ChatCall>,
+    /// The ids of the calls as they are stored: those in the prompt may be others.
+    ids: Vec<String>,
     results: Vec<(String, String)>,
 }
 
@@ -32,9 +36,10 @@ impl Round {
         }
         let reasoning = std::mem::take(&mut round.reasoning);
         let fields = if round.calls.is_empty() { Fields::default() } else { reasoning.fields() };
-        let results: Vec<_> = round.calls.iter().map(|call| call.id.clone()).collect();
-        let results = results.into_iter().map(|id| {
-            let content = round.result_of(&id).unwrap_or_else(|| CALL_CLOSED.to_owned());
+        let ids: Vec<_> =
+            std::mem::take(&mut round.ids).into_iter().zip(round.calls.iter().map(|call| call.id.clone())).collect();
+        let results = ids.into_iter().map(|(stored, id)| {
+            let content = round.result_of(&stored).unwrap_or_else(|| CALL_CLOSED.to_owned());
             ChatMessage::Tool { tool_call_id: id, content }
         });
         let results: Vec<_> = results.collect();
@@ -95,7 +100,8 @@ pub fn messages_of_parts(parts: &[Part], model: &str) -> Vec<ChatMessage> {
             }
             Part::ToolCall { call_id, name, arguments, provider_data } => {
                 flush_if_answered(&mut round, &mut out);
-                let call = ChatCall::new(call_id.clone(), name.clone(), well_formed(arguments));
+                let call = ChatCall::new(names::safe_id(call_id), names::safe_name(name), well_formed(arguments));
+                round.ids.push(call_id.clone());
                 round.calls.push(match own(provider_data) {
                     Some(data) => call.with_data(&data.json),
                     None => call,
@@ -140,9 +146,9 @@ fn well_formed(arguments: &str) -> String {
     if arguments.trim().is_empty() {
         return "{}".to_owned();
     }
-    match serde_json::from_str::<serde_json::Value>(arguments) {
-        Ok(serde_json::Value::Object(_)) => arguments.to_owned(),
-        Ok(_) | Err(_) => serde_json::json!({ "malformed_arguments": arguments }).to_string(),
+    match canonical::arguments(arguments) {
+        Ok(_) => arguments.to_owned(),
+        Err(_) => serde_json::json!({ "malformed_arguments": arguments }).to_string(),
     }
 }
 
@@ -200,6 +206,53 @@ mod tests {
         assert_eq!(messages_of_parts(&[Part::reasoning("r")], "m"), []);
         assert_eq!(well_formed(" "), "{}");
         assert_eq!(well_formed("{oops"), r#"{"malformed_arguments":"{oops"}"#);
+        assert_eq!(well_formed(r#"{"n": 1e400}"#), r#"{"n": 1e400}"#);
+    }
+
+    #[test]
+    fn a_poisoned_history_recovers() {
+        let odd = |id: &str, name: &str| Part::tool_call(id, name, "{}");
+        let parts = [
+            odd("functions.echo:0", "functions.echo\" />"),
+            odd("", ""),
+            odd(&"x".repeat(500), &"n".repeat(64)),
+            result("functions.echo:0", "a"),
+            result("", "b"),
+            result(&"x".repeat(500), "c"),
+        ];
+        let messages = messages_of_parts(&parts, "m");
+        let [ChatMessage::Assistant { tool_calls, .. }, results @ ..] = messages.as_slice() else { panic!("{messages:?}") };
+        for call in tool_calls {
+            assert!(names::is_safe_id(&call.id), "{call:?}");
+            let name = &call.function.name;
+            assert!(
+                (1..=64).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)),
+                "{name}"
+            );
+        }
+        let told: Vec<_> = results
+            .iter()
+            .map(|message| match message {
+                ChatMessage::Tool { tool_call_id, content } => (tool_call_id.as_str(), content.as_str()),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        let wanted: Vec<_> = tool_calls.iter().map(|call| call.id.as_str()).zip(["a", "b", "c"]).collect();
+        assert_eq!(told, wanted);
+    }
+
+    #[test]
+    fn a_provider_sees_its_own_id_again() {
+        let own = with_data(call("c00010000"), r#"{"id":"functions.t:0"}"#);
+        let parts = [own, result("c00010000", "x")];
+        let ids = |model: &str| match messages_of_parts(&parts, model).as_slice() {
+            [ChatMessage::Assistant { tool_calls, .. }, ChatMessage::Tool { tool_call_id, .. }] => {
+                (tool_calls[0].id.clone(), tool_call_id.clone())
+            }
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(ids("m"), ("functions.t:0".into(), "functions.t:0".into()));
+        assert_eq!(ids("n"), ("c00010000".into(), "c00010000".into()));
     }
 
     fn with_data(part: Part, json: &str) -> Part {

@@ -3,12 +3,18 @@
 //!
 //! Never fails on a field that it does not know.
 
+mod odd;
+
 use super::error::error_message;
 use runmesh_domain::journal::Usage;
+use runmesh_domain::text::cut_bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use std::collections::VecDeque;
+
+/// Bytes of a finish reason that are kept: the known ones have under 30.
+const FINISH_REASON_BYTES_MAX: usize = 64;
 
 /// A piece of a model's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +61,8 @@ struct Frame {
 #[derive(Debug, Deserialize)]
 struct Choice {
     delta: Option<Delta>,
+    /// In place of the delta, where an answer comes whole.
+    message: Option<Delta>,
     finish_reason: Option<String>,
 }
 
@@ -118,7 +126,10 @@ struct UsageFrame {
 pub(crate) fn read(data: &str, out: &mut VecDeque<ModelChunk>) -> Result<(), String> {
     let frame = match serde_json::from_str(data) {
         Ok(frame) => frame,
-        Err(_) => read_oddly(data)?,
+        Err(_) => {
+            let data = odd::whole_characters(data);
+            serde_json::from_str(&data).or_else(|_| odd::frame(&data))?
+        }
     };
     let Frame { choices, usage, error } = frame;
     if let Some(error) = error {
@@ -132,42 +143,8 @@ pub(crate) fn read(data: &str, out: &mut VecDeque<ModelChunk>) -> Result<(), Str
     Ok(())
 }
 
-/// A frame whose fields have other types than they should.
-fn read_oddly(data: &str) -> Result<Frame, String> {
-    let mut value: Value = serde_json::from_str(data).map_err(|error| format!("a frame is not JSON: {error}"))?;
-    straighten(&mut value);
-    serde_json::from_value(value).map_err(|error| format!("a frame is not a chat completion: {error}"))
-}
-
-/// Lists of text parts become text, arguments that are objects become text, empty strings in place of numbers go.
-fn straighten(value: &mut Value) {
-    match value {
-        Value::Object(fields) => {
-            for (name, field) in fields {
-                match name.as_str() {
-                    "content" | "reasoning" | "reasoning_content" if field.is_array() => *field = Value::String(joined(field)),
-                    "arguments" if field.is_object() || field.is_array() => *field = Value::String(field.to_string()),
-                    "id" if field.is_number() => *field = Value::String(field.to_string()),
-                    "index" | "prompt_tokens" | "completion_tokens" if !field.is_number() => *field = Value::Null,
-                    "reasoning" | "usage" | "delta" | "function" if field.is_string() && name != "reasoning" => {
-                        *field = Value::Null
-                    }
-                    _ => straighten(field),
-                }
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(straighten),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
-    }
-}
-
-fn joined(parts: &Value) -> String {
-    let texts = parts.as_array().into_iter().flatten();
-    texts.filter_map(|part| part.get("text").unwrap_or(part).as_str()).collect()
-}
-
 fn read_choice(choice: Choice, out: &mut VecDeque<ModelChunk>) {
-    if let Some(delta) = choice.delta {
+    if let Some(delta) = choice.delta.or(choice.message) {
         let Delta { content, reasoning_content, reasoning, tool_calls } = delta;
         // Some servers send both names with the same words.
         let returns = reasoning_content.is_some();
@@ -175,7 +152,9 @@ fn read_choice(choice: Choice, out: &mut VecDeque<ModelChunk>) {
         out.extend(said(content).map(ModelChunk::Text));
         out.extend(tool_calls.into_iter().flatten().map(|call| ModelChunk::ToolCall(call.piece())));
     }
-    out.extend(said(choice.finish_reason).map(ModelChunk::Finish));
+    out.extend(
+        said(choice.finish_reason).map(|reason| ModelChunk::Finish(cut_bytes(&reason, FINISH_REASON_BYTES_MAX).to_owned())),
+    );
 }
 
 /// Text that is there, without NUL: neither Postgres nor a client could take it.
@@ -269,6 +248,36 @@ mod tests {
         assert_eq!(chunks(odd), [ModelChunk::ToolCall(piece)]);
         let parts = r#"{"choices":[{"delta":{"content":[{"type":"text","text":"a"},{"type":"text","text":"b"}]}}]}"#;
         assert_eq!(chunks(parts), [ModelChunk::Text("ab".into())]);
+    }
+
+    #[test]
+    fn arguments_that_are_objects_keep_their_numbers() {
+        let exact = r#"{"id": 90071992547409930000000000001, "x":1e400,"y":1.50}"#;
+        for index in ["0", r#""""#] {
+            let odd = format!(
+                r#"{{"choices":[{{"delta":{{"tool_calls":[{{"index":{index},"function":{{"name":"t","arguments":{exact}}}}}]}}}}]}}"#
+            );
+            let arguments = chunks(&odd)
+                .into_iter()
+                .map(|chunk| if let ModelChunk::ToolCall(piece) = chunk { piece.arguments } else { String::new() });
+            assert_eq!(arguments.collect::<Vec<_>>(), [exact]);
+        }
+    }
+
+    #[test]
+    fn half_a_character_is_replaced_and_costs_no_answer() {
+        let of = |content: &str| chunks(&format!(r#"{{"choices":[{{"delta":{{"content":"{content}"}}}}]}}"#));
+        assert_eq!(of(r"a\\ud83d"), [ModelChunk::Text(r"a\ud83d".into())], "a backslash and letters");
+        assert_eq!(of(r"a\ud83d b"), [ModelChunk::Text("a\u{fffd} b".into())]);
+        assert_eq!(of(r"\ude00"), [ModelChunk::Text("\u{fffd}".into())]);
+        assert_eq!(of(r"\uD83D\ude00\ud83d"), [ModelChunk::Text("😀\u{fffd}".into())]);
+    }
+
+    #[test]
+    fn an_answer_may_come_whole() {
+        let whole = r#"{"choices":[{"message":{"role":"assistant","content":"a"},"finish_reason":"stop"}]}"#;
+        assert_eq!(chunks(whole), [ModelChunk::Text("a".into()), ModelChunk::Finish("stop".into())]);
+        assert_eq!(chunks(r#"{"choices":[{"delta":[],"finish_reason":"stop"}]}"#), [ModelChunk::Finish("stop".into())]);
     }
 
     #[test]

@@ -1,15 +1,12 @@
 //! What can go wrong with a model call, told apart by what may be done about it.
 
+use super::secrets::Secrets;
 use std::time::Duration;
 
 /// Bytes of a provider's error that are read.
 const ERROR_BODY_BYTES_MAX: usize = 8 << 10;
-/// Characters of a provider's words that are kept.
-const DETAIL_CHARS_MAX: usize = 1_000;
 /// How long a provider may take over the body of its error.
 const ERROR_BODY_TIMEOUT: Duration = Duration::from_secs(5);
-/// What stands where a provider repeated the key.
-const KEY_MASK: &str = "[key]";
 
 /// What went wrong with a model call.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -47,22 +44,29 @@ pub enum ModelError {
 }
 
 impl ModelError {
-    /// A stream that broke.
+    /// A stream that broke, in words of ours.
     pub(crate) fn broken(detail: impl Into<String>) -> Self {
         Self::Broken { detail: detail.into() }
     }
 
+    /// A stream that broke, in words from outside.
+    pub(crate) fn said(secrets: &Secrets, words: &str) -> Self {
+        Self::broken(secrets.words(words))
+    }
+
     /// No answer at all. The URL is left out of the words: it may hold credentials.
-    pub(crate) fn of_transport(error: reqwest::Error) -> Self {
+    pub(crate) fn of_transport(error: reqwest::Error, secrets: &Secrets) -> Self {
         let what = if error.is_connect() { "the model cannot be reached" } else { "the model did not answer" };
-        Self::Retryable { status: None, retry_after: None, detail: format!("{what}: {}", root_cause(&error.without_url())) }
+        let detail = format!("{what}: {}", secrets.words(&root_cause(&error.without_url())));
+        Self::Retryable { status: None, retry_after: None, detail }
     }
 
     /// An answer that is not a success.
-    pub(crate) async fn of_answer(response: reqwest::Response, key: Option<&str>) -> Self {
+    pub(crate) async fn of_answer(response: reqwest::Response, secrets: &Secrets) -> Self {
         let status = response.status().as_u16();
         let retry_after = retry_after(response.headers());
-        let words = provider_words(&error_body(response).await, key);
+        let elsewhere = redirect(&response, secrets);
+        let words = elsewhere.unwrap_or(provider_words(&error_body(response).await, secrets));
         let detail = if words.is_empty() {
             format!("the model answered {status}")
         } else {
@@ -82,6 +86,16 @@ fn root_cause(error: &reqwest::Error) -> String {
         cause = inner;
     }
     cause.to_string()
+}
+
+/// Where a redirect leads, without the query. None is followed: the key goes where the configuration says.
+fn redirect(response: &reqwest::Response, secrets: &Secrets) -> Option<String> {
+    if !response.status().is_redirection() {
+        return None;
+    }
+    let location = response.headers().get(http::header::LOCATION)?.to_str().ok()?;
+    let place = secrets.words(location.split(['?', '#']).next().unwrap_or_default());
+    Some(format!("it redirects to {place}; redirects are not followed, so name the right place in the model's base url"))
 }
 
 /// Seconds only: providers do not send dates.
@@ -107,21 +121,18 @@ async fn error_body(mut response: reqwest::Response) -> Vec<u8> {
 }
 
 /// The message inside the usual error JSON, or the body as it is.
-fn provider_words(body: &[u8], key: Option<&str>) -> String {
+fn provider_words(body: &[u8], secrets: &Secrets) -> String {
     let text = String::from_utf8_lossy(body);
     let json: Option<serde_json::Value> = serde_json::from_str(&text).ok();
-    let message = json.as_ref().and_then(error_message).unwrap_or_else(|| text.trim().to_owned());
-    let message = match key {
-        Some(key) if !key.is_empty() => message.replace(key, KEY_MASK),
-        _ => message,
-    };
-    message.replace('\0', "\u{fffd}").chars().take(DETAIL_CHARS_MAX).collect()
+    secrets.words(&json.as_ref().and_then(error_message).unwrap_or_else(|| text.into_owned()))
 }
 
 /// The words of `{"error":{"message":…}}`, `{"error":…}` or `{"message":…}`.
 pub(crate) fn error_message(json: &serde_json::Value) -> Option<String> {
-    let error = json.get("error").unwrap_or(json);
-    let message = error.get("message").unwrap_or(error);
+    // Google puts its error into a list.
+    let json = json.as_array().and_then(|list| list.first()).unwrap_or(json);
+    let error = json.get("error").filter(|error| !error.is_null()).unwrap_or(json);
+    let message = ["message", "detail"].iter().find_map(|name| error.get(*name)).unwrap_or(error);
     message.as_str().map(str::to_owned)
 }
 
@@ -132,10 +143,16 @@ mod tests {
     #[test]
     fn keeps_the_providers_words_and_not_the_key() {
         let body = br#"{"error":{"message":"bad key sk-123 given","type":"auth"}}"#;
-        assert_eq!(provider_words(body, Some("sk-123")), "bad key [key] given");
-        assert_eq!(provider_words(b" plain ", None), "plain");
-        assert_eq!(provider_words(br#"{"message":"m"}"#, None), "m");
-        assert_eq!(provider_words(&[b'x'; 9_000], None).len(), DETAIL_CHARS_MAX);
+        let url = reqwest::Url::parse("https://example.com/v1").ok();
+        let secrets =
+            url.map(|url| Secrets::new(Some(&secrecy::SecretString::from("sk-123".to_owned())), &url)).unwrap_or_default();
+        assert_eq!(provider_words(body, &secrets), "bad key [key] given");
+        let none = Secrets::default();
+        assert_eq!(provider_words(b" plain ", &none), "plain");
+        assert_eq!(provider_words(br#"{"message":"m"}"#, &none), "m");
+        assert_eq!(provider_words(br#"[{"error":{"code":400,"message":"m"}}]"#, &none), "m");
+        assert_eq!(provider_words(br#"{"detail":"no such model"}"#, &none), "no such model");
+        assert_eq!(provider_words(&[b'x'; 8_000], &none).len(), crate::model::secrets::WORDS_CHARS_MAX);
     }
 
     #[test]

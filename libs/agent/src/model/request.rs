@@ -31,6 +31,12 @@ impl Fields {
         Self(serde_json::from_str(json).unwrap_or_default())
     }
 
+    /// The text of a field, if it is one.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<String> {
+        serde_json::from_str(self.0.get(name)?.get()).ok()
+    }
+
     /// Sets a field to a text.
     pub fn set_text(&mut self, name: &str, text: &str) {
         if let Ok(raw) = serde_json::value::to_raw_value(text) {
@@ -113,13 +119,17 @@ impl ChatCall {
         Self { id, kind: "function", function, fields: Fields::default() }
     }
 
-    /// The call with what its provider wants back. Nothing of it takes the place of what the call says itself.
+    /// The call with what its provider wants back. Nothing of it takes the place of what the call says itself but the id, which
+    /// is the provider's own.
     #[must_use]
     pub fn with_data(mut self, json: &str) -> Self {
         let mut fields = Fields::of(json);
         self.function.fields = fields.0.remove("function").map(|function| Fields::of(function.get())).unwrap_or_default();
         for own in ["name", "arguments"] {
             self.function.fields.0.remove(own);
+        }
+        if let Some(id) = fields.text("id").filter(|id| !id.is_empty()) {
+            self.id = id;
         }
         for own in ["id", "type"] {
             fields.0.remove(own);
@@ -130,19 +140,20 @@ impl ChatCall {
 }
 
 /// A tool as the model is told of it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct ChatTool {
     #[serde(rename = "type")]
     kind: &'static str,
     function: FunctionTool,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 struct FunctionTool {
     name: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     description: String,
-    parameters: serde_json::Value,
+    /// As it was written: a bound in it may have more digits than a double.
+    parameters: Box<RawValue>,
 }
 
 impl ChatTool {
@@ -163,8 +174,9 @@ impl ChatTool {
     }
 }
 
-fn empty_schema() -> serde_json::Value {
-    serde_json::json!({ "type": "object", "properties": {} })
+fn empty_schema() -> Box<RawValue> {
+    serde_json::value::to_raw_value(&serde_json::json!({ "type": "object", "properties": {} }))
+        .unwrap_or_else(|_| RawValue::NULL.to_owned())
 }
 
 /// The body of one model call.
@@ -237,7 +249,7 @@ mod tests {
         });
         assert_eq!(serde_json::to_value(&asked).ok(), Some(wanted));
         let call = ChatCall::new("c".into(), "t".into(), "{}".into());
-        let call = call.with_data(r#"{"id":"no","extra_content":{"n":1.50},"function":{"name":"no","thought_signature":"s"}}"#);
+        let call = call.with_data(r#"{"type":"no","extra_content":{"n":1.50},"function":{"name":"no","thought_signature":"s"}}"#);
         let wanted = r#"{"id":"c","type":"function","function":{"name":"t","arguments":"{}","thought_signature":"s"},"extra_content":{"n":1.50}}"#;
         assert_eq!(serde_json::to_string(&call).ok().as_deref(), Some(wanted));
         let mut fields = Fields::default();

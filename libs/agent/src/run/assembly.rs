@@ -2,16 +2,19 @@
 //!
 //! Providers omit indexes and ids or repeat them; which call a piece belongs to is decided here and nowhere else.
 
-use crate::history::REASONING_FIELD;
-use crate::model::{ModelChunk, ToolCallPiece};
+use crate::history::{REASONING_FIELD, names};
+use crate::model::{Fields, ModelChunk, ToolCallPiece};
 use runmesh_domain::event::Event;
 use runmesh_domain::journal::{ModelStep, Usage};
 use runmesh_domain::limits::{CALLS_PER_STEP_MAX, MESSAGE_TEXT_BYTES_MAX, NAME_BYTES_MAX, PROVIDER_DATA_BYTES_MAX};
 use runmesh_domain::message::{Part, ProviderData};
+use serde::de::IgnoredAny;
 use std::collections::HashSet;
 
-/// Bytes of a provider's call id that are kept; a longer one is replaced.
-const CALL_ID_BYTES_MAX: usize = 128;
+/// The name of a call that came without one. No tool can have it.
+const NO_NAME: &str = "(no name)";
+/// Stands at the end of a name that was cut, so that it is not the name of another tool.
+const CUT: char = '…';
 
 /// A step under construction.
 #[derive(Debug)]
@@ -99,8 +102,7 @@ impl Assembly {
             *call_id = id;
         }
         if let Some(said) = piece.name.filter(|_| name.is_empty()) {
-            *name = said;
-            name.truncate(name.floor_char_boundary(NAME_BYTES_MAX));
+            *name = bounded_name(said);
         }
         arguments.push_str(&piece.arguments);
         if let Some(json) = piece.provider_data {
@@ -156,7 +158,7 @@ impl Assembly {
         let (known_id, known_name, arguments) = self.call_of(slot);
         match (&piece.id, &piece.name) {
             (Some(id), _) if !known_id.is_empty() && id != known_id => piece.name.is_some(),
-            (None, Some(_)) if !known_name.is_empty() => serde_json::from_str::<serde_json::Value>(arguments).is_ok(),
+            (None, Some(_)) if !known_name.is_empty() => serde_json::from_str::<IgnoredAny>(arguments).is_ok(),
             _ => false,
         }
     }
@@ -168,13 +170,24 @@ impl Assembly {
         }
     }
 
-    /// The step as far as it came. Call ids that are absent, too long, or used before in the run (`used`) are replaced.
+    /// The step as far as it came. Call ids that are absent, of odd characters, too long, or used before in the run (`used`)
+    /// are replaced; what the provider called an odd one goes back to it all the same.
     pub(super) fn finish(mut self, model: &str, used: &HashSet<String>) -> ModelStep {
         let mut seen: HashSet<String> = HashSet::new();
         for (place, slot) in self.calls.iter().enumerate() {
-            let Some(Part::ToolCall { call_id, arguments, .. }) = self.parts.get_mut(slot.part) else { continue };
-            if call_id.is_empty() || call_id.len() > CALL_ID_BYTES_MAX || used.contains(call_id) || seen.contains(call_id) {
-                *call_id = format!("call_{}_{place}", self.step_index);
+            let Some(Part::ToolCall { call_id, name, arguments, provider_data }) = self.parts.get_mut(slot.part) else {
+                continue;
+            };
+            if !names::is_safe_id(call_id) || used.contains(call_id) || seen.contains(call_id) {
+                let own = names::made_up_id(self.step_index, place);
+                let theirs = std::mem::replace(call_id, own);
+                if !names::is_safe_id(&theirs) && !theirs.is_empty() {
+                    let known = provider_data.take();
+                    *provider_data = with_id(known.clone(), &theirs).or(known);
+                }
+            }
+            if name.is_empty() {
+                NO_NAME.clone_into(name);
             }
             seen.insert(call_id.clone());
             if arguments.trim().is_empty() {
@@ -195,6 +208,24 @@ impl Assembly {
     pub(super) fn end_with(&mut self, reason: &str) {
         self.finish_reason = Some(reason.to_owned());
     }
+}
+
+/// A name as the model wrote it, within the bound and without control characters.
+fn bounded_name(name: String) -> String {
+    let mut name: String = name.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    if name.len() > NAME_BYTES_MAX {
+        name.truncate(name.floor_char_boundary(NAME_BYTES_MAX - CUT.len_utf8()));
+        name.push(CUT);
+    }
+    name
+}
+
+/// The data with the provider's own id of the call; nothing when that is too large.
+fn with_id(known: Option<ProviderData>, id: &str) -> Option<ProviderData> {
+    let mut fields = known.map(|data| Fields::of(&data.json)).unwrap_or_default();
+    fields.set_text("id", id);
+    let json = serde_json::to_string(&fields).ok()?;
+    (json.len() <= PROVIDER_DATA_BYTES_MAX).then(|| data(json))
 }
 
 /// Data whose model is not known yet.

@@ -54,6 +54,24 @@ fn what_the_provider_wants_back_is_kept_with_its_model() {
 }
 
 #[test]
+fn odd_ids_are_replaced_and_go_back_as_they_came() {
+    let (step, _) = assemble([piece(None, Some("functions.t:0"), Some("t"), "{}")]);
+    let ids: Vec<_> = step.calls().map(|call| call.call_id.to_owned()).collect();
+    assert_eq!(ids, ["c00010000"]);
+    assert_eq!(step.parts[0].provider_data().map(|data| data.json.as_str()), Some(r#"{"id":"functions.t:0"}"#));
+}
+
+#[test]
+fn no_name_becomes_that_of_another_tool() {
+    let long = "a".repeat(NAME_BYTES_MAX);
+    let name = |written: &str| calls([piece(None, None, Some(written), "{}")])[0].1.clone();
+    assert_eq!(name(&long), long);
+    assert!(name(&format!("{long}b")).ends_with(CUT));
+    assert_eq!(name("echo\u{1}"), "echo\u{fffd}");
+    assert_eq!(calls([piece(Some(0), Some("a"), None, "{}")]), [call("a", NO_NAME, "{}")]);
+}
+
+#[test]
 fn parallel_calls_come_in_pieces() {
     let chunks = [
         piece(Some(0), Some("a"), Some("t"), ""),
@@ -72,9 +90,9 @@ fn indexes_and_ids_may_be_missing_or_repeated() {
     let always_zero = [piece(Some(0), Some("a"), Some("t"), "{}"), piece(Some(0), Some("b"), Some("u"), "{}")];
     assert_eq!(calls(always_zero), [call("a", "t", "{}"), call("b", "u", "{}")]);
     let nothing = [piece(None, None, Some("t"), "{}"), piece(None, None, Some("u"), ""), piece(None, None, None, "{}")];
-    assert_eq!(calls(nothing), [call("call_1_0", "t", "{}"), call("call_1_1", "u", "{}")]);
+    assert_eq!(calls(nothing), [call("c00010000", "t", "{}"), call("c00010001", "u", "{}")]);
     let same_id = [piece(Some(0), Some("a"), Some("t"), "{}"), piece(Some(1), Some("a"), Some("t"), "")];
-    assert_eq!(calls(same_id), [call("a", "t", "{}"), call("call_1_1", "t", "{}")]);
+    assert_eq!(calls(same_id), [call("a", "t", "{}"), call("c00010001", "t", "{}")]);
     let repeated = [piece(Some(0), Some("a"), Some("t"), "{"), piece(Some(0), Some("a"), Some("t"), "}")];
     assert_eq!(calls(repeated), [call("a", "t", "{}")]);
 }
@@ -85,7 +103,7 @@ fn ids_of_earlier_steps_are_not_used_again() {
     assembly.take(piece(Some(0), Some("call_0"), Some("t"), "{}"));
     let used = HashSet::from(["call_0".to_owned()]);
     let step = assembly.finish("m", &used);
-    assert_eq!(step.calls().map(|call| call.call_id.to_owned()).collect::<Vec<_>>(), ["call_2_0"]);
+    assert_eq!(step.calls().map(|call| call.call_id.to_owned()).collect::<Vec<_>>(), ["c00020000"]);
     assert_eq!(step.finish_reason, "tool_calls");
 }
 

@@ -85,7 +85,11 @@ impl Drive {
             let (toolbox, spec, call_index) = (self.kit.toolbox.clone(), Arc::clone(&self.spec), call.call_index);
             let span = trace::tool_call(&call.name, &call.call_id, call_index);
             let call = ToolCall { name: call.name, arguments: call.arguments, idempotency_key: call.idempotency_key };
-            let task = async move { Ended { call_index, outcome: toolbox.call(&spec.agent, &call).await } };
+            let secrets = self.kit.provider.secrets().clone();
+            let task = async move {
+                let outcome = toolbox.call(&spec.agent, &call).await;
+                Ended { call_index, outcome: outcome.without_keys(&secrets) }
+            };
             let handle = running.set.spawn(task.instrument(span));
             running.repeatable.extend(repeatable.then_some(handle));
         }

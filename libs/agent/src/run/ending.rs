@@ -3,7 +3,7 @@
 use super::lease::{Halt, Lease};
 use crate::appender::Events;
 use runmesh_domain::journal::ModelStep;
-use runmesh_domain::limits::DETAIL_CHARS_MAX;
+use runmesh_domain::limits::{DETAIL_CHARS_MAX, NAME_BYTES_MAX};
 use runmesh_domain::log::Position;
 use runmesh_domain::run::Outcome;
 use runmesh_wire::IntoWire as _;
@@ -90,33 +90,76 @@ pub(super) async fn say(ending: Ending, lease: &Lease, events: &Events) -> Resul
     let acked = events.acked();
     match ending {
         Ending::Release => lease.release(acked).await,
-        Ending::Finish { outcome, last_step, unfinished } => {
-            let has_step = last_step.is_some();
-            match lease.finish(finish_request(outcome, last_step, unfinished, acked)).await {
-                Err(Halt::Refused(detail)) if has_step => {
-                    let outcome = Outcome::Failed { reason: "STEP_REFUSED".to_owned(), detail };
-                    lease.finish(finish_request(outcome, None, false, acked)).await
-                }
-                other => other,
-            }
+        Ending::Finish { outcome, last_step, unfinished } => finish(lease, outcome, last_step, unfinished, acked).await,
+    }
+}
+
+/// Ends the run, at last in words that nobody can refuse. An end that is never accepted would bring the run back for another
+/// attempt, which would pay for the same model calls to end in the same way.
+async fn finish(
+    lease: &Lease,
+    outcome: Outcome,
+    last_step: Option<(u32, ModelStep)>,
+    unfinished: bool,
+    acked: Position,
+) -> Result<(), Halt> {
+    let has_step = last_step.is_some();
+    let mut said = lease.finish(finish_request(outcome.clone(), last_step, unfinished, acked)).await;
+    if has_step && let Err(Halt::Refused(detail)) = &said {
+        said = lease.finish(finish_request(without_step(&outcome, detail), None, false, acked)).await;
+    }
+    if let Err(Halt::Refused(_)) = &said {
+        tracing::warn!("the end of the run was refused as it is; it is said without its words");
+        let outcome = if has_step { without_step(&outcome, "") } else { outcome };
+        said = lease.finish(plain_request(&outcome)).await;
+    }
+    said
+}
+
+/// The end of a run whose last step the mesh does not take. A canceled run stays canceled.
+fn without_step(outcome: &Outcome, detail: &str) -> Outcome {
+    match outcome {
+        Outcome::Canceled => Outcome::Canceled,
+        Outcome::Completed | Outcome::Failed { .. } => {
+            Outcome::Failed { reason: "STEP_REFUSED".to_owned(), detail: detail.to_owned() }
         }
     }
+}
+
+/// An end of nothing but its state and a reason: no field of it can be at fault.
+fn plain_request(outcome: &Outcome) -> pb::FinishRequest {
+    let plain = match outcome {
+        Outcome::Completed => Outcome::Completed,
+        Outcome::Canceled => Outcome::Canceled,
+        Outcome::Failed { reason, .. } => {
+            let fits = |b: u8| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'_';
+            let known = !reason.is_empty() && reason.len() <= NAME_BYTES_MAX && reason.bytes().all(fits);
+            let reason = if known { reason.clone() } else { "FAILED".to_owned() };
+            Outcome::Failed { reason, detail: "the mesh refused the words of this end".to_owned() }
+        }
+    };
+    pb::FinishRequest { acked: None, ..finish_request(plain, None, false, Position::default()) }
 }
 
 /// Ends a run whose context the mesh does not give, now or to any other attempt. `acked` is where the log stood: nothing was
 /// told to it.
 pub(super) async fn say_unreadable(lease: &Lease, acked: Position, detail: String) {
     let outcome = Outcome::Failed { reason: "CONTEXT_REFUSED".to_owned(), detail };
-    if let Err(halt) = lease.finish(finish_request(outcome, None, false, acked)).await {
+    if let Err(halt) = finish(lease, outcome, None, false, acked).await {
         tracing::warn!(?halt, "the end of a run without a context could not be said");
     }
+}
+
+/// Words that the mesh can store: within the bound, and without the one character that Postgres cannot hold.
+fn storable(detail: &str) -> String {
+    detail.chars().take(DETAIL_CHARS_MAX).map(|c| if c == '\0' { '\u{fffd}' } else { c }).collect()
 }
 
 fn finish_request(outcome: Outcome, last_step: Option<(u32, ModelStep)>, unfinished: bool, acked: Position) -> pb::FinishRequest {
     use pb::finish_request::Outcome as Wire;
     let (outcome, reason, detail) = match outcome {
         Outcome::Completed => (Wire::Completed, String::new(), String::new()),
-        Outcome::Failed { reason, detail } => (Wire::Failed, reason, detail.chars().take(DETAIL_CHARS_MAX).collect()),
+        Outcome::Failed { reason, detail } => (Wire::Failed, reason, storable(&detail)),
         Outcome::Canceled => (Wire::Canceled, String::new(), String::new()),
     };
     pb::FinishRequest {

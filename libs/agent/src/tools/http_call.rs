@@ -3,7 +3,10 @@
 
 use super::{ToolOutcome, ToolsConfig, addresses, schema};
 use runmesh_domain::limits;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 /// Header that lets a tool recognise a repeat.
 const KEY_HEADER: &str = "idempotency-key";
@@ -19,9 +22,18 @@ pub(super) struct Target<'a> {
 }
 
 /// Calls, or says why not.
-pub(super) async fn run(client: &reqwest::Client, config: ToolsConfig, target: &Target<'_>, arguments: String) -> ToolOutcome {
-    if let Some(problem) = schema::problem(target.schema, &arguments) {
-        return ToolOutcome::error(problem);
+pub(super) async fn run(
+    client: &reqwest::Client,
+    checks: &Arc<Semaphore>,
+    config: ToolsConfig,
+    target: &Target<'_>,
+    arguments: String,
+) -> ToolOutcome {
+    let deadline = Instant::now() + target.timeout;
+    match tokio::time::timeout_at(deadline, schema::problem(checks, target.schema, &arguments)).await {
+        Ok(None) => {}
+        Ok(Some(problem)) => return ToolOutcome::error(problem),
+        Err(_) => return ToolOutcome::error("the arguments were not checked in time; the tool did not run"),
     }
     let Ok(url) = reqwest::Url::parse(target.url) else {
         return ToolOutcome::error("the tool's URL cannot be used");
@@ -31,7 +43,7 @@ pub(super) async fn run(client: &reqwest::Client, config: ToolsConfig, target: &
     }
     let request =
         client.post(url).header(KEY_HEADER, target.key).header(http::header::CONTENT_TYPE, "application/json").body(arguments);
-    match tokio::time::timeout(target.timeout, answer(request)).await {
+    match tokio::time::timeout_at(deadline, answer(request)).await {
         Ok(outcome) => outcome,
         Err(_) => {
             ToolOutcome::error(format!("the tool did not answer within {} s; it may have run", target.timeout.as_secs_f32()))

@@ -57,6 +57,10 @@ pub struct State {
     pub fenced: bool,
     /// How many calls of RecordStep and Finish answer UNAVAILABLE.
     pub outages: usize,
+    /// How many calls of Finish are refused for a bad field.
+    pub refused_finishes: usize,
+    /// RecordStep is refused for a bad field.
+    pub refuse_steps: bool,
     /// Append answers UNAVAILABLE.
     pub log_away: bool,
     /// The next append stream breaks once it took this many events.
@@ -91,6 +95,8 @@ impl Default for State {
             drain: None,
             fenced: false,
             outages: 0,
+            refused_finishes: 0,
+            refuse_steps: false,
             log_away: false,
             break_after: None,
             open_steps: Vec::new(),

@@ -40,10 +40,13 @@ pub fn builtin(name: &str) -> Tool {
     Tool { name: name.into(), description: String::new(), policy: ToolPolicy::Allow, kind: ToolKind::Builtin }
 }
 
+/// The key of every provider here.
+pub const KEY: &str = "sk-harness-0123456789abcdefWXYZ";
+
 /// A provider of the mock model.
 pub fn provider(url: &str) -> Provider {
     install_tls();
-    Provider::new(ModelConfig { base_url: url.to_owned(), api_key: None }).unwrap()
+    Provider::new(ModelConfig { base_url: url.to_owned(), api_key: Some(KEY.to_owned().into()) }).unwrap()
 }
 
 /// A run on its way to a worker.

@@ -10,3 +10,4 @@ mod resume;
 mod runs;
 mod session;
 mod tools;
+mod words;

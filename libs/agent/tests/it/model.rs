@@ -117,6 +117,56 @@ async fn refusals_carry_the_providers_words_and_never_the_key() {
     assert!(matches!(call(&with_key(url), Duration::from_secs(10)).await, Err(ModelError::Permanent { status: Some(302), .. })));
 }
 
+fn answer(kind: &str, extra: &str, body: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\n{extra}content-length: {}\r\n\r\n{body}", body.len())
+}
+
+async fn words_of(answer: String) -> String {
+    let (url, _server) = serve(answer, false).await;
+    call(&provider(&url), Duration::from_secs(10)).await.unwrap_err().to_string()
+}
+
+#[tokio::test]
+async fn an_answer_that_is_no_stream_is_read_for_what_it_says() {
+    let error = r#"{"error":{"message":"You exceeded your current quota","type":"insufficient_quota"}}"#;
+    assert!(words_of(answer("application/json", "", error)).await.contains("exceeded your current quota"));
+    assert!(words_of(answer("application/json", "", r#"{"status":"ok"}"#)).await.contains("no answer"));
+    let html = "<!DOCTYPE html><html><body>Welcome</body></html>";
+    let words = words_of(answer("text/html; charset=utf-8", "", html)).await;
+    assert!(words.contains("text/html") && words.contains("/v1/chat/completions"), "{words}");
+    let words = words_of(answer("text/event-stream", "content-encoding: gzip\r\n", "\u{1f}\u{8b}")).await;
+    assert!(words.contains("gzip"), "{words}");
+    let whole =
+        r#"{"choices":[{"message":{"content":"a"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":1}}"#;
+    let (url, _server) = serve(answer("application/json", "", whole), false).await;
+    let chunks = call(&provider(&url), Duration::from_secs(10)).await.unwrap();
+    assert_eq!(&chunks[..2], [text("a"), finish("stop")]);
+    let moved =
+        "HTTP/1.1 308 Permanent Redirect\r\nlocation: https://example.com/v2?key=secret-value\r\ncontent-length: 0\r\n\r\n";
+    let words = words_of(moved.to_owned()).await;
+    assert!(words.contains("https://example.com/v2") && !words.contains("secret-value"), "{words}");
+}
+
+#[tokio::test]
+async fn frames_that_say_nothing_neither_break_a_stream_nor_keep_it_alive() {
+    let empty = "data:\n\ndata: {\"choices\":[{\"delta\":{\"content\":\"a\"}}]}\n\ndata: \n\ndata: [DONE]\n\n";
+    assert_eq!(read(empty).await, Ok(vec![text("a")]));
+    let idle = Duration::from_millis(400);
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let url = format!("http://{}/v1", listener.local_addr().unwrap());
+    let _server = AbortOnDropHandle::new(tokio::spawn(async move {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut request = vec![0; 64 << 10];
+        socket.read(&mut request).await.unwrap();
+        socket.write_all(events("").as_bytes()).await.unwrap();
+        let mut ticks = tokio::time::interval(Duration::from_millis(20));
+        while socket.write_all(b"data: {\"choices\":[{\"delta\":{\"content\":\"\"}}]}\n\n").await.is_ok() {
+            ticks.tick().await;
+        }
+    }));
+    assert_eq!(call(&provider(&url), idle).await, Err(ModelError::Idle { after: idle }));
+}
+
 #[tokio::test]
 async fn nobody_there_may_be_tried_again() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();

@@ -2,7 +2,8 @@
 //!
 //! The arguments are passed on exactly as written, never reformatted: tests of digests depend on it.
 
-use serde_json::{Deserializer, Value};
+use serde::de::IgnoredAny;
+use serde_json::Deserializer;
 
 /// Longer than the names real model servers accept.
 const NAME_BYTES_MAX: usize = 128;
@@ -46,8 +47,8 @@ fn is_name(c: char) -> bool {
 }
 
 /// Splits `text` behind the JSON object it starts with.
-fn object(text: &str) -> Option<(&str, &str)> {
-    let mut values = Deserializer::from_str(text).into_iter::<Value>();
+pub(super) fn object(text: &str) -> Option<(&str, &str)> {
+    let mut values = Deserializer::from_str(text).into_iter::<IgnoredAny>();
     values.next()?.ok()?;
     text.split_at_checked(values.byte_offset())
 }

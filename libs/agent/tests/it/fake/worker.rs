@@ -148,6 +148,9 @@ impl WorkerService for Service {
         let mut state = self.0.lock().unwrap();
         let entries: Vec<_> = entries.into_iter().map(|entry| entry.entry.unwrap()).collect();
         let run = lease.unwrap().run_id;
+        if state.refuse_steps {
+            return Err(status::of_refusal(&Refusal::field("entries[0]", "must not contain NUL")));
+        }
         let mut verdicts = Vec::new();
         for entry in &entries {
             if let pb::journal_entry::Entry::ModelStep(step) = entry {
@@ -160,7 +163,12 @@ impl WorkerService for Service {
 
     async fn finish(&self, request: Request<pb::FinishRequest>) -> Result<Response<pb::FinishResponse>, Status> {
         self.check(&request)?;
-        self.0.lock().unwrap().finishes.push(request.into_inner());
+        let mut state = self.0.lock().unwrap();
+        if state.refused_finishes > 0 {
+            state.refused_finishes -= 1;
+            return Err(status::of_refusal(&Refusal::field("detail", "must not contain NUL")));
+        }
+        state.finishes.push(request.into_inner());
         Ok(Response::new(pb::FinishResponse { run: None }))
     }
 
