@@ -30,4 +30,5 @@ mod talks;
 mod threads;
 mod tools;
 mod traces;
+mod unknown;
 mod versions;

@@ -4,6 +4,7 @@
 #![expect(clippy::expect_used, reason = "a harness fails its test by panicking")]
 
 pub mod engines;
+mod lost_commit;
 pub mod mesh;
 pub mod otlp;
 mod ports;
@@ -11,6 +12,7 @@ mod process;
 pub mod seen;
 pub mod until;
 
+pub use lost_commit::LostCommit;
 pub use mesh::{Builder, Mesh, Service};
 pub use otlp::Collector;
 pub use seen::{Seen, Viewer};

@@ -7,6 +7,7 @@ mod talk;
 pub use build::{Builder, KEY, Kind};
 pub use talk::Run;
 
+use crate::lost_commit::LostCommit;
 use crate::process::Process;
 use runmesh_client::{Client, Options};
 use runmesh_engines::Engines;
@@ -37,6 +38,7 @@ pub struct Mesh {
     folder: tempfile::TempDir,
     engines: Arc<Engines>,
     postgres_url: String,
+    lost_commit: Option<LostCommit>,
     model: MockModel,
     workers: usize,
     ports: BTreeMap<Service, u16>,
@@ -73,6 +75,11 @@ impl Mesh {
     /// The mesh's database.
     pub fn postgres_url(&self) -> &str {
         &self.postgres_url
+    }
+
+    /// The orchestrators' way to Postgres, of a mesh that was built with [`Builder::lost_commit`].
+    pub fn lost_commit(&self) -> &LostCommit {
+        self.lost_commit.as_ref().expect("a mesh with lost_commit")
     }
 
     /// The number of a process.

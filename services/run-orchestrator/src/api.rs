@@ -10,6 +10,7 @@ use crate::auth::{self, Caller};
 use crate::idempotent::{self, By, Mutation, Replayable};
 use crate::mesh::Mesh;
 use crate::sessions::Hand;
+use crate::settle::Try;
 use futures::future::BoxFuture;
 use runmesh_bus::CancelHint;
 use runmesh_domain::run::Run;
@@ -129,19 +130,21 @@ impl Mesh {
         let work = Arc::new(work);
         let mesh = self.clone();
         self.whole(async move {
-            let first = Arc::clone(&key);
-            let done = mesh.db.tx(by.scope(), move |tx| {
-                let (key, wanted, work) = (Arc::clone(&first), Arc::clone(&wanted), Arc::clone(&work));
-                Box::pin(async move {
-                    if let Some(answer) = idempotent::replay(tx, by, &key).await? {
-                        return Ok(Done::quiet(answer));
-                    }
-                    let done = work(tx, Result::clone(&wanted)?).await?;
-                    idempotent::remember(tx, &key, &done.answer).await?;
-                    Ok(done)
+            let transact = |again: Try| {
+                let (key, wanted, work) = (Arc::clone(&key), Arc::clone(&wanted), Arc::clone(&work));
+                mesh.db.tx(by.scope(), move |tx| {
+                    let (key, wanted, work) = (Arc::clone(&key), Arc::clone(&wanted), Arc::clone(&work));
+                    Box::pin(async move {
+                        if let Some(answer) = idempotent::replay(tx, by, &key, again).await? {
+                            return Ok(Done::quiet(answer));
+                        }
+                        let done = work(tx, Result::clone(&wanted)?).await?;
+                        idempotent::remember(tx, &key, &done.answer).await?;
+                        Ok(done)
+                    })
                 })
-            });
-            let done = match done.await {
+            };
+            let done = match mesh.settle(by.org(), transact).await {
                 Err(Error::Refused(refusal)) if idempotent::may_be_a_twins(&refusal) => mesh.twins(by, key, refusal).await?,
                 done => done?,
             };
@@ -169,7 +172,7 @@ impl Mesh {
     {
         let answer = self.db.tx(by.scope(), move |tx| {
             let key = Arc::clone(&key);
-            Box::pin(async move { idempotent::replay(tx, by, &key).await })
+            Box::pin(async move { idempotent::replay(tx, by, &key, Try::First).await })
         });
         answer.await?.map(Done::quiet).ok_or_else(|| refusal.into())
     }

@@ -4,6 +4,7 @@
 //! refusals are not remembered.
 
 use crate::auth::Caller;
+use crate::settle::Try;
 use prost::Message;
 use runmesh_domain::canonical::Sha256Digest;
 use runmesh_domain::id::{OrgId, UserId};
@@ -33,6 +34,14 @@ impl By {
         match self {
             Self::Member(caller) | Self::FormerMember(caller) => Scope::Org(caller.org),
             Self::Person(_) => Scope::System,
+        }
+    }
+
+    /// The org whose runs it may change.
+    pub const fn org(self) -> Option<OrgId> {
+        match self {
+            Self::Member(caller) | Self::FormerMember(caller) => Some(caller.org),
+            Self::Person(_) => None,
         }
     }
 
@@ -112,15 +121,17 @@ pub fn key<Q: Mutation>(by: By, request: &mut Q) -> Result<idempotency::Key> {
     Ok(idempotency::Key { org, user, method: Q::METHOD, key, digest })
 }
 
-/// The first answer, when there was one. Who may not even have a key looked up is refused: to them there is no such org.
-pub async fn replay<R: Replayable>(tx: &mut Tx, by: By, key: &idempotency::Key) -> Result<Option<R>> {
+/// The first answer, when there was one: marked as a repeat, unless it is read back because nobody learned of it. Who may not even have a key looked up is refused: to them there is no such org.
+pub async fn replay<R: Replayable>(tx: &mut Tx, by: By, key: &idempotency::Key, this: Try) -> Result<Option<R>> {
     let before = idempotency::look(tx, key).await?;
     if !by.may_look(before.is_member) {
         return Err(Refusal::NotFound { what: "org" }.into());
     }
     let Some(bytes) = before.answer(key)? else { return Ok(None) };
     let mut answer = R::decode(bytes.as_slice()).map_err(|error| Fault::internal(format!("a remembered answer: {error}")))?;
-    answer.mark_replayed();
+    if this == Try::First {
+        answer.mark_replayed();
+    }
     Ok(Some(answer))
 }
 

@@ -19,6 +19,7 @@ mod mesh;
 mod ready;
 mod serve;
 mod sessions;
+mod settle;
 mod sweeper;
 
 pub use config::{BuiltinWorker, Config, Role};

@@ -1,6 +1,7 @@
 //! What a mesh consists of.
 
 use super::{Mesh, Service};
+use crate::lost_commit::LostCommit;
 use crate::{engines, ports, until};
 use runmesh_mock_model::MockModel;
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ pub struct Builder {
     own_engines: bool,
     workers: Workers,
     lease_ms: u64,
+    lost_commit: bool,
     extra: Vec<(Kind, String, String)>,
 }
 
@@ -60,6 +62,7 @@ impl Builder {
             own_engines: false,
             workers: Workers::Inside,
             lease_ms: 3_000,
+            lost_commit: false,
             extra,
         }
     }
@@ -100,6 +103,12 @@ impl Builder {
         Self { workers: Workers::None, ..self }
     }
 
+    /// The orchestrators reach Postgres on a way that can lose the answer to a COMMIT.
+    #[must_use]
+    pub fn lost_commit(self) -> Self {
+        Self { lost_commit: true, ..self }
+    }
+
     /// How long a lease lasts; the heartbeat is a third of it. Default 3 s.
     #[must_use]
     pub fn lease_ms(self, lease_ms: u64) -> Self {
@@ -117,6 +126,7 @@ impl Builder {
     pub async fn start(self) -> Mesh {
         let engines = if self.own_engines { engines::own().await } else { engines::shared().await };
         let postgres_url = engines::database(&engines).await;
+        let lost_commit = if self.lost_commit { Some(LostCommit::start(&postgres_url).await) } else { None };
         let model = MockModel::start().await.expect("the mock model starts");
         let ports: BTreeMap<_, _> = self.services().into_iter().map(|service| (service, ports::free())).collect();
         let mut mesh = Mesh {
@@ -124,6 +134,7 @@ impl Builder {
             folder: tempfile::tempdir().expect("a folder"),
             engines,
             postgres_url,
+            lost_commit,
             model,
             workers: self.worker_count(),
             commands: BTreeMap::new(),
@@ -153,7 +164,9 @@ impl Builder {
         set("LISTEN", &format!("127.0.0.1:{}", mesh.ports[&service]));
         set("MESH_KEY", KEY);
         if !matches!(service, Service::Gateway(_)) {
-            set("POSTGRES_URL", &mesh.postgres_url);
+            let lost_commit = mesh.lost_commit.as_ref().filter(|_| matches!(service, Service::Orchestrator(_)));
+            let url = lost_commit.map_or_else(|| mesh.postgres_url.clone(), |lost_commit| lost_commit.url(&mesh.postgres_url));
+            set("POSTGRES_URL", &url);
         }
         match service {
             Service::Gateway(_) => {

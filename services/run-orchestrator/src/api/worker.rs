@@ -183,11 +183,14 @@ impl Mesh {
         let mesh = self.clone();
         let recorded = self.whole(async move {
             let said = Arc::clone(&entries);
-            let recorded = mesh.system(move |tx| {
-                let entries = entries.as_ref().clone();
-                Box::pin(async move { steps::record(tx, claim, entries, position).await })
-            });
-            let recorded = recorded.await;
+            let record = |_| {
+                let entries = Arc::clone(&entries);
+                mesh.system(move |tx| {
+                    let entries = entries.as_ref().clone();
+                    Box::pin(async move { steps::record(tx, claim, entries, position).await })
+                })
+            };
+            let recorded = mesh.settle(Some(claim.org), record).await;
             if matches!(recorded, Err(Error::Refused(Refusal::Fenced))) {
                 mesh.keep_late(claim, said).await;
             }
@@ -231,12 +234,14 @@ impl Mesh {
     ) -> Result<runs::RunRow> {
         let mesh = self.clone();
         self.whole(async move {
-            let (row, committed) = mesh
-                .system(move |tx| {
+            let finish = |_| {
+                let (outcome, last) = (outcome.clone(), last.clone());
+                mesh.system(move |tx| {
                     let (outcome, last) = (outcome.clone(), last.clone());
                     Box::pin(async move { runs::finish(tx, claim, outcome, last, position).await })
                 })
-                .await?;
+            };
+            let (row, committed) = mesh.settle(Some(claim.org), finish).await?;
             mesh.tell(committed);
             Ok(row)
         })
@@ -251,14 +256,16 @@ impl Mesh {
         let (mesh, queues) = (self.clone(), self.queues);
         let row = self
             .whole(async move {
-                let released = mesh.system(move |tx| {
-                    Box::pin(async move {
-                        let (mut row, committed) = runs::release(tx, claim, position).await?;
-                        runs::see_blocked(tx, std::slice::from_mut(&mut row), &queues).await?;
-                        Ok((row, committed))
+                let release = |_| {
+                    mesh.system(move |tx| {
+                        Box::pin(async move {
+                            let (mut row, committed) = runs::release(tx, claim, position).await?;
+                            runs::see_blocked(tx, std::slice::from_mut(&mut row), &queues).await?;
+                            Ok((row, committed))
+                        })
                     })
-                });
-                let (row, committed) = released.await?;
+                };
+                let (row, committed) = mesh.settle(Some(claim.org), release).await?;
                 mesh.tell(committed);
                 Ok(row)
             })
