@@ -43,6 +43,10 @@ pub struct StoreConfig {
     pub role: Role,
     /// Connections at most; 16 by default.
     pub connections: u32,
+    /// Connections kept apart for [`Db::read`], so that no list can take those of commands; 8 by default.
+    pub read_connections: u32,
+    /// How long one statement of [`Db::read`] may take; 1 s by default. Those of commands may take 5 s.
+    pub read_timeout: Duration,
     /// Connections kept apart for heartbeats, so that a full pool never costs a lease; 2 by default.
     pub heartbeat_connections: u32,
     /// What the server's list of sessions calls this process.
@@ -53,7 +57,15 @@ impl StoreConfig {
     /// The defaults for a URL.
     #[must_use]
     pub fn new(url: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { url: url.into(), role: Role::Service, connections: 16, heartbeat_connections: 2, name: name.into() }
+        Self {
+            url: url.into(),
+            role: Role::Service,
+            connections: 16,
+            read_connections: 8,
+            read_timeout: Duration::from_secs(1),
+            heartbeat_connections: 2,
+            name: name.into(),
+        }
     }
 }
 
@@ -71,6 +83,7 @@ pub struct Db {
 
 pub(crate) struct Inner {
     pub(crate) pool: Arc<Pool>,
+    pub(crate) reads: Arc<Pool>,
     pub(crate) beats: Arc<Pool>,
     pub(crate) role: Role,
     pub(crate) open_counts: Arc<OpenCounts>,
@@ -107,6 +120,7 @@ impl Db {
         ]);
         let inner = Inner {
             pool: Pool::new(options.clone(), config.connections),
+            reads: Pool::new(read_options(options.clone(), config.read_timeout), config.read_connections),
             beats: Pool::new(options, config.heartbeat_connections),
             role: config.role,
             open_counts: Arc::new(OpenCounts::default()),
@@ -159,6 +173,7 @@ impl Db {
         self.inner.transactions.close();
         self.inner.transactions.wait().await;
         self.inner.pool.close().await;
+        self.inner.reads.close().await;
         self.inner.beats.close().await;
     }
 
@@ -183,6 +198,12 @@ impl Db {
             }
         }
     }
+}
+
+/// Lists are read in the order of an index and end with the page: a plan that sorts would read everything first.
+fn read_options(options: PgConnectOptions, timeout: Duration) -> PgConnectOptions {
+    let timeout = format!("{}ms", timeout.as_millis().max(1));
+    options.options([("statement_timeout", timeout.as_str()), ("enable_sort", "off"), ("enable_incremental_sort", "off")])
 }
 
 pub(crate) fn options(url: &str) -> Result<PgConnectOptions> {

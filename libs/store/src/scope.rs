@@ -31,9 +31,9 @@ impl Scope {
     /// BEGIN and the scope as one message to the server. The ids are parsed UUIDs, so they may stand in the text.
     pub(crate) fn begin(self, role: Role, kind: Kind) -> String {
         let name = self.role(role);
-        let mode = match (self, role) {
-            (Self::Org(_) | Self::System, Role::Service) => "",
-            (Self::Reader(_) | Self::Person(_), _) | (_, Role::Reader) => " READ ONLY",
+        let mode = match (self, role, kind) {
+            (_, _, Kind::Read) | (Self::Reader(_) | Self::Person(_), _, _) | (_, Role::Reader, _) => " READ ONLY",
+            (Self::Org(_) | Self::System, Role::Service, Kind::Durable | Kind::Beat) => "",
         };
         let whose = match self {
             Self::Org(org) | Self::Reader(org) => format!("; SET LOCAL runmesh.org = '{}'", org.uuid()),
@@ -41,7 +41,7 @@ impl Scope {
             Self::System => String::new(),
         };
         let commit = match kind {
-            Kind::Durable => "",
+            Kind::Durable | Kind::Read => "",
             Kind::Beat => "; SET LOCAL synchronous_commit = off",
         };
         format!("BEGIN{mode}; SET LOCAL ROLE {name}{whose}{commit}")
@@ -53,6 +53,8 @@ impl Scope {
 pub(crate) enum Kind {
     /// Once acknowledged it is there, whatever dies.
     Durable,
+    /// There is nothing to commit.
+    Read,
     /// A heartbeat: lost with the server, it only ends a lease earlier.
     Beat,
 }
@@ -67,6 +69,9 @@ mod tests {
         let org = OrgId::from_uuid(Uuid::from_u128(1));
         for scope in [Scope::Org(org), Scope::System, Scope::Reader(org)] {
             assert!(scope.begin(Role::Reader, Kind::Durable).starts_with("BEGIN READ ONLY; SET LOCAL ROLE runmesh_reader"));
+        }
+        for scope in [Scope::Org(org), Scope::System] {
+            assert!(scope.begin(Role::Service, Kind::Read).starts_with("BEGIN READ ONLY;"));
         }
         let begin = Scope::Org(org).begin(Role::Service, Kind::Durable);
         let uuid = "00000000-0000-0000-0000-000000000001";

@@ -69,6 +69,19 @@ impl Db {
         self.tx_on(Arc::clone(&self.inner.pool), scope, Kind::Durable, f).await
     }
 
+    /// As [`Db::tx`] for what people read: it cannot write, runs on connections of its own and may take a second per statement
+    /// by default ([`crate::StoreConfig`]), so that lists, however many are asked for, keep no command from its connection.
+    ///
+    /// # Errors
+    /// As [`Db::tx`]; [`Fault::Unavailable`] when a statement takes too long or every connection for reads is in use.
+    pub async fn read<T, F>(&self, scope: Scope, f: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T>> + Send + Sync + 'static,
+    {
+        self.tx_on(Arc::clone(&self.inner.reads), scope, Kind::Read, f).await
+    }
+
     /// As [`Db::tx`] over System, on the connections kept apart for heartbeats.
     pub(crate) async fn beat<T, F>(&self, f: F) -> Result<T>
     where

@@ -29,7 +29,7 @@ impl Api {
         let page = PageRequest { page_size: unsigned("page_size", page_size)?, page_token };
         let page = self
             .db
-            .tx(Scope::Org(org), move |tx| {
+            .read(Scope::Org(org), move |tx| {
                 let page = page.clone();
                 Box::pin(async move {
                     orgs::role(tx, org, user).await?.ok_or(Refusal::NotFound { what: "org" })?;

@@ -16,8 +16,12 @@ pub struct Config {
     pub admin_listen: String,
     /// Postgres. Required.
     pub postgres_url: SecretString,
-    /// Connections to Postgres at most. Default 4.
+    /// Connections to Postgres for commands, at most. Default 4.
     pub postgres_connections: u32,
+    /// Connections to Postgres for what people read, at most: lists cannot take those of commands. Default 4.
+    pub postgres_read_connections: u32,
+    /// How long one statement of such a read may take, in milliseconds; one that takes longer answers UNAVAILABLE. Default 1 s.
+    pub postgres_read_timeout_ms: u64,
     /// The key that the mesh shares, as hexadecimal digits. This or `mesh_key_file` is required.
     pub mesh_key: Option<MeshKey>,
     /// A file with that key.
@@ -35,6 +39,8 @@ impl Default for Config {
             admin_listen: String::new(),
             postgres_url: SecretString::from(String::new()),
             postgres_connections: 4,
+            postgres_read_connections: 4,
+            postgres_read_timeout_ms: 1_000,
             mesh_key: None,
             mesh_key_file: None,
             reflection: false,

@@ -11,6 +11,7 @@ use runmesh_store::{Db, StoreConfig};
 use runmesh_wire::pb::approval::approval_service_server::ApprovalServiceServer;
 use runmesh_wire::{deadline, descriptors, header, status};
 use secrecy::ExposeSecret as _;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tonic::service::Routes;
 
@@ -22,6 +23,10 @@ pub async fn serve(config: Config, listener: TcpListener, life: Lifecycle, healt
     let key = start::mesh_key(config.mesh_key.as_ref(), config.mesh_key_file.as_deref())?;
     let mut store = StoreConfig::new(config.postgres_url.expose_secret(), "approval");
     store.connections = config.postgres_connections;
+    store.read_connections = config.postgres_read_connections;
+    store.read_timeout = Duration::from_millis(config.postgres_read_timeout_ms);
+    // It holds no lease and beats no heart.
+    store.heartbeat_connections = 1;
     let db = Db::connect(&store).await.map_err(StartError::part)?;
     let address = listener.local_addr()?;
     let routes = Routes::new(ApprovalServiceServer::new(Api::new(db)));

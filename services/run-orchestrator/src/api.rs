@@ -96,7 +96,7 @@ impl<R> Done<R> {
 }
 
 impl Mesh {
-    /// A user's reading call: one transaction in the org, after the caller's membership is known.
+    /// A user's reading call: one transaction in the org, after the caller's membership is known, on the connections of reads.
     async fn read<T, F>(&self, caller: Caller, work: F) -> Result<T>
     where
         T: Send + 'static,
@@ -104,7 +104,7 @@ impl Mesh {
     {
         let work = Arc::new(work);
         self.db
-            .tx(Scope::Org(caller.org), move |tx| {
+            .read(Scope::Org(caller.org), move |tx| {
                 let work = Arc::clone(&work);
                 Box::pin(async move {
                     auth::require_member(tx, caller).await?;

@@ -32,8 +32,12 @@ pub struct Config {
     pub admin_listen: String,
     /// Postgres. Required.
     pub postgres_url: SecretString,
-    /// Connections to Postgres at most; heartbeats have two more of their own. Default 16.
+    /// Connections to Postgres for commands, at most; heartbeats have two more of their own. Default 16.
     pub postgres_connections: u32,
+    /// Connections to Postgres for what people read, at most: lists cannot take those of commands. Default 8.
+    pub postgres_read_connections: u32,
+    /// How long one statement of such a read may take, in milliseconds; one that takes longer answers UNAVAILABLE. Default 1 s.
+    pub postgres_read_timeout_ms: u64,
     /// NATS. Required.
     pub nats_url: String,
     /// The key that the mesh shares, as hexadecimal digits. This or `mesh_key_file` is required.
@@ -112,6 +116,8 @@ impl Default for Config {
             admin_listen: String::new(),
             postgres_url: SecretString::from(String::new()),
             postgres_connections: 16,
+            postgres_read_connections: 8,
+            postgres_read_timeout_ms: 1_000,
             nats_url: String::new(),
             mesh_key: None,
             mesh_key_file: None,

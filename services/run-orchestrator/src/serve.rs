@@ -97,6 +97,8 @@ pub fn services() -> &'static [&'static str] {
 async fn connect(config: &Config, founding: Arc<Founding>, key: &MeshKey, life: &Lifecycle) -> runmesh_domain::Result<Mesh> {
     let mut store = StoreConfig::new(config.postgres_url.expose_secret(), "run-orchestrator");
     store.connections = config.postgres_connections;
+    store.read_connections = config.postgres_read_connections;
+    store.read_timeout = Duration::from_millis(config.postgres_read_timeout_ms);
     let (db, bus) = futures::try_join!(Db::connect(&store), Bus::connect(BusConfig::new(&config.nats_url, "run-orchestrator")))?;
     bus.ensure().await?;
     Ok(Mesh {

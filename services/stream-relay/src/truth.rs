@@ -18,8 +18,10 @@ use runmesh_wire::convert::signed32;
 use runmesh_wire::pb::run::run::BlockedBy as WireBlockedBy;
 use runmesh_wire::pb::stream as pb;
 use secrecy::ExposeSecret as _;
+use std::time::Duration;
 
-/// Postgres, read only. Clones share its connections.
+/// Postgres, read only. Clones share its connections: some are for those who attach, the others for those who append and for the
+/// looks at runs that wait, so that however many attach, no attempt is kept from its log.
 #[derive(Debug, Clone)]
 pub struct Truth {
     db: Db,
@@ -71,6 +73,8 @@ impl Truth {
         let mut store = StoreConfig::new(config.postgres_url.expose_secret(), "stream-relay");
         store.role = Role::Reader;
         store.connections = config.postgres_connections;
+        store.read_connections = config.postgres_read_connections;
+        store.read_timeout = Duration::from_millis(config.postgres_read_timeout_ms);
         // A relay holds no lease and beats no heart.
         store.heartbeat_connections = 1;
         Ok(Self { db: Db::connect(&store).await?, queues: config.queues })
@@ -79,7 +83,7 @@ impl Truth {
     /// The run for a person of the org. Somebody who is not of the org hears that there is no such run.
     pub async fn attach(&self, org: OrgId, user: UserId, run: RunId) -> Result<Seen> {
         let queues = self.queues;
-        let seen = self.db.tx(Scope::Reader(org), move |tx| {
+        let seen = self.db.read(Scope::Reader(org), move |tx| {
             Box::pin(async move {
                 check_member(tx, org, user, "run").await?;
                 let (row, waits) = standing(tx, org, run, &queues).await?;
@@ -93,7 +97,7 @@ impl Truth {
 
     /// The turn of a thread that is under way, or that waits first; else the last one, which is over.
     pub async fn current_turn(&self, org: OrgId, user: UserId, thread: ThreadId) -> Result<Option<Current>> {
-        let current = self.db.tx(Scope::Reader(org), move |tx| {
+        let current = self.db.read(Scope::Reader(org), move |tx| {
             Box::pin(async move {
                 check_member(tx, org, user, "thread").await?;
                 if let Some(turn) = runs::open_turn(tx, org, thread).await? {
@@ -107,7 +111,7 @@ impl Truth {
 
     /// The turn after turn `after`, once there is one.
     pub async fn next_turn(&self, org: OrgId, user: UserId, thread: ThreadId, after: u64) -> Result<Option<Turn>> {
-        let next = self.db.tx(Scope::Reader(org), move |tx| {
+        let next = self.db.read(Scope::Reader(org), move |tx| {
             Box::pin(async move {
                 check_member(tx, org, user, "thread").await?;
                 runs::next_turn(tx, org, thread, after).await
@@ -127,7 +131,7 @@ impl Truth {
 
     /// Everything that Postgres has of a run.
     pub async fn journal(&self, org: OrgId, run: RunId) -> Result<Journal> {
-        let read = self.db.tx(Scope::Reader(org), move |tx| {
+        let read = self.db.read(Scope::Reader(org), move |tx| {
             Box::pin(async move {
                 let row = runs::get(tx, org, run).await?;
                 journal(tx, org, row).await

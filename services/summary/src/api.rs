@@ -33,7 +33,7 @@ impl Api {
         let leases = self.leases;
         let numbers = self
             .db
-            .tx(Scope::Org(org), move |tx| {
+            .read(Scope::Org(org), move |tx| {
                 Box::pin(async move {
                     orgs::role(tx, org, user).await?.ok_or(Refusal::NotFound { what: "org" })?;
                     summary::summary(tx, org, &leases, limit).await

@@ -6,10 +6,12 @@ use futures::FutureExt as _;
 use runmesh_domain::error::Fault;
 use runmesh_domain::message::Part;
 use runmesh_domain::{Error, Refusal};
+use runmesh_store::actions;
 use runmesh_store::runs::{self, NewMessage};
-use runmesh_store::{Db, Scope, StoreConfig, Tx, orgs};
+use runmesh_store::{Db, PageRequest, Scope, StoreConfig, Tx, orgs, threads};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use tokio::sync::Semaphore;
 
 #[tokio::test]
 async fn two_replicas_migrate_an_empty_database_at_once() {
@@ -146,4 +148,66 @@ async fn nul_in_text_is_refused_and_not_a_fault() {
     let world = World::new().await;
     let new = NewMessage { parts: vec![Part::text("a\0b")], ..world.message(world.thread().await, "x") };
     assert!(matches!(world.try_send(new).await, Err(Error::Refused(Refusal::InvalidField { .. }))));
+}
+
+/// Somebody's lock on the inbox, as a maintenance job of the database may hold it: whoever reads it waits.
+async fn lock_the_inbox(url: &str) -> sqlx::postgres::PgConnection {
+    let mut connection = server::connect(url).await;
+    let lock = "BEGIN; LOCK TABLE pending_actions IN ACCESS EXCLUSIVE MODE";
+    sqlx::raw_sql(lock).execute(&mut connection).await.unwrap();
+    connection
+}
+
+#[tokio::test]
+async fn slow_reads_take_no_connection_of_a_command() {
+    let world = World::new().await;
+    let (org, thread) = (world.org, world.thread().await);
+    let config = StoreConfig { connections: 1, read_connections: 4, ..StoreConfig::new(&world.url, "reads") };
+    let db = Db::connect(&config).await.unwrap();
+    let (begun, end) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let slow = || {
+        let (db, begun, end) = (db.clone(), begun.clone(), end.clone());
+        tokio::spawn(async move {
+            db.read(Scope::Org(org), move |_| {
+                let (begun, end) = (begun.clone(), end.clone());
+                async move {
+                    begun.add_permits(1);
+                    // Until it is closed.
+                    let _ = end.acquire().await;
+                    Ok(())
+                }
+                .boxed()
+            })
+            .await
+        })
+    };
+    let reads: Vec<_> = (0..4).map(|_| slow()).collect();
+    begun.acquire_many(4).await.unwrap().forget();
+    let fifth = slow().await.unwrap();
+    assert!(matches!(fifth, Err(Error::Fault(Fault::Unavailable { .. }))), "{fifth:?}");
+    let new = world.message(thread, "x");
+    let sent = db.tx(Scope::Org(org), move |tx| runs::send(tx, new.clone()).boxed());
+    assert_eq!(sent.await.unwrap().turn_number, 1, "a command goes on");
+    end.close();
+    drop(reads);
+}
+
+#[tokio::test]
+async fn a_read_that_takes_too_long_is_ended_and_changes_nothing() {
+    let world = World::new().await;
+    let org = world.org;
+    let soon = std::time::Duration::from_millis(50);
+    let db = Db::connect(&StoreConfig { read_timeout: soon, ..StoreConfig::new(&world.url, "reads") }).await.unwrap();
+    let lock = lock_the_inbox(&world.url).await;
+    let read =
+        db.read(Scope::Org(org), move |tx| async move { actions::list_pending(tx, org, &PageRequest::first()).await }.boxed());
+    let Err(Error::Fault(Fault::Unavailable { detail, .. })) = read.await.map(|_| ()) else { panic!("it was not ended") };
+    assert!(detail.contains("statement timeout"), "{detail}");
+    drop(lock);
+    let thread = world.thread().await;
+    let new = world.message(thread, "x");
+    let written = db.read(Scope::Org(org), move |tx| runs::send(tx, new.clone()).boxed()).await;
+    assert!(matches!(written, Err(Error::Fault(Fault::Internal { .. }))), "a read cannot write: {written:?}");
+    let there = world.org_tx(move |tx| async move { threads::messages(tx, org, thread, &PageRequest::first()).await }.boxed());
+    assert_eq!(there.await.unwrap().items, vec![]);
 }

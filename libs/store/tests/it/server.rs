@@ -49,9 +49,14 @@ fn with_database(url: &str, name: &str) -> String {
     format!("{server}/{name}")
 }
 
+/// A connection as the server's superuser, past every wall.
+pub async fn connect(url: &str) -> sqlx::postgres::PgConnection {
+    sqlx::postgres::PgConnectOptions::from_str(url).unwrap().connect().await.unwrap()
+}
+
 /// Runs statements as the server's superuser, past every wall.
 pub async fn execute(url: &str, text: &str) {
-    let mut connection = sqlx::postgres::PgConnectOptions::from_str(url).unwrap().connect().await.unwrap();
+    let mut connection = connect(url).await;
     sqlx::raw_sql(AssertSqlSafe(text.to_owned())).execute(&mut connection).await.unwrap();
     connection.close().await.unwrap();
 }
@@ -61,7 +66,7 @@ pub async fn value<T>(url: &str, text: &str) -> T
 where
     T: for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres> + Send + Unpin,
 {
-    let mut connection = sqlx::postgres::PgConnectOptions::from_str(url).unwrap().connect().await.unwrap();
+    let mut connection = connect(url).await;
     let value = sqlx::query_scalar(AssertSqlSafe(text.to_owned())).fetch_one(&mut connection).await.unwrap();
     connection.close().await.unwrap();
     value

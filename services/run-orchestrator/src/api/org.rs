@@ -101,7 +101,7 @@ impl Mesh {
         let page = page(size, page_token)?;
         let page = self
             .db
-            .tx(Scope::Person(user), move |tx| {
+            .read(Scope::Person(user), move |tx| {
                 let (among, page) = (among.clone(), page.clone());
                 Box::pin(async move { orgs::list_of(tx, user, among.as_deref(), &page).await })
             })

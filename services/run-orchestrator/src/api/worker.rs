@@ -13,8 +13,8 @@ use runmesh_domain::principal::LeaseClaim;
 use runmesh_domain::run::Outcome;
 use runmesh_domain::{Error, Refusal, Result, limits, text};
 use runmesh_store::runs::{self, LastStep};
-use runmesh_store::sessions;
 use runmesh_store::steps::{self, Entry};
+use runmesh_store::{Scope, sessions};
 use runmesh_wire::convert::journal::{HeldRun, verdict};
 use runmesh_wire::convert::{id, list, required, unsigned};
 use runmesh_wire::pb::worker as pb;
@@ -279,7 +279,10 @@ impl Mesh {
         let (limit, leases) = (page(size, String::new())?.page_size.max(1), self.leases);
         // Sessions serve many orgs, so they are read over all of them and counted for the caller's.
         self.read(caller, |_| Box::pin(async { Ok(()) })).await?;
-        let rows = self.system(move |tx| Box::pin(async move { sessions::list(tx, caller.org, &leases, limit).await })).await?;
+        let rows = self
+            .db
+            .read(Scope::System, move |tx| Box::pin(async move { sessions::list(tx, caller.org, &leases, limit).await }))
+            .await?;
         Ok(pb::ListWorkersResponse { workers: rows.into_iter().map(encode::worker).collect() })
     }
 }
