@@ -80,7 +80,7 @@ const LIST: &str = "
       WINDOW w AS (ORDER BY p.created_at, p.id)) p
     WHERE nth <= $4 AND (total <= $5 OR nth = 1) ORDER BY created_at, id";
 const DUE: &str = "
-    SELECT id, run_id FROM pending_actions WHERE state = 'pending' AND expires_at <= clock_timestamp()
+    SELECT id, run_id FROM pending_actions WHERE state = 'pending' AND expires_at <= (SELECT clock_timestamp())
     ORDER BY expires_at LIMIT $1";
 
 #[derive(sqlx::FromRow)]

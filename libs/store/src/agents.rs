@@ -35,20 +35,6 @@ impl AgentRef {
     pub fn parse(text: &str) -> Self {
         text.parse().map_or_else(|_| Self::Name(text.to_owned()), Self::Id)
     }
-
-    const fn id(&self) -> Option<Uuid> {
-        match self {
-            Self::Id(id) => Some(id.uuid()),
-            Self::Name(_) => None,
-        }
-    }
-
-    fn name(&self) -> Option<String> {
-        match self {
-            Self::Id(_) => None,
-            Self::Name(name) => Some(name.clone()),
-        }
-    }
 }
 
 macro_rules! agent_columns {
@@ -58,20 +44,20 @@ macro_rules! agent_columns {
 }
 
 /// A deleted agent is found by its id, so that it can be told from one that never was; its name is free again.
-const FIND: &str = concat!(
-    "SELECT ",
-    agent_columns!(),
-    " FROM agents a WHERE a.org_id = $1 AND (a.id = $2 OR (a.name = $3 AND a.deleted_at IS NULL))"
-);
+const FIND: &str = concat!("SELECT ", agent_columns!(), " FROM agents a WHERE a.id = $2 AND a.org_id = $1");
+const FIND_NAMED: &str =
+    concat!("SELECT ", agent_columns!(), " FROM agents a WHERE a.org_id = $1 AND a.name = $2 AND a.deleted_at IS NULL");
 /// `total` sums the definitions' bytes from the page's begin.
 const LIST: &str = concat!(
     "SELECT * FROM (
        SELECT ",
     agent_columns!(),
     ", sum(a.bytes) OVER w AS total, row_number() OVER w AS nth, lead(a.id) OVER w IS NOT NULL AS more
-       FROM (SELECT * FROM agents WHERE org_id = $1 AND deleted_at IS NULL AND id < $2 ORDER BY id DESC LIMIT $3 + 1) a
-       WINDOW w AS (ORDER BY a.id DESC)) a
-     WHERE nth <= $3 AND (total <= $4 OR nth = 1) ORDER BY id DESC"
+       FROM (
+         SELECT * FROM agents WHERE org_id = $1 AND deleted_at IS NULL AND created_at > '-infinity'
+           AND (created_at, id) < ($2, $5) ORDER BY created_at DESC, id DESC LIMIT $3 + 1) a
+       WINDOW w AS (ORDER BY a.created_at DESC, a.id DESC)) a
+     WHERE nth <= $3 AND (total <= $4 OR nth = 1) ORDER BY created_at DESC, id DESC"
 );
 const CREATE: &str = concat!(
     "WITH a AS (INSERT INTO agents (id, org_id, name, version, spec) VALUES ($1, $2, $3, 1, $4) RETURNING *),
@@ -154,11 +140,11 @@ pub(crate) async fn resolve(tx: &mut Tx, org: OrgId, agent: &AgentRef) -> Result
 /// # Errors
 /// A bad `page_token`.
 pub async fn list(tx: &mut Tx, org: OrgId, page: &PageRequest) -> Result<Page<Agent>> {
-    let before: Uuid = page.after()?.unwrap_or(Uuid::max());
+    let (before, id) = page::before(page)?;
     let bytes = i64::try_from(limits::PAGE_BYTES_MAX).unwrap_or(i64::MAX);
-    let query = sqlx::query_as(LIST).bind(org.uuid()).bind(before).bind(i64::from(page.size())).bind(bytes);
+    let query = sqlx::query_as(LIST).bind(org.uuid()).bind(before).bind(i64::from(page.size())).bind(bytes).bind(id);
     let rows: Vec<ListRow> = query.fetch_all(tx.connection()).await.map_err(sql)?;
-    let next = rows.last().filter(|last| last.more).map(|last| page::seal(&last.agent.id));
+    let next = rows.last().filter(|last| last.more).map(|last| page::seal(&(last.agent.created_at.0.as_micros(), last.agent.id)));
     let items = rows.into_iter().map(|row| row.agent.read()).collect();
     Ok(Page { items, next_page_token: next.unwrap_or_default() })
 }
@@ -199,7 +185,7 @@ pub async fn ensure_default(tx: &mut Tx, org: OrgId, spec: &AgentSpec) -> Result
         return Ok(row.read());
     }
     // Deleted ones keep their ids, so the next one's follows from how many there were: the same on every replica.
-    let query = "SELECT count(*) FROM agents WHERE org_id = $1 AND name = $2";
+    let query = "SELECT count(*) FROM agents WHERE org_id = $1 AND name = $2 AND created_at < 'infinity'";
     let query = sqlx::query_scalar(query).bind(org.uuid()).bind(DEFAULT_NAME);
     let before: i64 = query.fetch_one(tx.connection()).await.map_err(sql)?;
     let id = AgentId::derived(&[b"default agent", org.uuid().as_bytes(), &before.to_be_bytes()]);
@@ -213,7 +199,10 @@ pub async fn ensure_default(tx: &mut Tx, org: OrgId, spec: &AgentSpec) -> Result
 }
 
 async fn find(tx: &mut Tx, org: OrgId, agent: &AgentRef) -> Result<Option<Row>> {
-    let query = sqlx::query_as(FIND).bind(org.uuid()).bind(agent.id()).bind(agent.name());
+    let query = match agent {
+        AgentRef::Id(id) => sqlx::query_as(FIND).bind(org.uuid()).bind(id.uuid()),
+        AgentRef::Name(name) => sqlx::query_as(FIND_NAMED).bind(org.uuid()).bind(name.clone()),
+    };
     query.fetch_optional(tx.connection()).await.map_err(sql)
 }
 

@@ -19,8 +19,6 @@ pub struct Due {
     pub gone_workers: bool,
     /// A transition is not in its log, or not on the feed.
     pub unpublished: bool,
-    /// Turns wait on a thread that nothing holds. Looked at only when asked to: it costs a probe for each queued run.
-    pub free_threads: bool,
     /// A pending action is past its window.
     pub expired_actions: bool,
     /// A READY run has waited longer than a run may wait for a worker.
@@ -36,13 +34,11 @@ const DUE: &str = concat!(
         AND at < clock_timestamp() - $1 * interval '1 millisecond')
         OR EXISTS (SELECT 1 FROM run_transitions WHERE NOT fed AND at < clock_timestamp() - $1 * interval '1 millisecond')
         AS unpublished,
-      $2 AND EXISTS (SELECT 1 FROM runs q WHERE q.state = 'queued' AND NOT EXISTS (
-        SELECT 1 FROM runs h WHERE h.thread_id = q.thread_id AND h.state IN ('ready', 'running', 'waiting'))) AS free_threads,
-      EXISTS (SELECT 1 FROM pending_actions WHERE state = 'pending' AND expires_at < clock_timestamp()) AS expired_actions,
-      EXISTS (SELECT 1 FROM runs WHERE state = 'ready' AND changed_at < clock_timestamp() - $3 * interval '1 millisecond')
-        AS unserved,
+      (SELECT min(expires_at) FROM pending_actions WHERE state = 'pending') < clock_timestamp() IS TRUE AS expired_actions,
+      (SELECT min(changed_at) FROM runs WHERE state = 'ready' AND changed_at > '-infinity')
+        < clock_timestamp() - $2 * interval '1 millisecond' IS TRUE AS unserved,
       EXISTS (SELECT 1 FROM worker_sessions s WHERE ",
-    gone!("$4"),
+    gone!("$3"),
     ") AS gone_workers"
 );
 
@@ -52,7 +48,6 @@ struct Row {
     lost_leases: bool,
     gone_workers: bool,
     unpublished: bool,
-    free_threads: bool,
     expired_actions: bool,
     unserved: bool,
 }
@@ -61,11 +56,11 @@ struct Row {
 ///
 /// # Errors
 /// [`runmesh_domain::Fault`] only.
-pub async fn due(tx: &mut Tx, leases: &Leases, own_time: Duration, look_for_free_threads: bool) -> Result<Due> {
+pub async fn due(tx: &mut Tx, leases: &Leases, own_time: Duration) -> Result<Due> {
     let own_ms = u64::try_from(own_time.as_millis()).unwrap_or(u64::MAX);
-    let query = sqlx::query_as(DUE).bind(big(own_ms)).bind(look_for_free_threads).bind(big(leases.no_worker_ms));
+    let query = sqlx::query_as(DUE).bind(big(own_ms)).bind(big(leases.no_worker_ms));
     let query = query.bind(big(leases.lease_ms));
     let row: Row = query.fetch_one(tx.connection()).await.map_err(sql)?;
-    let Row { now, lost_leases, gone_workers, unpublished, free_threads, expired_actions, unserved } = row;
-    Ok(Due { now: now.0, lost_leases, gone_workers, unpublished, free_threads, expired_actions, unserved })
+    let Row { now, lost_leases, gone_workers, unpublished, expired_actions, unserved } = row;
+    Ok(Due { now: now.0, lost_leases, gone_workers, unpublished, expired_actions, unserved })
 }

@@ -1,10 +1,15 @@
 //! Pages of lists: a bounded number of rows and an opaque token for the rest.
 
+use crate::columns::At;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use runmesh_domain::{Refusal, limits};
+use runmesh_domain::{Refusal, Timestamp, limits};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+/// Above every time and every id that a row can have.
+const BEYOND: (i64, Uuid) = (4_102_444_800_000_000, Uuid::max());
 
 /// What part of a list is wanted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -69,6 +74,12 @@ impl PageRequest {
         let next_page_token = last.map(|item| seal(&key(item))).unwrap_or_default();
         Page { items, next_page_token }
     }
+}
+
+/// Where a list by time, newest first, goes on: below this time and id.
+pub(crate) fn before(request: &PageRequest) -> Result<(At, Uuid), Refusal> {
+    let (at, id): (i64, Uuid) = request.after()?.unwrap_or(BEYOND);
+    Ok((At(Timestamp::from_micros(at)), id))
 }
 
 /// A page size within its bounds.

@@ -42,7 +42,7 @@ pub use reap::{Reaped, reap, reap_orphans};
 pub use release::release;
 pub use row::{BlockedBy, RunRow};
 pub use send::{Accepted, NewMessage, OnBusy, send};
-pub use sweep::{fail_unserved, promote_free_threads};
+pub use sweep::{FreeThreadsFrom, UnservedFrom, fail_unserved, promote_free_threads};
 pub use transition::{TransitionExtra, transition};
 pub use turns::{Turn, last_turn, next_turn, open_turn};
 pub use view::{RunState, catch_up_rows, state_of, states_of};

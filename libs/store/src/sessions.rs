@@ -104,13 +104,15 @@ pub async fn close(tx: &mut Tx, session: SessionId, stream_number: i64) -> Resul
     Ok(())
 }
 
-/// Forgets sessions that ended more than a day ago. Scope System. Answers how many went.
+/// Forgets up to `limit` sessions that ended more than a day ago, the oldest first. Scope System; replicas share the work. Answers
+/// how many went.
 ///
 /// # Errors
 /// [`runmesh_domain::Fault`] only.
 pub async fn purge(tx: &mut Tx, limit: u32) -> Result<u64> {
-    let query = "DELETE FROM worker_sessions WHERE id IN (
-                   SELECT id FROM worker_sessions WHERE drained AND lost_at < clock_timestamp() - interval '1 day' LIMIT $1)";
+    let query = "DELETE FROM worker_sessions WHERE ctid = ANY (ARRAY(
+                   SELECT ctid FROM worker_sessions WHERE drained AND lost_at < (SELECT clock_timestamp() - interval '1 day')
+                   ORDER BY lost_at LIMIT $1 FOR UPDATE SKIP LOCKED))";
     let done = sqlx::query(query).bind(i64::from(limit)).execute(tx.connection()).await.map_err(sql)?;
     Ok(done.rows_affected())
 }

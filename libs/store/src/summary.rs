@@ -55,10 +55,33 @@ const COUNT: &str = "
       count(*) FILTER (WHERE s.id IS NULL AND r.state <> 'waiting') AS queued, clock_timestamp() AS at
     FROM runs r LEFT JOIN worker_sessions s ON r.state = 'running' AND s.id = r.session_id AND s.lost_at IS NULL
     WHERE r.org_id = $1 AND r.ended_at IS NULL";
-const ACTIVE: &str = "
-    SELECT r.id, r.thread_id, t.title, r.agent_id, a.name AS agent_name, r.user_id, r.state, r.changed_at
-    FROM runs r JOIN threads t ON t.id = r.thread_id JOIN agents a ON a.id = r.agent_id
-    WHERE r.org_id = $1 AND r.ended_at IS NULL ORDER BY r.id DESC LIMIT $2";
+/// The open runs of one state, newest first.
+macro_rules! of_state {
+    ($nth:literal) => {
+        concat!(
+            "(SELECT id, thread_id, agent_id, user_id, state, changed_at, created_at FROM runs
+              WHERE org_id = $1 AND state = ($3::text[])[",
+            $nth,
+            "] AND created_at > '-infinity'
+              ORDER BY created_at DESC, id DESC LIMIT $2)"
+        )
+    };
+}
+const ACTIVE: &str = concat!(
+    "SELECT r.id, r.thread_id, t.title, r.agent_id, a.name AS agent_name, r.user_id, r.state, r.changed_at FROM (
+       SELECT * FROM (",
+    of_state!(1),
+    " UNION ALL ",
+    of_state!(2),
+    " UNION ALL ",
+    of_state!(3),
+    " UNION ALL ",
+    of_state!(4),
+    ") r
+       ORDER BY r.created_at DESC, r.id DESC LIMIT $2) r
+     JOIN threads t ON t.id = r.thread_id JOIN agents a ON a.id = r.agent_id ORDER BY r.created_at DESC, r.id DESC"
+);
+const OPEN: [StateName; 4] = [StateName::Queued, StateName::Ready, StateName::Running, StateName::Waiting];
 
 #[derive(sqlx::FromRow)]
 struct Counts {
@@ -87,7 +110,8 @@ struct Row {
 /// [`Fault`] only.
 pub async fn summary(tx: &mut Tx, org: OrgId, _leases: &Leases, limit: u32) -> Result<Summary> {
     let counts: Counts = sqlx::query_as(COUNT).bind(org.uuid()).fetch_one(tx.connection()).await.map_err(sql)?;
-    let query = sqlx::query_as(ACTIVE).bind(org.uuid()).bind(i64::from(page::size(limit)));
+    let open: Vec<&str> = OPEN.iter().map(|state| state.name()).collect();
+    let query = sqlx::query_as(ACTIVE).bind(org.uuid()).bind(i64::from(page::size(limit))).bind(open);
     let rows: Vec<Row> = query.fetch_all(tx.connection()).await.map_err(sql)?;
     Ok(Summary {
         agents: count(counts.agents),

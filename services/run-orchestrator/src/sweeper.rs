@@ -9,11 +9,11 @@ use runmesh_domain::run::RunIds;
 use runmesh_domain::transition::Transition;
 use runmesh_domain::{Error, Result};
 use runmesh_host::Lifecycle;
-use runmesh_store::runs::Reaped;
-use runmesh_store::{Scope, Tx, actions, idempotency, maintenance, outbox, runs, sessions};
+use runmesh_store::runs::{FreeThreadsFrom, Reaped, UnservedFrom};
+use runmesh_store::{Db, Scope, Tx, actions, maintenance, outbox, runs};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -31,12 +31,25 @@ const PUBLISHED_AT_ONCE: usize = 8;
 const FAILURES_MAX: usize = 8;
 /// Ticks between looks for what there should never be: threads that nobody promoted, runs of sessions that are not there.
 const NOW_AND_THEN: u64 = 10;
-/// Ticks between purges of what is old.
-const PURGE_EVERY: u64 = 600;
+/// Threads that one look for those that nobody promoted goes by.
+const THREADS: u32 = 1_000;
+/// Between purges of what is old.
+const PURGE_EVERY: Duration = Duration::from_secs(10);
+/// How long one purge may go on; what is left then is the next one's.
+const PURGING: Duration = Duration::from_secs(5);
 
-/// Starts the loops. Publishing has one of its own: while NATS does not answer, leases must be looked at all the same.
+/// What one tick leaves to the next: how far the looks have come that go round.
+#[derive(Debug, Default)]
+struct Rounds {
+    free_threads: Mutex<FreeThreadsFrom>,
+    unserved: Mutex<UnservedFrom>,
+}
+
+/// Starts the loops. Publishing has one of its own: while NATS does not answer, leases must be looked at all the same. So has
+/// purging, which may take its time.
 pub fn start(mesh: &Mesh, life: &Lifecycle) {
     let ticks = Arc::new(AtomicU64::new(0));
+    let rounds = Arc::new(Rounds::default());
     let unpublished = Arc::new(Notify::new());
     let (publisher, wanted, soft) = (mesh.clone(), Arc::clone(&unpublished), life.soft().clone());
     life.spawn("publisher", async move {
@@ -47,22 +60,26 @@ pub fn start(mesh: &Mesh, life: &Lifecycle) {
         }
         Ok::<(), std::convert::Infallible>(())
     });
+    let db = mesh.db.clone();
+    life.spawn_loop("purge", PURGE_EVERY, move || {
+        let db = db.clone();
+        async move { purge(&db).await }
+    });
     let mesh = mesh.clone();
     life.spawn_loop("sweeper", mesh.leases.reaper(), move || {
-        let (mesh, unpublished) = (mesh.clone(), Arc::clone(&unpublished));
+        let (mesh, rounds, unpublished) = (mesh.clone(), Arc::clone(&rounds), Arc::clone(&unpublished));
         let tick = ticks.fetch_add(1, Ordering::Relaxed);
-        async move { mesh.sweep(tick, &unpublished).await }
+        async move { mesh.sweep(tick, &rounds, &unpublished).await }
     });
 }
 
 impl Mesh {
-    async fn sweep(&self, tick: u64, unpublished: &Notify) -> Result<()> {
+    async fn sweep(&self, tick: u64, rounds: &Rounds, unpublished: &Notify) -> Result<()> {
         let leases = self.leases;
         let now_and_then = tick.is_multiple_of(NOW_AND_THEN);
         // Every tick, so that it compares neighbours.
         self.db.watch_clock(&leases).await?;
-        let due =
-            self.system(move |tx| Box::pin(async move { maintenance::due(tx, &leases, OWN_TIME, now_and_then).await })).await?;
+        let due = self.system(move |tx| Box::pin(async move { maintenance::due(tx, &leases, OWN_TIME).await })).await?;
         if due.unpublished {
             unpublished.notify_one();
         }
@@ -71,10 +88,9 @@ impl Mesh {
             when(due.lost_leases || due.gone_workers, self.reap()).await,
             when(due.gone_workers, self.reap_gone()).await,
             when(now_and_then, self.reap_orphans()).await,
-            when(due.free_threads, self.promote()).await,
+            when(now_and_then, self.promote(rounds)).await,
             when(due.expired_actions, self.expire()).await,
-            when(due.unserved, self.give_up()).await,
-            when(tick % PURGE_EVERY == PURGE_EVERY - 1, self.purge()).await,
+            when(due.unserved, self.give_up(rounds)).await,
         ];
         chores.into_iter().collect()
     }
@@ -116,8 +132,11 @@ impl Mesh {
     }
 
     /// A thread that is free while turns wait on it: whoever ended its last run should have promoted the next.
-    async fn promote(&self) -> Result<()> {
-        let promoted = self.system(|tx| Box::pin(async move { runs::promote_free_threads(tx, BATCH).await })).await?;
+    async fn promote(&self, rounds: &Rounds) -> Result<()> {
+        let from = *rounds.free_threads.lock().unwrap_or_else(PoisonError::into_inner);
+        let looked = self.system(move |tx| Box::pin(async move { runs::promote_free_threads(tx, from, THREADS).await }));
+        let (promoted, next) = looked.await?;
+        *rounds.free_threads.lock().unwrap_or_else(PoisonError::into_inner) = next;
         for row in &promoted {
             tracing::warn!(run = %row.ids.id, "a free thread had not been promoted");
         }
@@ -132,15 +151,13 @@ impl Mesh {
     }
 
     /// Ends runs that nobody serves.
-    async fn give_up(&self) -> Result<()> {
+    async fn give_up(&self, rounds: &Rounds) -> Result<()> {
         let older = Duration::from_millis(self.leases.no_worker_ms);
-        self.tell(self.system(move |tx| Box::pin(async move { runs::fail_unserved(tx, older, BATCH).await })).await?);
-        Ok(())
-    }
-
-    async fn purge(&self) -> Result<()> {
-        self.system(|tx| Box::pin(async move { idempotency::purge(tx, BATCH).await })).await?;
-        self.system(|tx| Box::pin(async move { sessions::purge(tx, BATCH).await })).await?;
+        let from = *rounds.unserved.lock().unwrap_or_else(PoisonError::into_inner);
+        let looked = self.system(move |tx| Box::pin(async move { runs::fail_unserved(tx, older, from, BATCH).await }));
+        let (failed, next) = looked.await?;
+        *rounds.unserved.lock().unwrap_or_else(PoisonError::into_inner) = next;
+        self.tell(failed);
         Ok(())
     }
 
@@ -193,6 +210,15 @@ impl Mesh {
     {
         self.db.tx(Scope::System, work).await
     }
+}
+
+/// Forgets what nobody needs any more.
+async fn purge(db: &Db) -> Result<()> {
+    let purged = runmesh_store::purge(db, PURGING).await?;
+    if purged.left {
+        tracing::warn!(keys = purged.keys, sessions = purged.sessions, "purging takes longer than it may, the rest next time");
+    }
+    Ok(())
 }
 
 async fn when(is_due: bool, chore: impl Future<Output = Result<()>>) -> Result<()> {

@@ -1,6 +1,6 @@
 //! What keeps READY runs from a worker: said for a page of runs at once.
 
-use super::capable::serves;
+use super::capable::{may_serve, serves};
 use super::row::{BlockedBy, RunRow};
 use crate::error::sql;
 use crate::tx::Tx;
@@ -12,22 +12,25 @@ use std::collections::HashMap;
 use uuid::Uuid;
 
 /// Counted once for each org and each user among the runs, and looked for once for each kind of worker that they want. Limits are
-/// of the org's own bounds, or else of the mesh's.
+/// of the org's own bounds, or else of the mesh's, and no count goes further than the limit that it is compared with.
 const BLOCKED: &str = concat!(
     "WITH asked AS MATERIALIZED (
        SELECT r.id, r.org_id, r.user_id, r.agent_id, r.needs FROM runs r WHERE r.id = ANY ($1) AND r.state = 'ready'),
      of_org AS MATERIALIZED (
-       SELECT a.org_id, coalesce(o.running_per_user_max, $2::int8) AS user_max,
-         coalesce(o.running_per_org_max, $3::int8) AS org_max,
-         (SELECT count(*) FROM runs x WHERE x.org_id = a.org_id AND x.state = 'running') AS running
-       FROM (SELECT DISTINCT org_id FROM asked) a JOIN orgs o ON o.id = a.org_id),
+       SELECT m.org_id, m.user_max, m.org_max, (SELECT count(*) FROM (
+           SELECT 1 FROM runs x WHERE x.org_id = m.org_id AND x.state = $4 AND x.created_at > '-infinity' LIMIT m.org_max) n) AS running
+       FROM (
+         SELECT a.org_id, coalesce(o.running_per_user_max, $2::int8) AS user_max, coalesce(o.running_per_org_max, $3::int8) AS org_max
+         FROM (SELECT DISTINCT org_id FROM asked) a JOIN orgs o ON o.id = a.org_id) m),
      of_user AS MATERIALIZED (
-       SELECT a.org_id, a.user_id, (SELECT count(*) FROM runs x
-         WHERE x.org_id = a.org_id AND x.user_id = a.user_id AND x.state = 'running') AS running
-       FROM (SELECT DISTINCT org_id, user_id FROM asked) a),
+       SELECT a.org_id, a.user_id, (SELECT count(*) FROM (
+           SELECT 1 FROM runs x WHERE x.org_id = a.org_id AND x.user_id = a.user_id AND x.state = 'running' LIMIT o.user_max) n) AS running
+       FROM (SELECT DISTINCT org_id, user_id FROM asked) a JOIN of_org o ON o.org_id = a.org_id),
      wants AS MATERIALIZED (
        SELECT r.org_id, r.agent_id, r.needs, EXISTS (
-         SELECT 1 FROM worker_sessions s WHERE NOT s.drained AND s.lost_at IS NULL AND ",
+         SELECT 1 FROM worker_sessions s WHERE s.lost_at IS NULL AND ",
+    may_serve!(),
+    " AND ",
     serves!(),
     ") AS served
        FROM (SELECT DISTINCT org_id, agent_id, needs FROM asked) r)
@@ -65,6 +68,7 @@ pub async fn see_blocked(tx: &mut Tx, rows: &mut [RunRow], queues: &Queues) -> R
 async fn look(tx: &mut Tx, runs: Vec<Uuid>, queues: &Queues) -> Result<HashMap<Uuid, BlockedBy>> {
     let (user_max, org_max) = (i64::from(queues.running_per_user_max), i64::from(queues.running_per_org_max));
     let query = sqlx::query_as(BLOCKED).bind(runs).bind(user_max).bind(org_max);
+    let query = query.bind(StateName::Running.name());
     let rows: Vec<(Uuid, Option<String>)> = query.fetch_all(tx.connection()).await.map_err(sql)?;
     let read = |(run, by): (Uuid, Option<String>)| {
         let by = match by.as_deref()? {

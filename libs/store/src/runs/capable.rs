@@ -9,3 +9,11 @@ macro_rules! serves {
     };
 }
 pub(crate) use serves;
+
+/// The values of `worker_sessions.serves_org` that sessions which may serve run `r` have: the ways into an index of sessions.
+macro_rules! may_serve {
+    () => {
+        "s.serves_org = ANY (ARRAY[r.org_id, '00000000-0000-0000-0000-000000000000', 'ffffffff-ffff-ffff-ffff-ffffffffffff']::uuid[])"
+    };
+}
+pub(crate) use may_serve;

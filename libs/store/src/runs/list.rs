@@ -4,17 +4,13 @@ use super::row::{Row, RunRow, read_all, run_columns};
 use super::view::transitions_after;
 use crate::columns::big;
 use crate::error::sql;
-use crate::page::{Page, PageRequest};
+use crate::page::{self, Page, PageRequest};
 use crate::threads;
 use crate::tx::Tx;
 use runmesh_domain::id::{OrgId, RunId, ThreadId};
 use runmesh_domain::run::StateName;
 use runmesh_domain::transition::Transition;
 use runmesh_domain::{Refusal, Result};
-use sqlx::Postgres;
-use sqlx::postgres::PgArguments;
-use sqlx::query::QueryAs;
-use uuid::Uuid;
 
 /// Which runs are wanted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -28,17 +24,51 @@ pub struct ListRuns {
 }
 
 const GET: &str = concat!("SELECT ", run_columns!(), " FROM runs r WHERE r.id = $1");
-/// A list by one of its ways in, each with an index of its own, which it names by the index's own condition.
-macro_rules! list_statement {
-    ($of:literal) => {
-        concat!("SELECT ", run_columns!(), " FROM runs r WHERE ($3::text[] IS NULL OR r.state = ANY ($3)) AND ", $of, " LIMIT $4")
+
+/// Ranges of the same index, one for each of the states `$3`, merged and ended with the page. A state is a parameter, so that no
+/// index of one state is taken for the way in; one that is not there has no rows.
+macro_rules! merge {
+    ($first:literal $($nth:literal)*, $of:literal, $order:literal) => {
+        concat!(
+            "SELECT * FROM (", merge!(@range $first, $of, $order), $(" UNION ALL ", merge!(@range $nth, $of, $order),)* ") r ",
+            "ORDER BY ", $order, " LIMIT $4"
+        )
+    };
+    (@range $nth:literal, $of:literal, $order:literal) => {
+        concat!(
+            "(SELECT ", run_columns!(), " FROM runs r WHERE r.state = ($3::text[])[", $nth, "] AND ", $of,
+            " ORDER BY ", $order, " LIMIT $4)"
+        )
     };
 }
 
-const LIST: &str = list_statement!("r.org_id = $1 AND r.id < $2 AND r.created_at > '-infinity' ORDER BY r.id DESC");
-const LIST_OPEN: &str = list_statement!("r.org_id = $1 AND r.id < $2 AND r.ended_at IS NULL ORDER BY r.id DESC");
-const LIST_OF_THREAD: &str =
-    list_statement!("r.thread_id = $1 AND r.turn_number < $2 AND r.turn_number >= 1 ORDER BY r.turn_number DESC");
+const _: () = assert!(StateName::ALL.len() == 9, "a list has a range for each state");
+const LIST: &str = merge!(
+    1 2 3 4 5 6 7 8 9,
+    "r.org_id = $1 AND (r.created_at, r.id) < ($2, $5) AND r.created_at > '-infinity'",
+    "r.created_at DESC, r.id DESC"
+);
+const LIST_OF_THREAD: &str = concat!(
+    "SELECT ",
+    run_columns!(),
+    " FROM runs r WHERE r.thread_id = $1 AND r.turn_number < $2 AND r.turn_number >= 1 ORDER BY r.turn_number DESC LIMIT $3"
+);
+const LIST_OVER_OF_THREAD: &str = merge!(
+    1 2 3 4 5,
+    "r.thread_id = $1 AND r.turn_number < $2 AND r.ended_at IS NOT NULL",
+    "r.turn_number DESC"
+);
+/// Those of a thread that are not over, of which there are few: one holds it, and the queue is bounded.
+const LIST_OPEN_OF_THREAD: &str = concat!(
+    "SELECT * FROM (
+       SELECT ",
+    run_columns!(),
+    " FROM runs r WHERE r.thread_id = $1 AND r.turn_number < $2 AND r.state IN ('ready', 'running', 'waiting')
+       UNION ALL SELECT ",
+    run_columns!(),
+    " FROM runs r WHERE r.thread_id = $1 AND r.turn_number < $2 AND r.state = 'queued') r
+     WHERE r.state = ANY ($3) ORDER BY r.turn_number DESC LIMIT $4"
+);
 
 const QUEUE: &str = concat!(
     "SELECT * FROM (
@@ -74,33 +104,54 @@ pub(crate) async fn read(tx: &mut Tx, run: RunId) -> Result<RunRow> {
 /// # Errors
 /// A bad `page_token`.
 pub async fn list(tx: &mut Tx, org: OrgId, wish: &ListRuns) -> Result<Page<RunRow>> {
-    let only_open = !wish.states.is_empty() && wish.states.iter().all(|state| !state.is_terminal());
     if let Some(thread) = wish.thread {
         let before: i64 = wish.page.after()?.unwrap_or(i64::MAX);
-        let rows = listed(tx, sqlx::query_as(LIST_OF_THREAD).bind(thread.uuid()).bind(before), wish).await?;
+        let rows = of_thread(tx, thread, before, wish).await?;
         // A thread of another org has no runs here.
         let rows = rows.into_iter().filter(|row| row.run.org == org).collect();
         return Ok(wish.page.cut_bytes(rows, words, |row| big(row.run.turn_number)));
     }
-    let before: Uuid = wish.page.after()?.unwrap_or(Uuid::max());
-    let statement = if only_open { LIST_OPEN } else { LIST };
-    let rows = listed(tx, sqlx::query_as(statement).bind(org.uuid()).bind(before), wish).await?;
-    Ok(wish.page.cut_bytes(rows, words, |row| row.run.id.uuid()))
+    let (before, id) = page::before(&wish.page)?;
+    let query = sqlx::query_as(LIST).bind(org.uuid()).bind(before).bind(states(wish, |_| true)).bind(wish.page.fetch()).bind(id);
+    let rows = rows_of(query.fetch_all(tx.connection()).await)?;
+    Ok(wish.page.cut_bytes(rows, words, |row| (row.created_at.as_micros(), row.run.id.uuid())))
+}
+
+/// The runs of a thread below a turn, last turn first: by its turns, or in the states that are wanted.
+async fn of_thread(tx: &mut Tx, thread: ThreadId, before: i64, wish: &ListRuns) -> Result<Vec<RunRow>> {
+    if wish.states.is_empty() {
+        let query = sqlx::query_as(LIST_OF_THREAD).bind(thread.uuid()).bind(before).bind(wish.page.fetch());
+        return rows_of(query.fetch_all(tx.connection()).await);
+    }
+    let mut rows = Vec::new();
+    for (statement, states) in [
+        (LIST_OPEN_OF_THREAD, states(wish, |state| !state.is_terminal())),
+        (LIST_OVER_OF_THREAD, states(wish, StateName::is_terminal)),
+    ] {
+        if !states.is_empty() {
+            let query = sqlx::query_as(statement).bind(thread.uuid()).bind(before).bind(states).bind(wish.page.fetch());
+            rows.extend(rows_of(query.fetch_all(tx.connection()).await)?);
+        }
+    }
+    rows.sort_by_key(|row: &RunRow| std::cmp::Reverse(row.run.turn_number));
+    rows.truncate(usize::try_from(wish.page.fetch()).unwrap_or(usize::MAX));
+    Ok(rows)
+}
+
+/// The wanted states, each once; all when none is named.
+fn states(wish: &ListRuns, which: impl Fn(StateName) -> bool) -> Vec<&'static str> {
+    let is_wanted = |state: &StateName| wish.states.is_empty() || wish.states.contains(state);
+    StateName::ALL.into_iter().filter(is_wanted).filter(|state| which(*state)).map(StateName::name).collect()
+}
+
+fn rows_of(rows: Result<Vec<Row>, sqlx::Error>) -> Result<Vec<RunRow>> {
+    Ok(read_all(rows.map_err(sql)?)?)
 }
 
 /// Bytes of what a run says of its end, the only thing about it that may be long.
 fn words(row: &RunRow) -> usize {
     let (reason, detail) = row.run.state.reason_and_detail();
     reason.len() + detail.len()
-}
-
-type ListQuery = QueryAs<'static, Postgres, Row, PgArguments>;
-
-async fn listed(tx: &mut Tx, query: ListQuery, wish: &ListRuns) -> Result<Vec<RunRow>> {
-    let states: Vec<&str> = wish.states.iter().map(|state| state.name()).collect();
-    let query = query.bind((!states.is_empty()).then_some(states)).bind(wish.page.fetch());
-    let rows: Vec<Row> = query.fetch_all(tx.connection()).await.map_err(sql)?;
-    Ok(read_all(rows)?)
 }
 
 /// The run that holds a thread, if one does, then those queued behind it in the order they will start.

@@ -1,44 +1,86 @@
 //! Sweepers: what should have happened already, or never will by itself.
 
-use super::capable::serves;
+use super::capable::{may_serve, serves};
 use super::committed::Committed;
 use super::ending;
 use super::lock::lock_unless_busy;
 use super::transition::{TransitionExtra, transition};
+use crate::columns::{At, int};
 use crate::error::sql;
 use crate::tx::Tx;
-use runmesh_domain::Result;
 use runmesh_domain::id::{RunId, ThreadId};
 use runmesh_domain::run::{Command, StateName};
+use runmesh_domain::{Result, Timestamp};
 use std::time::Duration;
 use uuid::Uuid;
 
-/// The heads of queues that nobody holds.
+/// Up to `$2` threads with a queue, from the one after `$1` on, each with the head of its queue when nobody holds it. Skips from
+/// thread to thread, whatever waits on each.
 const FREE_HEADS: &str = "
-    SELECT DISTINCT ON (q.thread_id) q.id FROM runs q WHERE q.state = 'queued' AND NOT EXISTS (
-      SELECT 1 FROM runs h WHERE h.thread_id = q.thread_id AND h.state IN ('ready', 'running', 'waiting'))
-    ORDER BY q.thread_id, q.turn_number LIMIT $1";
+    WITH RECURSIVE waiting(thread_id, nth) AS (
+      (SELECT q.thread_id, 1 FROM runs q WHERE q.state = 'queued' AND q.thread_id > $1 ORDER BY q.thread_id LIMIT 1)
+      UNION ALL
+      SELECT (SELECT q.thread_id FROM runs q WHERE q.state = 'queued' AND q.thread_id > w.thread_id ORDER BY q.thread_id LIMIT 1),
+        w.nth + 1
+      FROM waiting w WHERE w.thread_id IS NOT NULL AND w.nth < $2)
+    SELECT w.thread_id, CASE WHEN NOT EXISTS (
+        SELECT 1 FROM runs h WHERE h.thread_id = w.thread_id AND h.state IN ('ready', 'running', 'waiting'))
+      THEN (SELECT q.id FROM runs q WHERE q.thread_id = w.thread_id AND q.state = 'queued' ORDER BY q.turn_number LIMIT 1)
+      END AS head
+    FROM waiting w WHERE w.thread_id IS NOT NULL ORDER BY w.nth";
 const HOLDER: &str = "SELECT EXISTS (SELECT 1 FROM runs WHERE thread_id = $1 AND state IN ('ready', 'running', 'waiting'))";
-/// A session's end is remembered for longer than a run waits by default, so one that restarts is not a worker that is missing.
+/// Up to `$2` runs that are READY for so long, the longest first, from behind `$3, $4` on, and whether anybody serves them. A
+/// session's end is remembered for longer than a run waits by default, so one that restarts is not a worker that is missing. Runs
+/// of one kind are asked about once. The clock is read in a statement of its own, here and elsewhere: an index takes no bound that
+/// changes while it is read.
 const UNSERVED: &str = concat!(
-    "SELECT r.id FROM runs r JOIN orgs o ON o.id = r.org_id
-    WHERE r.state = 'ready' AND r.changed_at < clock_timestamp() - $1 * interval '1 second'
-      AND (o.deleted_at IS NOT NULL OR NOT EXISTS (
-        SELECT 1 FROM worker_sessions s
-        WHERE (s.lost_at IS NULL OR s.lost_at > clock_timestamp() - $1 * interval '1 second') AND ",
+    "WITH old AS MATERIALIZED (
+       SELECT id, org_id, agent_id, needs, changed_at FROM runs
+       WHERE state = 'ready' AND changed_at > '-infinity' AND changed_at < (SELECT clock_timestamp() - $1 * interval '1 second')
+         AND (changed_at, id) > ($3, $4) ORDER BY changed_at, id LIMIT $2),
+     kinds AS MATERIALIZED (SELECT DISTINCT org_id, agent_id, needs FROM old),
+     served AS MATERIALIZED (
+       SELECT org_id, agent_id, needs FROM kinds r WHERE
+         EXISTS (SELECT 1 FROM worker_sessions s WHERE s.lost_at IS NULL AND ",
+    may_serve!(),
+    " AND ",
     serves!(),
-    ")) ORDER BY r.changed_at LIMIT $2"
+    ") OR EXISTS (SELECT 1 FROM worker_sessions s WHERE s.lost_at > (SELECT clock_timestamp() - $1 * interval '1 second') AND ",
+    may_serve!(),
+    " AND ",
+    serves!(),
+    "))
+     SELECT r.id, r.changed_at, o.deleted_at IS NOT NULL OR NOT EXISTS (
+         SELECT 1 FROM served s WHERE s.org_id = r.org_id AND s.agent_id = r.agent_id AND s.needs = r.needs) AS is_unserved
+     FROM old r JOIN orgs o ON o.id = r.org_id ORDER BY r.changed_at, r.id"
 );
 
-/// Promotes the head of every free thread. It should never find one: every end promotes in its own transaction. Scope System.
+/// Where the next look for free threads begins. The default is the first thread; a look that reached the last begins there again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct FreeThreadsFrom(Uuid);
+
+/// Where the next look for unserved runs begins. The default is the run that waits longest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnservedFrom(Timestamp, Uuid);
+
+impl Default for UnservedFrom {
+    fn default() -> Self {
+        Self(Timestamp::from_micros(0), Uuid::nil())
+    }
+}
+
+/// Promotes the heads of the free threads among the next `limit` with a queue, and says where the next look begins. It should never
+/// find one: every end promotes in its own transaction. Scope System.
 ///
 /// # Errors
 /// [`runmesh_domain::Fault`] only.
-pub async fn promote_free_threads(tx: &mut Tx, limit: u32) -> Result<Vec<Committed>> {
-    let query = sqlx::query_scalar(FREE_HEADS).bind(i64::from(limit));
-    let heads: Vec<Uuid> = query.fetch_all(tx.connection()).await.map_err(sql)?;
+pub async fn promote_free_threads(tx: &mut Tx, from: FreeThreadsFrom, limit: u32) -> Result<(Vec<Committed>, FreeThreadsFrom)> {
+    let query = sqlx::query_as(FREE_HEADS).bind(from.0).bind(int(limit));
+    let threads: Vec<(Uuid, Option<Uuid>)> = query.fetch_all(tx.connection()).await.map_err(sql)?;
+    let next = if threads.len() < limit as usize { None } else { threads.last() };
+    let next = next.map(|(thread, _)| FreeThreadsFrom(*thread)).unwrap_or_default();
     let mut committed = Vec::new();
-    for head in heads {
+    for head in threads.into_iter().filter_map(|(_, head)| head) {
         let Some(locked) = lock_unless_busy(tx, RunId::from_uuid(head)).await? else { continue };
         // Looked at again under the thread's lock: the first look was at another moment.
         let thread = locked.row.run.thread;
@@ -49,23 +91,31 @@ pub async fn promote_free_threads(tx: &mut Tx, limit: u32) -> Result<Vec<Committ
             committed.extend(ending::promote(tx, row, locked.now).await?);
         }
     }
-    Ok(committed)
+    Ok((committed, next))
 }
 
 async fn holds(tx: &mut Tx, thread: ThreadId) -> Result<bool> {
     sqlx::query_scalar(HOLDER).bind(thread.uuid()).fetch_one(tx.connection()).await.map_err(sql)
 }
 
-/// Fails runs that were READY for so long while there was no worker that could take them. One that waits for room, because
-/// its user or org has as many runs going as allowed or every worker is busy, goes on waiting. Scope System.
+/// Fails runs that were READY for so long while there was no worker that could take them, among the next `limit` of those that were
+/// READY for so long, and says where the next look begins. One that waits for room, because its user or org has as many runs going
+/// as allowed or every worker is busy, goes on waiting. Scope System.
 ///
 /// # Errors
 /// [`runmesh_domain::Fault`] only.
-pub async fn fail_unserved(tx: &mut Tx, older_than: Duration, limit: u32) -> Result<Vec<Committed>> {
-    let query = sqlx::query_scalar(UNSERVED).bind(older_than.as_secs_f64()).bind(i64::from(limit));
-    let found: Vec<Uuid> = query.fetch_all(tx.connection()).await.map_err(sql)?;
+pub async fn fail_unserved(
+    tx: &mut Tx,
+    older_than: Duration,
+    from: UnservedFrom,
+    limit: u32,
+) -> Result<(Vec<Committed>, UnservedFrom)> {
+    let query = sqlx::query_as(UNSERVED).bind(older_than.as_secs_f64()).bind(i64::from(limit)).bind(At(from.0)).bind(from.1);
+    let old: Vec<(Uuid, At, bool)> = query.fetch_all(tx.connection()).await.map_err(sql)?;
+    let next = if old.len() < limit as usize { None } else { old.last() };
+    let next = next.map(|(id, at, _)| UnservedFrom(at.0, *id)).unwrap_or_default();
     let mut committed = Vec::new();
-    for run in found {
+    for run in old.into_iter().filter_map(|(run, _, is_unserved)| is_unserved.then_some(run)) {
         let Some(locked) = lock_unless_busy(tx, RunId::from_uuid(run)).await? else { continue };
         if locked.now.since(locked.row.changed_at) < older_than {
             continue;
@@ -73,5 +123,5 @@ pub async fn fail_unserved(tx: &mut Tx, older_than: Duration, limit: u32) -> Res
         let changes = locked.row.run.decide(&Command::GiveUpWaiting)?;
         committed.extend(transition(tx, locked, &changes, TransitionExtra::default()).await?.1);
     }
-    Ok(committed)
+    Ok((committed, next))
 }

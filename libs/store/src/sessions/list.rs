@@ -6,6 +6,7 @@ use crate::page;
 use crate::tx::Tx;
 use runmesh_domain::id::{OrgId, SessionId};
 use runmesh_domain::limits::Leases;
+use runmesh_domain::run::StateName;
 use runmesh_domain::{Result, Timestamp};
 use uuid::Uuid;
 
@@ -28,14 +29,39 @@ pub struct WorkerRow {
     pub heartbeat_at: Timestamp,
 }
 
-/// Ended sessions are shown for ten leases: long enough to see that a worker died.
-const LIST: &str = "
-    SELECT s.id, s.worker, s.lost_at IS NULL AS live, s.capacity, s.opened_at,
-      s.heartbeat_at,
-      (SELECT count(*) FROM runs r WHERE r.session_id = s.id AND r.state = 'running' AND r.org_id = $1) AS run_count
-    FROM worker_sessions s WHERE (s.orgs IS NULL OR $1 = ANY (s.orgs))
-      AND s.heartbeat_at > clock_timestamp() - 10 * $2 * interval '1 millisecond'
-    ORDER BY s.opened_at DESC, s.id DESC LIMIT $3";
+/// Sessions that may serve the org, newest first: of those that serve it alone, and of those that serve every org, a page each;
+/// and those that serve several orgs, which few do, until a page of them serves this one. Ended ones are shown for ten leases:
+/// long enough to see that a worker died.
+macro_rules! of_org {
+    ($serves:literal) => {
+        concat!(
+            "(SELECT * FROM worker_sessions WHERE lost_at IS NULL AND serves_org = ", $serves, " AND (orgs IS NULL OR $1 = ANY (orgs))
+              ORDER BY opened_at DESC, id DESC LIMIT $3)
+             UNION ALL
+             (SELECT * FROM worker_sessions WHERE lost_at IS NOT NULL AND serves_org = ", $serves, "
+                AND lost_at > (SELECT clock_timestamp() - 10 * $2 * interval '1 millisecond') AND (orgs IS NULL OR $1 = ANY (orgs))
+              ORDER BY lost_at DESC LIMIT $3)"
+        )
+    };
+}
+/// The org's RUNNING runs are counted once for all sessions: they are no more than its limit. The state is a parameter, so that no
+/// index of running runs of every org is taken for the way in.
+const LIST: &str = concat!(
+    "WITH sessions AS MATERIALIZED (
+       SELECT * FROM (",
+    of_org!("$1"),
+    " UNION ALL ",
+    of_org!("'00000000-0000-0000-0000-000000000000'"),
+    " UNION ALL ",
+    of_org!("'ffffffff-ffff-ffff-ffff-ffffffffffff'"),
+    ") s ORDER BY s.opened_at DESC, s.id DESC LIMIT $3),
+     held AS MATERIALIZED (
+       SELECT session_id, count(*) AS run_count FROM runs WHERE org_id = $1 AND state = $4 AND created_at > '-infinity'
+       GROUP BY session_id)
+     SELECT s.id, s.worker, s.lost_at IS NULL AS live, s.capacity, s.opened_at,
+       s.heartbeat_at, coalesce(h.run_count, 0) AS run_count
+     FROM sessions s LEFT JOIN held h ON h.session_id = s.id ORDER BY s.opened_at DESC, s.id DESC"
+);
 
 #[derive(sqlx::FromRow)]
 struct Row {
@@ -55,6 +81,7 @@ struct Row {
 pub async fn list(tx: &mut Tx, org: OrgId, leases: &Leases, limit: u32) -> Result<Vec<WorkerRow>> {
     let lease = crate::columns::big(leases.lease_ms);
     let query = sqlx::query_as(LIST).bind(org.uuid()).bind(lease).bind(i64::from(page::size(limit)));
+    let query = query.bind(StateName::Running.name());
     let rows: Vec<Row> = query.fetch_all(tx.connection()).await.map_err(sql)?;
     let read = |row: Row| WorkerRow {
         session: SessionId::from_uuid(row.id),

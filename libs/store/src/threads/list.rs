@@ -1,13 +1,11 @@
 //! Lists of threads.
 
 use super::{Row, Thread, thread_columns};
-use crate::columns::At;
 use crate::error::sql;
-use crate::page::{Page, PageRequest};
+use crate::page::{self, Page, PageRequest};
 use crate::tx::Tx;
+use runmesh_domain::Result;
 use runmesh_domain::id::{AgentId, OrgId, UserId};
-use runmesh_domain::{Result, Timestamp};
-use uuid::Uuid;
 
 /// Which threads are wanted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -20,31 +18,39 @@ pub struct ListThreads {
     pub user: Option<UserId>,
 }
 
-const LIST: &str = concat!(
-    "SELECT ",
-    thread_columns!(),
-    " FROM threads t WHERE t.org_id = $1 AND t.deleted_at IS NULL AND t.created_at > '-infinity'
-       AND (t.updated_at, t.id) < ($2, $3)
-       AND ($4::uuid IS NULL OR t.agent_id = $4) AND ($5::uuid IS NULL OR t.user_id = $5)
-     ORDER BY t.updated_at DESC, t.id DESC LIMIT $6"
-);
+/// A list by one of its ways in, each with an index of its own, which it names by the index's own condition.
+macro_rules! list_statement {
+    ($of:literal) => {
+        concat!(
+            "SELECT ",
+            thread_columns!(),
+            " FROM threads t WHERE t.org_id = $1 AND t.deleted_at IS NULL
+               AND (t.updated_at, t.id) < ($2, $3) AND ",
+            $of,
+            " ORDER BY t.updated_at DESC, t.id DESC LIMIT $4"
+        )
+    };
+}
 
-/// Above every id and every time that a thread can have.
-const BEYOND: (i64, Uuid) = (4_102_444_800_000_000, Uuid::max());
+const LIST: &str = list_statement!("t.created_at > '-infinity'");
+const LIST_OF_USER: &str = list_statement!("t.user_id = $5 AND t.updated_at > '-infinity'");
+const LIST_OF_AGENT: &str = list_statement!("t.agent_id = $5 AND t.updated_at < 'infinity'");
+const LIST_OF_USER_AND_AGENT: &str = list_statement!("t.user_id = $5 AND t.agent_id = $6 AND t.created_at < 'infinity'");
 
 /// The org's threads, newest change first.
 ///
 /// # Errors
 /// A bad `page_token`.
 pub async fn list(tx: &mut Tx, org: OrgId, wish: &ListThreads) -> Result<Page<Thread>> {
-    let (updated_at, id): (i64, Uuid) = wish.page.after()?.unwrap_or(BEYOND);
-    let query = sqlx::query_as(LIST)
-        .bind(org.uuid())
-        .bind(At(Timestamp::from_micros(updated_at)))
-        .bind(id)
-        .bind(wish.agent.map(AgentId::uuid))
-        .bind(wish.user.map(UserId::uuid))
-        .bind(wish.page.fetch());
+    let (before, id) = page::before(&wish.page)?;
+    let (statement, of) = match (wish.user, wish.agent) {
+        (None, None) => (LIST, vec![]),
+        (Some(user), None) => (LIST_OF_USER, vec![user.uuid()]),
+        (None, Some(agent)) => (LIST_OF_AGENT, vec![agent.uuid()]),
+        (Some(user), Some(agent)) => (LIST_OF_USER_AND_AGENT, vec![user.uuid(), agent.uuid()]),
+    };
+    let query = sqlx::query_as(statement).bind(org.uuid()).bind(before).bind(id).bind(wish.page.fetch());
+    let query = of.into_iter().fold(query, |query, id| query.bind(id));
     let rows: Vec<Row> = query.fetch_all(tx.connection()).await.map_err(sql)?;
     let threads = rows.into_iter().map(Row::read).collect();
     Ok(wish.page.cut(threads, |thread: &Thread| (thread.updated_at.as_micros(), thread.id.uuid())))

@@ -13,6 +13,11 @@ use runmesh_store::idempotency::{self, Key};
 use runmesh_store::orgs::{self, MemberRole};
 use runmesh_store::runs::{self, NewMessage, OnBusy};
 use runmesh_store::threads;
+use runmesh_store::{Purged, purge};
+use std::time::Duration;
+
+/// Longer than any purge here takes.
+const PURGING: Duration = Duration::from_secs(60);
 
 fn refusal<T: std::fmt::Debug>(answer: runmesh_domain::Result<T>) -> Refusal {
     match answer {
@@ -138,10 +143,51 @@ async fn one_key_is_one_run_however_many_send_it_at_once() {
     let org = world.org;
     let queue = world.org_tx(move |tx| runs::queue(tx, org, thread).boxed()).await.unwrap();
     assert_eq!(queue.len(), 1);
-    assert_eq!(world.system(|tx| idempotency::purge(tx, 10).boxed()).await.unwrap(), 0, "young keys stay");
+    assert_eq!(purge(&world.db, PURGING).await.unwrap().keys, 0, "young keys stay");
     crate::server::execute(&world.url, "UPDATE idempotency_keys SET created_at = created_at - interval '8 days'").await;
     crate::server::execute(&world.url, "UPDATE runs SET created_at = created_at - interval '8 days'").await;
-    assert_eq!(world.system(|tx| idempotency::purge(tx, 10).boxed()).await.unwrap(), 0, "kept while the run lives");
+    assert_eq!(purge(&world.db, PURGING).await.unwrap().keys, 0, "kept while the run lives");
     world.cancel(queue[0].run.id).await.unwrap();
-    assert_eq!(world.system(|tx| idempotency::purge(tx, 10).boxed()).await.unwrap(), 1);
+    assert_eq!(purge(&world.db, PURGING).await.unwrap().keys, 1);
+}
+
+/// Keys that are old enough to go, of somebody who has no run.
+async fn old_keys(world: &World, count: u32) {
+    let made = format!(
+        "INSERT INTO idempotency_keys (org_id, user_id, method, key, digest, response, created_at)
+         SELECT '{}', gen_random_uuid(), 'm', 'k' || n, sha256(''), '', now() - interval '8 days' + n * interval '1 ms'
+         FROM generate_series(1, {count}) n",
+        world.org.uuid()
+    );
+    crate::server::execute(&world.url, &made).await;
+}
+
+async fn keys_left(world: &World) -> i64 {
+    crate::server::value(&world.url, "SELECT count(*) FROM idempotency_keys").await
+}
+
+#[tokio::test]
+async fn one_purge_forgets_everything_that_is_due() {
+    let world = World::new().await;
+    old_keys(&world, 5_000).await;
+    let purged = purge(&world.db, PURGING).await.unwrap();
+    assert_eq!((purged.keys, purged.left, keys_left(&world).await), (5_000, false, 0));
+    assert_eq!(purge(&world.db, PURGING).await.unwrap(), Purged::default(), "nothing is due");
+}
+
+#[tokio::test]
+async fn a_purge_without_time_stops_after_a_batch_and_says_so() {
+    let world = World::new().await;
+    old_keys(&world, 5_000).await;
+    let purged = purge(&world.db, Duration::ZERO).await.unwrap();
+    assert!(purged.left && purged.keys < 5_000, "{purged:?}");
+    assert_eq!(keys_left(&world).await, 5_000 - i64::try_from(purged.keys).unwrap());
+}
+
+#[tokio::test]
+async fn replicas_share_a_purge() {
+    let world = World::new().await;
+    old_keys(&world, 5_000).await;
+    let (one, two) = tokio::join!(purge(&world.db, PURGING), purge(&world.db, PURGING));
+    assert_eq!((one.unwrap().keys + two.unwrap().keys, keys_left(&world).await), (5_000, 0), "each went once");
 }

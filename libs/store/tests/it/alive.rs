@@ -22,7 +22,7 @@ async fn forget(world: &World, session: SessionId, number: i64) {
 }
 
 async fn somebody_is_gone(world: &World) -> bool {
-    let due = world.system(|tx| async move { maintenance::due(tx, &SHORT, Duration::ZERO, false).await }.boxed());
+    let due = world.system(|tx| async move { maintenance::due(tx, &SHORT, Duration::ZERO).await }.boxed());
     due.await.unwrap().gone_workers
 }
 

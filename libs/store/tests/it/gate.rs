@@ -6,7 +6,7 @@ use runmesh_domain::invariants;
 use runmesh_domain::message::Role;
 use runmesh_domain::run::StateName;
 use runmesh_domain::transition::Cause;
-use runmesh_store::runs;
+use runmesh_store::runs::{self, FreeThreadsFrom};
 
 #[tokio::test]
 async fn a_hundred_senders_make_a_hundred_turns_in_order() {
@@ -67,7 +67,8 @@ async fn the_sweeper_finds_nothing_after_ends_and_repairs_a_free_thread() {
     let thread = world.thread().await;
     let first = world.send(thread, "1").await;
     let second = world.send(thread, "2").await;
-    let sweep = || world.system(|tx| runs::promote_free_threads(tx, 10).boxed());
+    let sweep =
+        || world.system(|tx| async { Ok(runs::promote_free_threads(tx, FreeThreadsFrom::default(), 10).await?.0) }.boxed());
     assert_eq!(sweep().await.unwrap(), vec![]);
     // As if the end of the first had promoted nobody.
     let break_it = format!("UPDATE runs SET state = 'canceled', ended_at = clock_timestamp() WHERE id = '{}'", first.run.uuid());

@@ -7,9 +7,9 @@ use futures::future::BoxFuture;
 use runmesh_domain::Result;
 use runmesh_domain::id::{SessionId, ThreadId};
 use runmesh_domain::run::Outcome;
-use runmesh_store::runs::{self, ClaimFor, ListRuns, NewMessage};
+use runmesh_store::runs::{self, ClaimFor, FreeThreadsFrom, ListRuns, NewMessage, UnservedFrom};
 use runmesh_store::threads::{self, ListThreads};
-use runmesh_store::{PageRequest, Scope, Tx, maintenance, probe};
+use runmesh_store::{PageRequest, Scope, Tx, actions, idempotency, maintenance, probe, sessions};
 use std::time::Duration;
 
 /// Runs that are over.
@@ -101,7 +101,7 @@ async fn life_of_a_run(world: &World, thread: ThreadId, session: SessionId) -> V
     .await;
     all.push(("list threads", rows));
     let (_, rows) = reads(world, Scope::System, move |tx| {
-        async move { maintenance::due(tx, &crate::fixture::LEASES, Duration::ZERO, true).await }.boxed()
+        async move { maintenance::due(tx, &crate::fixture::LEASES, Duration::ZERO).await }.boxed()
     })
     .await;
     all.push(("look for what is due", rows));
@@ -133,7 +133,7 @@ async fn mislead_the_planner(world: &World) {
         world.org.uuid()
     ));
     server::execute(&world.url, &text).await;
-    for index in ["runs_newest", "runs_turn", "threads_newest"] {
+    for index in ["runs_of_state", "runs_turn", "runs_over_of_thread", "threads_newest"] {
         server::execute(&world.url, &format!("REINDEX INDEX {index}")).await;
     }
 }
@@ -163,4 +163,99 @@ async fn runs_that_are_over_cost_nothing() {
     let many: Vec<_> = read.iter().filter(|(_, rows)| *rows > ROWS_MAX).collect();
     assert!(many.is_empty(), "read more than {ROWS_MAX} rows: {many:?}");
     assert!(read.iter().any(|(_, rows)| *rows > 0), "nothing was counted: {read:?}");
+}
+
+/// Rows that one look of a sweep goes by.
+const LOOK: u32 = 50;
+
+#[tokio::test]
+async fn a_sweep_costs_what_it_looks_at_and_not_what_waits() {
+    let world = World::new().await;
+    mislead_the_planner(&world).await;
+    let looks = || async {
+        let due = reads(&world, Scope::System, |tx| {
+            async move { maintenance::due(tx, &crate::fixture::LEASES, Duration::ZERO).await }.boxed()
+        });
+        let (due, of_due) = due.await;
+        let heads = reads(&world, Scope::System, |tx| runs::promote_free_threads(tx, FreeThreadsFrom::default(), LOOK).boxed());
+        let ((promoted, _), of_heads) = heads.await;
+        let unserved = reads(&world, Scope::System, |tx| {
+            runs::fail_unserved(tx, Duration::from_secs(60), UnservedFrom::default(), LOOK).boxed()
+        });
+        let ((failed, _), of_unserved) = unserved.await;
+        assert_eq!((promoted, failed), (vec![], vec![]), "every thread is held, and every run has a worker");
+        let expired = reads(&world, Scope::System, |tx| actions::expire_due(tx, LOOK).boxed());
+        let keys = reads(&world, Scope::System, |tx| idempotency::purge(tx, LOOK).boxed());
+        let sessions = reads(&world, Scope::System, |tx| sessions::purge(tx, LOOK).boxed());
+        let ((expired, of_expired), (keys, of_keys), (sessions, of_sessions)) = (expired.await, keys.await, sessions.await);
+        assert_eq!((expired, keys, sessions), (vec![], 0, 0), "all are young");
+        (due.unserved, [of_due, of_heads, of_unserved, of_expired, of_keys, of_sessions])
+    };
+    // Now every plan is made, of tables as good as empty.
+    assert!(!looks().await.0);
+    world.session().await;
+    let columns =
+        "id, org_id, thread_id, user_id, agent_id, agent_version, turn_number, state, version, fence, needs, created_at,
+      changed_at";
+    let run = |count: i64, thread: &str, state: &str, (turn, since): (&str, &str)| {
+        format!(
+            "INSERT INTO runs ({columns})
+             SELECT gen_random_uuid(), '{org}', {thread}, gen_random_uuid(), '{agent}', 1, {turn}, '{state}', 1, 0, '{{}}', now(),
+               now() - interval '{since}' FROM generate_series(1, {count}) n;",
+            org = world.org.uuid(),
+            agent = world.agent.uuid()
+        )
+    };
+    let many = [
+        run(20_000, "md5((n % 20000)::text)::uuid", "ready", ("1", "1 hour")),
+        run(20_000, "gen_random_uuid()", "ready", ("1", "0")),
+        run(100_000, "md5((n % 20000)::text)::uuid", "queued", ("1 + n", "1 hour")),
+        format!(
+            "INSERT INTO pending_actions (id, org_id, run_id, thread_id, kind, summary, calls, state, created_at, expires_at)
+             SELECT gen_random_uuid(), '{org}', gen_random_uuid(), gen_random_uuid(), 'recovery', '', '[]', 'pending', now(),
+               now() + interval '1 hour' FROM generate_series(1, 20000) n;
+             INSERT INTO idempotency_keys (org_id, user_id, method, key, digest, response, created_at)
+             SELECT '{org}', gen_random_uuid(), 'm', 'k', sha256(''), '', now() FROM generate_series(1, 20000) n;
+             INSERT INTO worker_sessions (id, credential, worker, capacity, tools, opened_at, heartbeat_at, lease_ends_at, lost_at,
+               drained)
+             SELECT gen_random_uuid(), 'c', 'w', 1, '{{}}', now(), now(), now(), now(), true FROM generate_series(1, 20000) n;",
+            org = world.org.uuid()
+        ),
+    ];
+    server::execute(&world.url, &many.concat()).await;
+    let (unserved, read) = looks().await;
+    assert!(unserved && read.iter().all(|rows| *rows <= ROWS_MAX), "{unserved}, {read:?}");
+}
+
+#[tokio::test]
+async fn a_sweep_goes_round() {
+    let world = World::new().await;
+    let mut heads = Vec::new();
+    for _ in 0..5 {
+        let thread = world.thread().await;
+        let first = world.send(thread, "1").await.run;
+        heads.push(world.send(thread, "2").await.run);
+        // As if the end of the first had promoted nobody.
+        let end = format!("UPDATE runs SET state = 'canceled', ended_at = now() WHERE id = '{}'", first.uuid());
+        server::execute(&world.url, &end).await;
+    }
+    let (mut from, mut promoted) = (FreeThreadsFrom::default(), Vec::new());
+    for _ in 0..3 {
+        let (some, next) = world.system(move |tx| runs::promote_free_threads(tx, from, 2).boxed()).await.unwrap();
+        promoted.extend(some.into_iter().map(|committed| committed.ids.id));
+        from = next;
+    }
+    promoted.sort();
+    heads.sort();
+    assert_eq!((promoted, from), (heads.clone(), FreeThreadsFrom::default()), "each once, and then from the first again");
+    server::execute(&world.url, "UPDATE runs SET changed_at = changed_at - interval '61 s'").await;
+    let (mut from, mut failed) = (UnservedFrom::default(), Vec::new());
+    for _ in 0..3 {
+        let older = Duration::from_secs(60);
+        let (some, next) = world.system(move |tx| runs::fail_unserved(tx, older, from, 2).boxed()).await.unwrap();
+        failed.extend(some.into_iter().map(|committed| committed.ids.id));
+        from = next;
+    }
+    failed.sort();
+    assert_eq!((failed, from), (heads, UnservedFrom::default()));
 }

@@ -12,6 +12,7 @@ mod faults;
 mod fixture;
 mod gate;
 mod growth;
+mod growth_lists;
 mod journal;
 mod lease;
 mod nouns;

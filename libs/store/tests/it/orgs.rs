@@ -238,7 +238,10 @@ async fn nothing_of_a_deleted_org_is_claimed() {
     let claimed = world.claim(session, 10).await;
     assert_eq!(claimed.iter().map(|claimed| claimed.row.run.id).collect::<Vec<_>>(), [sent.run], "others are not held up");
     let none = std::time::Duration::ZERO;
-    world.system(move |tx| async move { runs::fail_unserved(tx, none, 10).await }.boxed()).await.unwrap();
+    world
+        .system(move |tx| async move { runs::fail_unserved(tx, none, runs::UnservedFrom::default(), 10).await }.boxed())
+        .await
+        .unwrap();
     assert_eq!(world.state(left.run).await, StateName::Failed);
 }
 

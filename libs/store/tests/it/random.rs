@@ -94,8 +94,8 @@ async fn wind_up(world: &World) {
 
 async fn check(world: &World) {
     let org = world.org;
-    let swept = world.system(|tx| runs::promote_free_threads(tx, 1_000).boxed()).await.unwrap();
-    assert_eq!(swept, vec![], "an end promoted nobody");
+    let swept = world.system(|tx| runs::promote_free_threads(tx, runs::FreeThreadsFrom::default(), 1_000).boxed()).await.unwrap();
+    assert_eq!(swept.0, vec![], "an end promoted nobody");
     let wish = ListRuns { page: PageRequest { page_size: 1_000, ..PageRequest::first() }, ..ListRuns::default() };
     let rows = world.org_tx(move |tx| {
         let wish = wish.clone();

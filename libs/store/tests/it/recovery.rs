@@ -9,9 +9,9 @@ use runmesh_domain::message::Part;
 use runmesh_domain::principal::LeaseClaim;
 use runmesh_domain::run::StateName;
 use runmesh_domain::transition::{Cause, Record};
-use runmesh_domain::{Error, Refusal};
+use runmesh_domain::{Error, Refusal, Result};
 use runmesh_store::actions::{self, PendingAction};
-use runmesh_store::runs::ClaimFor;
+use runmesh_store::runs::{ClaimFor, Committed, UnservedFrom};
 use runmesh_store::{PageRequest, runs, steps};
 use std::time::Duration;
 
@@ -198,11 +198,16 @@ async fn only_those_concerned_may_cancel() {
     assert!(matches!(answer, Err(Error::Refused(Refusal::PermissionDenied { .. }))));
 }
 
+async fn fail_unserved(world: &World, after: Duration) -> Result<Vec<Committed>> {
+    let failed = world.system(move |tx| runs::fail_unserved(tx, after, UnservedFrom::default(), 10).boxed());
+    Ok(failed.await?.0)
+}
+
 #[tokio::test]
 async fn a_run_that_nobody_serves_fails_in_the_end() {
     let world = World::new().await;
     let sent = world.send(world.thread().await, "x").await;
-    let fail = |after| world.system(move |tx| runs::fail_unserved(tx, after, 10).boxed());
+    let fail = |after| fail_unserved(&world, after);
     assert_eq!(fail(Duration::from_secs(60)).await.unwrap(), vec![]);
     crate::server::execute(&world.url, "UPDATE runs SET changed_at = changed_at - interval '61 s'").await;
     let committed = fail(Duration::from_secs(60)).await.unwrap();
@@ -217,7 +222,7 @@ async fn a_run_that_waits_for_room_is_not_given_up() {
     let (first, second) = (world.send(world.thread().await, "x").await, world.send(world.thread().await, "y").await);
     let claimed = world.try_claim(ClaimFor { session, limit: 10, queues }).await.unwrap();
     assert_eq!(claimed.iter().map(|one| one.row.run.id).collect::<Vec<_>>(), [first.run], "the second is over the limit");
-    let fail = || world.system(move |tx| runs::fail_unserved(tx, Duration::from_secs(60), 10).boxed());
+    let fail = || fail_unserved(&world, Duration::from_secs(60));
     crate::server::execute(&world.url, "UPDATE runs SET changed_at = changed_at - interval '61 s'").await;
     assert_eq!(fail().await.unwrap(), vec![], "there is a worker for it");
     world.expire(session).await;
