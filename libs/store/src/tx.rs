@@ -59,8 +59,8 @@ impl Db {
     /// three times, so it must have no effect but through its transaction.
     ///
     /// # Errors
-    /// What `f` answers; [`Fault::Unavailable`] when Postgres cannot be reached (nothing was done);
-    /// [`Fault::OutcomeUnknown`] when it went away during COMMIT.
+    /// What `f` answers; [`Fault::Unavailable`] when Postgres cannot be reached or a time-out of it ended the transaction, also
+    /// at COMMIT (nothing was done); [`Fault::OutcomeUnknown`] when it went away during COMMIT.
     pub async fn tx<T, F>(&self, scope: Scope, f: F) -> Result<T>
     where
         T: Send + 'static,

@@ -4,6 +4,7 @@ use crate::fixture::World;
 use crate::server;
 use futures::FutureExt as _;
 use runmesh_domain::error::Fault;
+use runmesh_domain::id::{RunId, ThreadId};
 use runmesh_domain::message::Part;
 use runmesh_domain::{Error, Refusal};
 use runmesh_store::actions;
@@ -68,6 +69,75 @@ async fn a_connection_lost_in_the_middle_did_nothing() {
     let answer = answer.await;
     assert!(matches!(answer, Err(Error::Fault(Fault::OutcomeUnknown { part: "postgres", .. }))), "{answer:?}");
     assert_eq!(world.send(thread, "y").await.turn_number, 1);
+}
+
+/// A transaction that sends a message and then stands still until the server has ended it; then it commits.
+async fn committed_too_late(world: &World, thread: ThreadId) -> runmesh_domain::Result<RunId> {
+    let (new, url) = (world.message(thread, "x"), world.url.clone());
+    world
+        .org_tx(move |tx| {
+            let (new, url) = (new.clone(), url.clone());
+            async move {
+                let sent = runs::send(tx, new).await?;
+                let open = "SELECT count(*) FROM pg_stat_activity
+                            WHERE datname = current_database() AND state LIKE 'idle in transaction%'";
+                let end = std::time::Instant::now() + std::time::Duration::from_secs(30);
+                while server::value::<i64>(&url, open).await > 0 {
+                    assert!(std::time::Instant::now() < end, "the server ended the transaction");
+                }
+                Ok(sent.run)
+            }
+            .boxed()
+        })
+        .await
+}
+
+#[tokio::test]
+async fn a_process_that_stood_still_before_its_commit_did_nothing_and_may_try_again() {
+    let world = World::new().await;
+    let thread = world.thread().await;
+    // The store's own limit of five seconds: this client says nothing until the server has given it up.
+    let answer = committed_too_late(&world, thread).await;
+    assert!(matches!(answer, Err(Error::Fault(Fault::Unavailable { part: "postgres", .. }))), "{answer:?}");
+    assert_eq!(world.send(thread, "y").await.turn_number, 1, "nothing was committed");
+}
+
+/// A check that Postgres makes at COMMIT, on the rows that a message writes.
+fn at_commit(body: &str) -> String {
+    format!(
+        "CREATE FUNCTION at_commit() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN {body}; RETURN NULL; END $$;
+         CREATE CONSTRAINT TRIGGER at_commit AFTER INSERT ON messages DEFERRABLE INITIALLY DEFERRED
+         FOR EACH ROW EXECUTE FUNCTION at_commit()"
+    )
+}
+
+#[tokio::test]
+async fn what_postgres_will_not_do_now_at_commit_is_unavailable_and_not_a_fault_of_ours() {
+    for (what, body) in [
+        ("cancelled", "PERFORM pg_cancel_backend(pg_backend_pid()); PERFORM pg_sleep(60)"),
+        ("lock_timeout", "LOCK TABLE walled IN ACCESS EXCLUSIVE MODE"),
+        ("disk_full", "RAISE EXCEPTION USING ERRCODE = 'disk_full'"),
+    ] {
+        let world = World::new().await;
+        let thread = world.thread().await;
+        server::execute(&world.url, "CREATE TABLE walled ()").await;
+        server::execute(&world.url, &at_commit(body)).await;
+        let wall = server::hold(&world.url, "LOCK TABLE walled IN ACCESS SHARE MODE").await;
+        let answer = world.try_send(world.message(thread, "x")).await;
+        assert!(matches!(answer, Err(Error::Fault(Fault::Unavailable { part: "postgres", .. }))), "{what}: {answer:?}");
+        drop(wall);
+        server::execute(&world.url, "DROP TRIGGER at_commit ON messages").await;
+        assert_eq!(world.send(thread, "y").await.turn_number, 1, "{what}: nothing was committed");
+    }
+}
+
+#[tokio::test]
+async fn a_constraint_that_refuses_a_commit_is_a_fault() {
+    let world = World::new().await;
+    let thread = world.thread().await;
+    server::execute(&world.url, &at_commit("RAISE EXCEPTION USING ERRCODE = 'check_violation'")).await;
+    let answer = world.try_send(world.message(thread, "x")).await;
+    assert!(matches!(answer, Err(Error::Fault(Fault::Internal { .. }))), "{answer:?}");
 }
 
 #[tokio::test]

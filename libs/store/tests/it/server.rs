@@ -71,3 +71,10 @@ where
     connection.close().await.unwrap();
     value
 }
+
+/// A transaction that has done `text` and holds what it locked until the connection is dropped.
+pub async fn hold(url: &str, text: &str) -> sqlx::PgConnection {
+    let mut connection = sqlx::postgres::PgConnectOptions::from_str(url).unwrap().connect().await.unwrap();
+    sqlx::raw_sql(AssertSqlSafe(format!("BEGIN; {text}"))).execute(&mut connection).await.unwrap();
+    connection
+}
