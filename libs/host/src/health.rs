@@ -14,6 +14,8 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
+use crate::server::infrastructure::HEALTH_MESSAGE_BYTES_MAX;
+
 /// The descriptor set of `grpc.health.v1`, for reflection.
 pub use tonic_health::pb::FILE_DESCRIPTOR_SET;
 
@@ -83,7 +85,7 @@ impl Reporter {
     /// The gRPC service to add to the routes. [`Server::health`](crate::Server::health) does it.
     #[must_use]
     pub fn service(&self) -> HealthServer<Service> {
-        HealthServer::new(Service(self.clone()))
+        HealthServer::new(Service(self.clone())).max_decoding_message_size(HEALTH_MESSAGE_BYTES_MAX)
     }
 }
 

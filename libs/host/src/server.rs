@@ -8,6 +8,7 @@ mod connection;
 mod deadline;
 mod guard;
 pub(crate) mod http2;
+pub(crate) mod infrastructure;
 mod normalise;
 mod panic;
 mod request_id;
@@ -36,8 +37,11 @@ use crate::status::{self, ReasonOf};
 pub struct Policy {
     /// The reason of a status that nobody gave one.
     pub reason: ReasonOf,
+    /// Whether there is a method of this path. Only the names of methods that are known stand in metrics: a caller may send any path.
+    /// Health and reflection are known without it.
+    pub knows: fn(&str) -> bool,
     /// The most time a call of this path (`/package.Service/Method`) may take. `None` for streams that follow something: they
-    /// have a deadline only if the caller sent one.
+    /// have a deadline only if the caller sent one. Not asked for health and reflection, whose times the host knows.
     pub deadline: fn(&str) -> Option<Duration>,
 }
 
@@ -46,7 +50,7 @@ pub const DEADLINE_DEFAULT: Duration = Duration::from_secs(30);
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { reason: default_reason, deadline: default_deadline }
+        Self { reason: default_reason, knows: |_| false, deadline: |_| Some(DEADLINE_DEFAULT) }
     }
 }
 
@@ -54,14 +58,10 @@ fn default_reason(code: Code) -> &'static str {
     status::name(code)
 }
 
-fn default_deadline(path: &str) -> Option<Duration> {
-    (!is_infrastructure(path)).then_some(DEADLINE_DEFAULT)
-}
-
-/// Health and reflection: open to everybody, never shed, without a deadline of their own.
+/// Health and reflection: open to everybody, in small numbers and for small messages.
 #[must_use]
 pub fn is_infrastructure(path: &str) -> bool {
-    path.starts_with("/grpc.health.v1.") || path.starts_with("/grpc.reflection.")
+    infrastructure::method(path).is_some()
 }
 
 /// A server before it is given a listener.

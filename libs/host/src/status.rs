@@ -16,6 +16,9 @@ pub const OVERLOADED: &str = "OVERLOADED";
 /// The reason given when a request is larger than a hop takes.
 pub const MESSAGE_TOO_LARGE: &str = "MESSAGE_TOO_LARGE";
 
+/// The reason given when a request is not the method's message.
+pub const MALFORMED_MESSAGE: &str = "MALFORMED_MESSAGE";
+
 /// How long a caller is asked to wait after an outage or a refusal for load.
 pub const RETRY_AFTER: Duration = Duration::from_millis(500);
 

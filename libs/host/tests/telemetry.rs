@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::Request;
 use runmesh_host::admin::{self, Admin};
 use runmesh_host::health::Reporter;
+use runmesh_host::server::Policy;
 use runmesh_host::telemetry::{LogFormat, TelemetryConfig, TelemetryError, init, init_with_writer};
 use runmesh_host::{Lifecycle, Server, ServerConfig, Upstream, UpstreamConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -47,6 +48,11 @@ async fn get(addr: std::net::SocketAddr, path: &str) -> String {
     answer
 }
 
+fn server() -> Server {
+    let policy = Policy { knows: |path| path == "/demo.v1.Demo/Log", ..Policy::default() };
+    Server::builder(ServerConfig::default()).policy(policy)
+}
+
 /// `inner` forwards to `outer`'s handler: two hops, so that the context has to travel.
 async fn two_hops(life: &Lifecycle) -> Upstream {
     let log = || async {
@@ -57,13 +63,13 @@ async fn two_hops(life: &Lifecycle) -> Upstream {
     let to_inner =
         Upstream::new(UpstreamConfig::unary("inner", vec![format!("http://{}", inner.local_addr().unwrap())])).unwrap();
     let routes = axum::Router::new().route("/demo.v1.Demo/Log", axum::routing::post(log));
-    life.spawn("inner", Server::builder(ServerConfig::default()).serve(inner, Routes::from(routes), life.clone()));
+    life.spawn("inner", server().serve(inner, Routes::from(routes), life.clone()));
 
     let outer = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let to_outer =
         Upstream::new(UpstreamConfig::unary("outer", vec![format!("http://{}", outer.local_addr().unwrap())])).unwrap();
     let routes = Routes::from(Routes::default().into_axum_router().fallback_service(to_inner));
-    life.spawn("outer", Server::builder(ServerConfig::default()).serve(outer, routes, life.clone()));
+    life.spawn("outer", server().serve(outer, routes, life.clone()));
     to_outer
 }
 
@@ -91,8 +97,19 @@ async fn a_call_over_two_hops_is_one_trace_in_logs_and_a_metric_on_the_admin_por
         .header("x-request-id", "req-1")
         .body(Body::empty())
         .unwrap();
-    let answer = upstream.oneshot(request).await.unwrap();
+    let answer = upstream.clone().oneshot(request).await.unwrap();
     assert_eq!(answer.headers()["grpc-status"], "13");
+
+    // Names that a caller made up, in every way to make them known: as a method and as no gRPC at all.
+    for (path, kind) in [
+        ("/demo.v1.Demo/made-up-method", "application/grpc"),
+        ("/demo.v1.Demo/made-up-page", "text/plain"),
+        ("/grpc.health.v1.made-up/health", "text/plain"),
+        ("/grpc.reflection.made-up/reflection", "application/grpc"),
+    ] {
+        let request = Request::post(path).header("content-type", kind).body(Body::empty()).unwrap();
+        upstream.clone().oneshot(request).await.unwrap();
+    }
 
     // A task is named in its log lines, and what it does is no part of one trace that lasts as long as the process.
     let (said, heard) = tokio::sync::oneshot::channel();
@@ -129,6 +146,7 @@ async fn a_call_over_two_hops_is_one_trace_in_logs_and_a_metric_on_the_admin_por
         assert!(metrics.contains(name), "{name} is missing in {metrics}");
     }
     assert!(metrics.contains(r#"rpc_method="demo.v1.Demo/Log""#), "{metrics}");
+    assert!(metrics.contains(r#"rpc_method="_OTHER""#) && !metrics.contains("made-up"), "callers name no series: {metrics}");
 
     assert!(life.drain(Duration::from_secs(5)).await);
     telemetry.shutdown().await;

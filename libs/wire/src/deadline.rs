@@ -13,9 +13,8 @@ const FOLLOWING: [&str; 4] = [
     "/runmesh.stream.v1.StreamService/Append",
 ];
 
-/// The longest that a call of this path may take; absent for what follows something, and for health and reflection.
+/// The longest that a call of this path may take; absent for what follows something. What nobody knows may not take long.
 #[must_use]
 pub fn of(path: &str) -> Option<Duration> {
-    let follows = FOLLOWING.contains(&path) || !path.starts_with("/runmesh.");
-    (!follows).then_some(SHORT)
+    (!FOLLOWING.contains(&path)).then_some(SHORT)
 }

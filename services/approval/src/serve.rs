@@ -30,7 +30,7 @@ pub async fn serve(config: Config, listener: TcpListener, life: Lifecycle, healt
     let db = Db::connect(&store).await.map_err(StartError::part)?;
     let address = listener.local_addr()?;
     let routes = Routes::new(ApprovalServiceServer::new(Api::new(db)));
-    let policy = Policy { reason: status::reason_name_of_code, deadline: deadline::of };
+    let policy = Policy { reason: status::reason_name_of_code, knows: descriptors::is_method, deadline: deadline::of };
     let hops = Hops { header: header::PRINCIPAL, typ: header::HOP_TYPE, audience: header::AUDIENCE };
     let described = config.reflection.then_some(descriptors::ENCODED);
     let (server, routes) = start::server::<Principal>(config.server, policy, (hops, &key), (routes, described), &health)?;

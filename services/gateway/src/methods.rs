@@ -157,7 +157,6 @@ pub fn find(path: &str) -> Option<&'static Method> {
 pub fn deadline(path: &str) -> Option<Duration> {
     match find(path) {
         Some(Method { class: Class::Follow, .. }) => None,
-        None if runmesh_host::server::is_infrastructure(path) => None,
         Some(Method { class: Class::Short, .. }) | None => Some(SHORT_MAX),
     }
 }

@@ -67,7 +67,7 @@ pub async fn serve(
     let identities = Arc::new(Identities::new(&config)?);
     let routes = routes(&config, Forward::new(Arc::clone(&upstreams), lifecycle.soft().clone()))?;
     let edge = Edge::new(Arc::clone(&identities), Admission::new(config.limits));
-    let policy = Policy { reason, deadline: methods::deadline };
+    let policy = Policy { reason, knows, deadline: methods::deadline };
     let server = ServerConfig { grpc_web: config.grpc_web, ..config.server };
     let server = Server::builder(server).policy(policy).guard(edge).health(health.clone());
 
@@ -85,6 +85,10 @@ fn routes(config: &GatewayConfig, forward: Forward) -> Result<Routes, reflection
         false => Routes::default(),
     };
     Ok(own.into_axum_router().fallback_service(forward).into())
+}
+
+fn knows(path: &str) -> bool {
+    methods::find(path).is_some()
 }
 
 fn reason(code: Code) -> &'static str {

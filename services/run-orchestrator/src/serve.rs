@@ -36,7 +36,7 @@ pub async fn serve(config: Config, listener: TcpListener, life: Lifecycle, healt
     let mesh = connect(&config, founding, &key, &life).await.map_err(StartError::part)?;
     mesh.make_orgs(&config.orgs).await.map_err(StartError::part)?;
     let address = listener.local_addr()?;
-    let policy = Policy { reason: status::reason_name_of_code, deadline: deadline::of };
+    let policy = Policy { reason: status::reason_name_of_code, knows: descriptors::is_method, deadline: deadline::of };
     let hops = Hops { header: header::PRINCIPAL, typ: header::HOP_TYPE, audience: header::AUDIENCE };
     let routes = (api::routes(&mesh), config.reflection.then_some(descriptors::ENCODED));
     let (server, routes) = start::server::<Principal>(config.server.clone(), policy, (hops, &key), routes, &health)?;

@@ -31,7 +31,7 @@ pub async fn serve(config: Config, listener: TcpListener, life: Lifecycle, healt
     let relay = connect(&config, &life).await.map_err(StartError::part)?;
     let address = listener.local_addr()?;
     let service = StreamServiceServer::new(Api::new(relay.clone())).max_decoding_message_size(STREAM_MESSAGE_BYTES_MAX);
-    let policy = Policy { reason: status::reason_name_of_code, deadline: deadline::of };
+    let policy = Policy { reason: status::reason_name_of_code, knows: descriptors::is_method, deadline: deadline::of };
     let hops = Hops { header: header::PRINCIPAL, typ: header::HOP_TYPE, audience: header::AUDIENCE };
     let routes = (Routes::new(service), config.reflection.then_some(descriptors::ENCODED));
     let (server, routes) = start::server::<Principal>(config.server.clone(), policy, (hops, &key), routes, &health)?;

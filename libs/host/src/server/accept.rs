@@ -15,6 +15,7 @@ use tower::Service;
 
 use super::config::ServerConfig;
 use super::connection::{self, Connection, Ends};
+use super::infrastructure::OfConnection;
 use crate::health::Reporter;
 use crate::lifecycle::Lifecycle;
 
@@ -76,7 +77,7 @@ where
                 () = &mut announced => break,
                 accepted = accept(&listener, &room) => accepted?,
             };
-            let connection = Connection::new(stream, service.clone(), place);
+            let connection = Connection::new(stream, service.clone(), place, OfConnection::new(config));
             // The tracker owns the task; the handle is of no further use.
             drop(connections.spawn(connection.drive(builder.clone(), ends.clone())));
         }

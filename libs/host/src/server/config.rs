@@ -20,6 +20,13 @@ pub struct ServerConfig {
     pub max_calls: usize,
     /// Calls without one (long streams) in progress; more are refused at once. Default 20,000.
     pub max_streams: usize,
+    /// Health watches open at once, from everybody; more are refused. Default 4,096: one for each balancer's connection.
+    pub max_watches: usize,
+    /// Reflection streams open at once, from everybody; more are refused. Default 64: tools of developers.
+    pub max_reflections: usize,
+    /// Health and reflection calls of one connection that are open or wait for their request; more are refused. Default 32: a
+    /// watch for each service and some to spare.
+    pub max_open_health_per_connection: usize,
     /// Time between NOT_SERVING and closing the listener, for load balancers to notice. Default 0: nobody is in front.
     #[serde(deserialize_with = "duration::deserialize")]
     pub drain_delay: Duration,
@@ -45,6 +52,9 @@ impl Default for ServerConfig {
             max_header_list_size: 16 * 1024,
             max_calls: 2_048,
             max_streams: 20_000,
+            max_watches: 4_096,
+            max_reflections: 64,
+            max_open_health_per_connection: 32,
             drain_delay: Duration::ZERO,
             max_connection_age: Some(Duration::from_secs(30 * 60)),
             max_connection_age_grace: None,

@@ -19,6 +19,7 @@ use tower::Service;
 
 use super::config::ServerConfig;
 use super::http2::{CONNECTION_WINDOW_BYTES, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, PENDING_RESETS_MAX, STREAM_WINDOW_BYTES};
+use super::infrastructure::OfConnection;
 use crate::{metrics, random};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -83,12 +84,12 @@ pub(super) struct Connection<S> {
 }
 
 impl<S> Connection<S> {
-    pub(super) fn new(stream: TcpStream, service: S, place: Place) -> Self {
+    pub(super) fn new(stream: TcpStream, service: S, place: Place, room: OfConnection) -> Self {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "tcp_nodelay refused");
         }
         let peer = stream.connect_info();
-        Self { stream, service: WithPeer { inner: service, peer }, _place: place }
+        Self { stream, service: WithPeer { inner: service, peer, room }, _place: place }
     }
 }
 
@@ -139,11 +140,12 @@ async fn after(time: Option<Duration>) {
     }
 }
 
-/// Tells handlers who is at the other end, in the form `tonic::Request::remote_addr` reads.
+/// Says who is at the other end, in the form `tonic::Request::remote_addr` reads, and what is open on the connection.
 #[derive(Clone)]
 struct WithPeer<S> {
     inner: S,
     peer: TcpConnectInfo,
+    room: OfConnection,
 }
 
 impl<S, B> Service<Request<B>> for WithPeer<S>
@@ -160,6 +162,7 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> S::Future {
         request.extensions_mut().insert(self.peer.clone());
+        request.extensions_mut().insert(self.room.clone());
         self.inner.call(request)
     }
 }

@@ -14,6 +14,7 @@ use tonic::Status;
 use tower::Service;
 
 use super::body::CallBody;
+use super::infrastructure;
 use crate::deadline::{self, Deadline};
 use crate::status;
 
@@ -45,13 +46,16 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let sent = deadline::from_headers(request.headers());
-        let allowed = (self.class)(request.uri().path());
+        let open = infrastructure::method(request.uri().path());
+        let allowed = open.map_or_else(|| (self.class)(request.uri().path()), infrastructure::Method::deadline);
         let time = sent.into_iter().chain(allowed).min();
         let clock = Clock { deadline: time.and_then(Deadline::after), timer: None };
         if let Some(deadline) = clock.deadline {
             request.extensions_mut().insert(deadline);
         }
-        DeadlineFuture { inner: self.inner.call(request), clock: Some(clock) }
+        // A stranger's stream may last, but not wait for its own request.
+        let answer = Clock { deadline: open.and_then(|_| Deadline::after(infrastructure::ANSWER_WITHIN)), timer: None };
+        DeadlineFuture { inner: self.inner.call(request), clock: Some(clock), answer }
     }
 }
 
@@ -83,6 +87,8 @@ fn exceeded() -> Status {
 pub(super) struct DeadlineFuture<F> {
     inner: F,
     clock: Option<Clock>,
+    /// Until the answer begins.
+    answer: Clock,
 }
 
 impl<F, RB> Future for DeadlineFuture<F>
@@ -98,7 +104,7 @@ where
             let clock = this.clock.take().unwrap_or_default();
             return Poll::Ready(Ok(response.map(|inner| Bounded { inner, clock })));
         }
-        if this.clock.as_mut().is_some_and(|clock| clock.is_over(cx)) {
+        if this.clock.as_mut().is_some_and(|clock| clock.is_over(cx)) || this.answer.is_over(cx) {
             return Poll::Ready(Ok(exceeded().into_http()));
         }
         Poll::Pending

@@ -23,7 +23,7 @@ pub(super) fn build(routes: Routes, config: &ServerConfig, policy: Policy, guard
     // Innermost, right before the handler: verifying costs most, so it comes after everything that can refuse for less.
     let calls = Guarded::new(routes, guard);
     // Outside the work it bounds and with no queue: a call over the limit is answered at once, not made to wait for its end.
-    let calls = Shed::new(calls, Limits::new(config.max_calls, config.max_streams), policy.deadline);
+    let calls = Shed::new(calls, Limits::new(config), policy.deadline);
     // Outside the shed, so that the time counts from the arrival; inside the rest, so that its answer is seen and completed.
     let calls = Deadlines::new(calls, policy.deadline);
     // A panic in anything above becomes one INTERNAL answer instead of a reset stream.
@@ -31,7 +31,7 @@ pub(super) fn build(routes: Routes, config: &ServerConfig, policy: Policy, guard
     // Sees every status of every layer and of tonic itself, and gives each failure its one ErrorInfo.
     let calls = Normalise::new(calls, policy.reason);
     // Outside the normaliser: measures and logs what the caller really gets.
-    let calls = Trace::new(calls);
+    let calls = Trace::new(calls, policy.knows);
     // Outermost, so that the span of the call already has the id and every answer carries it.
     RequestIds::new(calls)
 }

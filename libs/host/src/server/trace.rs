@@ -17,19 +17,25 @@ use tracing_opentelemetry::OpenTelemetrySpanExt;
 use record::{Meters, Record};
 
 use super::body::CallBody;
+use super::is_infrastructure;
 use crate::propagate::{self, RequestId};
 use crate::status;
+
+/// Stands for every path that is no method, in metrics, spans and logs: those are the caller's own words, without bound in length
+/// and number.
+const UNKNOWN_METHOD: &str = "_OTHER";
 
 #[derive(Clone)]
 pub(super) struct Trace<S> {
     inner: S,
     meters: Arc<Meters>,
+    knows: fn(&str) -> bool,
 }
 
 impl<S> Trace<S> {
     /// Instruments are made here: call it after telemetry is initialised, or they report nothing.
-    pub(super) fn new(inner: S) -> Self {
-        Self { inner, meters: Arc::new(Meters::new()) }
+    pub(super) fn new(inner: S, knows: fn(&str) -> bool) -> Self {
+        Self { inner, meters: Arc::new(Meters::new()), knows }
     }
 }
 
@@ -48,7 +54,9 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let method = request.uri().path().trim_start_matches('/').to_owned();
+        let path = request.uri().path();
+        let is_known = is_infrastructure(path) || (self.knows)(path);
+        let method = if is_known { path.trim_start_matches('/') } else { UNKNOWN_METHOD }.to_owned();
         let span = span_of(&method, &request);
         let inner = span.in_scope(|| self.inner.call(request));
         TraceFuture { inner, record: Some(Record::start(span, method, Arc::clone(&self.meters))) }

@@ -10,6 +10,7 @@ mod principal;
 mod server;
 mod shutdown;
 mod signed;
+mod strangers;
 mod support;
 mod upstream;
 mod web;

@@ -55,7 +55,7 @@ pub async fn demo_at(name: &'static str, addr: Option<SocketAddr>) -> Running {
 }
 
 pub fn policy() -> Policy {
-    Policy { reason: runmesh_host::status::name, deadline: class }
+    Policy { reason: runmesh_host::status::name, knows: |path| path.starts_with("/demo.v1.Demo/"), deadline: class }
 }
 
 fn class(path: &str) -> Option<Duration> {

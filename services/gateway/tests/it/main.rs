@@ -10,6 +10,7 @@ mod identity;
 mod methods;
 mod outage;
 mod people;
+mod strangers;
 mod streams;
 mod support;
 mod web;

@@ -13,9 +13,6 @@ use crate::{metrics, status};
 /// Bounds of the latency histogram, seconds: a local hop is well under a millisecond, a long poll half a minute.
 const BOUNDS: [f64; 14] = [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
 
-/// Label of methods that do not exist, whose names are the caller's and without bound.
-const UNKNOWN_METHOD: &str = "_OTHER";
-
 pub(super) struct Meters {
     duration: Histogram<f64>,
     in_flight: UpDownCounter<i64>,
@@ -58,10 +55,7 @@ impl Record {
         let code_name = status::name(code);
         let elapsed = self.started.elapsed();
         self.span.record("rpc.response.status_code", code_name);
-        let method = match code {
-            Code::Unimplemented => UNKNOWN_METHOD.to_owned(),
-            _ => std::mem::take(&mut self.method),
-        };
+        let method = std::mem::take(&mut self.method);
         let labels = [KeyValue::new("rpc.method", method), KeyValue::new("rpc.response.status_code", code_name)];
         self.meters.duration.record(elapsed.as_secs_f64(), &labels);
         self.meters.in_flight.add(-1, &[]);

@@ -57,7 +57,11 @@ impl Behind {
         let verifier = Verifier::new(&key, header::HOP_TYPE, header::AUDIENCE);
         let guard = SignedPrincipal::<Principal>::new(http::HeaderName::from_static(header::PRINCIPAL), verifier);
         let routes = Routes::new(RunServiceServer::new(state.clone())).add_service(StreamServiceServer::new(state.clone()));
-        let policy = Policy { reason: |code| status::reason_of_code(code).name(), deadline: deadline::of };
+        let policy = Policy {
+            reason: |code| status::reason_of_code(code).name(),
+            knows: runmesh_wire::descriptors::is_method,
+            deadline: deadline::of,
+        };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let (life, health) = (Lifecycle::new(), Reporter::new(&[]));
