@@ -59,6 +59,15 @@ pub enum Pool {
     Stream,
 }
 
+/// How many messages a request has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Messages {
+    /// Exactly one.
+    One,
+    /// Any number: the request is a stream.
+    Many,
+}
+
 /// One row.
 #[derive(Clone, Copy, Debug)]
 pub struct Method {
@@ -72,6 +81,8 @@ pub struct Method {
     pub upstream: Upstream,
     /// Over which connections.
     pub pool: Pool,
+    /// How many messages a request has.
+    pub messages: Messages,
     /// Largest message of the request, bytes.
     pub message_bytes_max: usize,
 }
@@ -91,12 +102,18 @@ pub const SHORT_MAX: Duration = runmesh_wire::deadline::SHORT;
 
 /// A short unary method.
 const fn short(path: &'static str, caller: Caller, upstream: Upstream) -> Method {
-    Method { path, caller, class: Class::Short, upstream, pool: Pool::Unary, message_bytes_max: STREAM_MESSAGE_BYTES_MAX }
+    let (messages, message_bytes_max) = (Messages::One, STREAM_MESSAGE_BYTES_MAX);
+    Method { path, caller, class: Class::Short, upstream, pool: Pool::Unary, messages, message_bytes_max }
 }
 
-/// A stream in either direction or both.
+/// A stream of answers to one message.
 const fn follow(path: &'static str, caller: Caller, upstream: Upstream) -> Method {
-    Method { path, caller, class: Class::Follow, upstream, pool: Pool::Stream, message_bytes_max: STREAM_MESSAGE_BYTES_MAX }
+    Method { class: Class::Follow, pool: Pool::Stream, ..short(path, caller, upstream) }
+}
+
+/// Streams in both directions.
+const fn duplex(path: &'static str, caller: Caller, upstream: Upstream) -> Method {
+    Method { messages: Messages::Many, ..follow(path, caller, upstream) }
 }
 
 use Caller::{Lease, Person, User, Worker};
@@ -124,7 +141,7 @@ pub const METHODS: &[Method] = &[
     short("/runmesh.run.v1.RunService/ListQueue", User, Orchestrator),
     short("/runmesh.run.v1.RunService/ListRuns", User, Orchestrator),
     short("/runmesh.run.v1.RunService/SendMessage", User, Orchestrator),
-    follow("/runmesh.stream.v1.StreamService/Append", Lease, Relay),
+    duplex("/runmesh.stream.v1.StreamService/Append", Lease, Relay),
     follow("/runmesh.stream.v1.StreamService/AttachRun", User, Relay),
     follow("/runmesh.stream.v1.StreamService/AttachThread", User, Relay),
     short("/runmesh.summary.v1.SummaryService/GetSummary", User, Summary),
@@ -134,7 +151,7 @@ pub const METHODS: &[Method] = &[
     short("/runmesh.thread.v1.ThreadService/ListMessages", User, Orchestrator),
     short("/runmesh.thread.v1.ThreadService/ListThreads", User, Orchestrator),
     short("/runmesh.thread.v1.ThreadService/UpdateThread", User, Orchestrator),
-    follow("/runmesh.worker.v1.WorkerService/Claim", Worker, Orchestrator),
+    duplex("/runmesh.worker.v1.WorkerService/Claim", Worker, Orchestrator),
     short("/runmesh.worker.v1.WorkerService/Finish", Lease, Orchestrator),
     short("/runmesh.worker.v1.WorkerService/GetRunContext", Lease, Orchestrator),
     short("/runmesh.worker.v1.WorkerService/Heartbeat", Worker, Orchestrator),

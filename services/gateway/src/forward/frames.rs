@@ -5,7 +5,7 @@ use runmesh_wire::status;
 use tonic::Status;
 
 use crate::edge;
-use crate::methods::{Method, Pool};
+use crate::methods::{Messages, Method};
 
 const HEADER_BYTES: usize = 5;
 
@@ -18,8 +18,10 @@ pub(super) enum Wrong {
     Flag,
     /// A message is larger than the method allows.
     TooLarge { max: usize },
-    /// A unary request has another message.
+    /// A request of one message has another.
     Second,
+    /// A request of one message has none.
+    None,
     /// The request ended within a message.
     Cut,
 }
@@ -33,6 +35,7 @@ impl Wrong {
                 status::plain(Reason::MessageTooLarge, &format!("a message of this method may have {max} bytes"))
             }
             Self::Second => status::plain(Reason::MalformedMessage, "this method takes one message"),
+            Self::None => status::plain(Reason::MalformedMessage, "this method takes one message, and the request has none"),
             Self::Cut => status::plain(Reason::MalformedMessage, "the request ends within a message"),
         }
     }
@@ -55,9 +58,9 @@ const BETWEEN: At = At::Header { seen: [0; HEADER_BYTES], count: 0 };
 impl Frames {
     /// Of a request of `method`.
     pub(super) fn new(method: &Method) -> Self {
-        let messages_left = match method.pool {
-            Pool::Unary => Some(1),
-            Pool::Stream => None,
+        let messages_left = match method.messages {
+            Messages::One => Some(1),
+            Messages::Many => None,
         };
         Self { max: method.message_bytes_max, messages_left, at: BETWEEN }
     }
@@ -92,7 +95,11 @@ impl Frames {
 
     /// The request ended here.
     pub(super) fn end(&self) -> Result<(), Wrong> {
-        if matches!(self.at, At::Header { count: 0, .. }) { Ok(()) } else { Err(Wrong::Cut) }
+        match self.at {
+            At::Header { count: 0, .. } if self.messages_left == Some(1) => Err(Wrong::None),
+            At::Header { count: 0, .. } => Ok(()),
+            At::Header { .. } | At::Message { .. } => Err(Wrong::Cut),
+        }
     }
 
     fn enter(&mut self, [flag, a, b, c, d]: [u8; HEADER_BYTES]) -> Result<(), Wrong> {
@@ -154,6 +161,7 @@ mod tests {
     #[test]
     fn a_unary_request_has_one_message_and_all_of_it() {
         let mut one = frames(9, Some(1));
+        assert_eq!(one.end(), Err(Wrong::None));
         assert_eq!(one.follow(&message(0, 9)), Ok(()));
         assert_eq!(one.follow(&message(0, 0)), Err(Wrong::Second));
 

@@ -5,6 +5,8 @@ use std::time::Duration;
 use runmesh_domain::Reason;
 use runmesh_domain::limits::STREAM_MESSAGE_BYTES_MAX;
 
+use runmesh_gateway::methods::{self, Caller, Messages};
+
 use crate::support::raw::{self, message};
 use crate::support::{eventually, pair, reason, tokens};
 
@@ -78,6 +80,25 @@ async fn a_bad_message_in_the_middle_of_a_stream_ends_it() {
     let status = tonic::Status::from_header_map(&body.trailers().await.unwrap().unwrap()).unwrap();
     assert_eq!(reason(&status), Reason::MalformedMessage);
     eventually("the stream behind has ended", async || behind.open() == 0).await;
+}
+
+#[tokio::test]
+async fn a_request_without_a_message_is_the_callers_fault() {
+    let (behind, gateway) = pair().await;
+    for method in methods::METHODS.iter().filter(|method| method.messages == Messages::One) {
+        let token = match method.caller {
+            Caller::User | Caller::Person => tokens::ann(),
+            Caller::Lease => tokens::lease(Duration::from_secs(60)),
+            Caller::Worker => tokens::worker(Duration::from_secs(60)),
+        };
+        let headers = [("authorization", &*format!("Bearer {token}"))];
+        let answer = raw::call(gateway.addr, method.path, &headers, Vec::new()).await;
+        assert_eq!(reason(&answer.status()), Reason::MalformedMessage, "{}", method.path);
+        // Ended with the headers, as some clients do.
+        let answer = raw::read(raw::empty(gateway.addr, method.path, &headers).await).await;
+        assert_eq!(reason(&answer.status()), Reason::MalformedMessage, "{}", method.path);
+    }
+    eventually("nothing is left behind", async || behind.open() == 0).await;
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use runmesh_gateway::methods::{self, Caller, Class, METHODS, Pool};
+use runmesh_gateway::methods::{self, Caller, Class, METHODS, Messages, Pool};
 use runmesh_wire::{deadline, descriptors};
 
 /// Every rpc of the API, and whether it streams in either direction.
@@ -33,6 +33,16 @@ fn streams_follow_and_have_their_own_connections() {
         assert_eq!(method.pool == Pool::Stream, streams, "{}", method.path);
         assert_eq!(method.class == Class::Follow, streams, "{}", method.path);
         assert_eq!(methods::deadline(method.path), deadline::of(method.path), "{}: the services say otherwise", method.path);
+    }
+}
+
+#[test]
+fn a_request_has_as_many_messages_as_its_rpc_says() {
+    let services = descriptors::pool().unwrap().services();
+    for rpc in services.flat_map(|service| service.methods().collect::<Vec<_>>()) {
+        let path = format!("/{}/{}", rpc.parent_service().full_name(), rpc.name());
+        let many = methods::find(&path).unwrap().messages == Messages::Many;
+        assert_eq!(many, rpc.is_client_streaming(), "{path}");
     }
 }
 

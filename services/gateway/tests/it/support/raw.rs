@@ -43,6 +43,15 @@ pub async fn call(addr: SocketAddr, path: &str, headers: &[(&str, &str)], body: 
 
 /// Begins a request on a connection of its own.
 pub async fn open(addr: SocketAddr, path: &str, headers: &[(&str, &str)]) -> (ResponseFuture, SendStream<Bytes>) {
+    begin(addr, path, headers, false).await
+}
+
+/// Sends a request that is over with its headers.
+pub async fn empty(addr: SocketAddr, path: &str, headers: &[(&str, &str)]) -> ResponseFuture {
+    begin(addr, path, headers, true).await.0
+}
+
+async fn begin(addr: SocketAddr, path: &str, headers: &[(&str, &str)], is_over: bool) -> (ResponseFuture, SendStream<Bytes>) {
     let (client, connection) = h2::client::handshake(TcpStream::connect(addr).await.unwrap()).await.unwrap();
     tokio::spawn(async move {
         // The server may close it as roughly as it likes.
@@ -55,7 +64,7 @@ pub async fn open(addr: SocketAddr, path: &str, headers: &[(&str, &str)]) -> (Re
     if !headers.iter().any(|(name, _)| *name == "content-type") {
         request = request.header("content-type", "application/grpc");
     }
-    client.ready().await.unwrap().send_request(request.body(()).unwrap(), false).unwrap()
+    client.ready().await.unwrap().send_request(request.body(()).unwrap(), is_over).unwrap()
 }
 
 /// Reads an answer to its end.
