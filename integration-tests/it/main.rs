@@ -7,6 +7,7 @@ mod deploy;
 mod dev;
 mod examples;
 mod feed;
+mod frozen;
 mod grpcurl;
 mod harness;
 mod hops;

@@ -1,5 +1,5 @@
 //! Calls another service: picks a backend, leaves out those that fail, tries once more where that is safe, and answers outages
-//! as UNAVAILABLE, in the middle of a stream too. Never decodes a message: generated clients and the gateway's byte forwarding
+//! as UNAVAILABLE, in the middle of a stream too. A backend that takes calls and stands still costs no more than a dead one. Never decodes a message: generated clients and the gateway's byte forwarding
 //! use the same type.
 //!
 //! Long streams get an [`Upstream`] of their own ([`UpstreamConfig::streaming`]): on a connection at the peer's stream limit
@@ -11,6 +11,7 @@ mod config;
 mod failure;
 mod lane;
 mod maintain;
+mod ping;
 mod pool;
 mod request;
 mod response;

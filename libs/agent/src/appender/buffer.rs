@@ -72,6 +72,11 @@ impl Buffer {
         self.unsettled.is_none() && self.queue.has_unsent()
     }
 
+    /// True while the relay of the current stream owes an acknowledgement.
+    pub(super) const fn is_owed(&self) -> bool {
+        self.queue.is_owed()
+    }
+
     /// True once nothing more is to be carried.
     pub(super) const fn is_over(&self) -> bool {
         self.over

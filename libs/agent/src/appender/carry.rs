@@ -21,11 +21,15 @@ use runmesh_wire::{FromWire as _, IntoWire};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
 /// How long a relay may take to open the log for the attempt.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a relay may owe acknowledgements and send none: longer than the log takes for its own elections. A relay that stands
+/// still is left then, and the next one is sent what was not acknowledged; it passes over what the log holds.
+const ACK_TIMEOUT: Duration = Duration::from_secs(4);
 /// Delays before a stream is opened again.
 const RETRY_FIRST: Duration = Duration::from_millis(20);
 const RETRY_MOST: Duration = Duration::from_secs(1);
@@ -122,19 +126,28 @@ impl Carrier {
 
     /// Carries events one way and acknowledgements the other; `Ok` when there is nothing more to carry, ever.
     async fn carry(&self, outbox: &mpsc::Sender<AppendRequest>, inbox: &mut Streaming<AppendResponse>) -> Result<(), Broken> {
+        // From the last sign of the relay, or the first event that it owes an answer to.
+        let mut owed_since = Instant::now();
         loop {
-            let (over, unsent) = {
+            let (over, unsent, owed) = {
                 let buffer = self.shared.lock();
-                (buffer.is_over(), buffer.has_unsent())
+                (buffer.is_over(), buffer.has_unsent(), buffer.is_owed())
             };
             if over {
                 return Ok(());
             }
             tokio::select! {
-                incoming = inbox.message() => self.take(incoming?.ok_or(Broken::Ended)?.message)?,
+                incoming = inbox.message() => {
+                    self.take(incoming?.ok_or(Broken::Ended)?.message)?;
+                    owed_since = Instant::now();
+                }
                 permit = outbox.reserve(), if unsent => {
                     permit.map_err(|_| Broken::Ended)?.send(self.batch());
+                    if !owed {
+                        owed_since = Instant::now();
+                    }
                 }
+                () = tokio::time::sleep_until(owed_since + ACK_TIMEOUT), if owed => return Err(Broken::Timeout),
                 // An event more, or the end.
                 () = self.shared.work.notified() => {}
             }

@@ -46,6 +46,11 @@ impl Queue {
         self.sent < self.events.len()
     }
 
+    /// True when the current stream carried something that is not acknowledged.
+    pub(super) const fn is_owed(&self) -> bool {
+        self.sent > 0
+    }
+
     /// True when the end of a step waits to be acknowledged.
     pub(super) fn finishes(&self, step: u32) -> bool {
         self.events.iter().any(|event| matches!(event, Event::StepFinished { step_index, .. } if *step_index == step))

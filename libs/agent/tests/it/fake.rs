@@ -65,6 +65,8 @@ pub struct State {
     pub log_away: bool,
     /// The next append stream breaks once it took this many events.
     pub break_after: Option<usize>,
+    /// The next append stream stands still once the log has this many events: it stays open, takes nothing and answers nothing.
+    pub still_after: Option<usize>,
     /// What the first answer on append streams names as open.
     pub open_steps: Vec<i32>,
     pub open_calls: Vec<(i32, i32)>,
@@ -99,6 +101,7 @@ impl Default for State {
             refuse_steps: false,
             log_away: false,
             break_after: None,
+            still_after: None,
             open_steps: Vec::new(),
             open_calls: Vec::new(),
             lease: Duration::from_secs(15),

@@ -22,6 +22,23 @@ async fn what_was_not_acknowledged_is_sent_again() {
 }
 
 #[tokio::test]
+async fn a_relay_that_stands_still_is_left_for_another() {
+    let mut bench = Bench::new().await;
+    bench.mesh.state().still_after = Some(5);
+    bench.assign(Assignment::of("slow:150x40"));
+    bench.start();
+    // While the run goes on, and long before a connection would be known to be dead.
+    let went_on = |state: &crate::fake::State| state.append_streams == 2 && state.log.len() > 20 && state.finishes.is_empty();
+    bench.mesh.until("the events go another way", went_on).await;
+    let finish = bench.mesh.finished().await;
+    let state = bench.mesh.state();
+    assert_eq!(state.append_streams, 2, "the second relay answers and is kept");
+    assert_eq!(state.view().text(), plain_text(&last_step(&finish).parts));
+    let deltas = state.log.iter().filter(|event| matches!(event, Event::TextDelta { .. })).count();
+    assert_eq!(state.log.len(), deltas + 1, "nothing came twice");
+}
+
+#[tokio::test]
 async fn a_log_that_lost_its_events_is_told_the_state() {
     let mut bench = Bench::new().await;
     bench.assign(Assignment::of("tool:echo{} slow:60x5").tool(http_tool("echo", bench.tool_url("echo"), true)));

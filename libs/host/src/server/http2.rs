@@ -10,5 +10,9 @@ pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
 pub(crate) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 /// How long a ping may stay unanswered.
 pub(crate) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// As [`KEEPALIVE_INTERVAL`], towards a backend: calls and streams on a link that swallows everything end within ten seconds.
+pub(crate) const UPSTREAM_KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+/// As [`KEEPALIVE_TIMEOUT`], towards a backend.
+pub(crate) const UPSTREAM_KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Streams reset before they were accepted: many viewers that leave at once on one connection are no attack.
 pub(crate) const PENDING_RESETS_MAX: usize = 1_024;

@@ -1,5 +1,5 @@
 //! One backend: its address, its connections, and what is known of its health. Ejected for 100 ms after a failure, twice as
-//! long after each further one, at most 5 s.
+//! long after each further one, at most 5 s; a silent one until it gives a sign of life.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -29,6 +29,12 @@ pub(super) struct Backend {
     born: Instant,
     /// Answered a call or a probe, and nothing failed since.
     good: AtomicBool,
+    /// Took a connection and did not answer the probe: no call is to find out whether it does again.
+    silent: AtomicBool,
+    /// A call waits for it, and it has answered nobody of late.
+    suspected: AtomicBool,
+    /// Milliseconds after `born` of its last answer, on any connection.
+    answered: AtomicU64,
 }
 
 impl Backend {
@@ -39,8 +45,8 @@ impl Backend {
             .origin(origin.clone())
             .connect_timeout(config.connect_timeout)
             .tcp_nodelay(true)
-            .http2_keep_alive_interval(http2::KEEPALIVE_INTERVAL)
-            .keep_alive_timeout(http2::KEEPALIVE_TIMEOUT)
+            .http2_keep_alive_interval(http2::UPSTREAM_KEEPALIVE_INTERVAL)
+            .keep_alive_timeout(http2::UPSTREAM_KEEPALIVE_TIMEOUT)
             .keep_alive_while_idle(true)
             .initial_stream_window_size(http2::STREAM_WINDOW_BYTES)
             .initial_connection_window_size(http2::CONNECTION_WINDOW_BYTES)
@@ -54,6 +60,9 @@ impl Backend {
             ejected_until: AtomicU64::new(0),
             born: Instant::now(),
             good: AtomicBool::new(false),
+            silent: AtomicBool::new(false),
+            suspected: AtomicBool::new(false),
+            answered: AtomicU64::new(0),
         }))
     }
 
@@ -66,6 +75,34 @@ impl Backend {
         self.good.load(Ordering::Relaxed)
     }
 
+    /// Whether it takes connections and does not answer.
+    pub(super) fn is_silent(&self) -> bool {
+        self.silent.load(Ordering::Relaxed)
+    }
+
+    /// It sent something: the beginning of an answer, or a part of one.
+    pub(super) fn answered(&self) {
+        self.answered.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// Whether it sent something at `moment` (of [`Backend::now`]) or later.
+    pub(super) fn has_answered_since(&self, moment: u64) -> bool {
+        self.answered.load(Ordering::Relaxed) >= moment
+    }
+
+    /// A call has waited for [`SILENCE`](super::call::SILENCE). The result is whether the backend is to be probed: not while it
+    /// answers others, who know as well as a probe that it lives.
+    pub(super) fn suspect(&self) -> bool {
+        let silence = u64::try_from(super::call::SILENCE.as_millis()).unwrap_or(u64::MAX);
+        let is_quiet = !self.has_answered_since(self.now().saturating_sub(silence).max(1));
+        is_quiet && !self.suspected.swap(true, Ordering::Relaxed)
+    }
+
+    /// Whether it was suspected since this was asked last.
+    pub(super) fn take_suspicion(&self) -> bool {
+        self.suspected.swap(false, Ordering::Relaxed)
+    }
+
     /// Milliseconds until calls may be sent again; zero when they may.
     pub(super) fn ejected_for(&self) -> u64 {
         self.ejected_until.load(Ordering::Relaxed).saturating_sub(self.now())
@@ -73,6 +110,7 @@ impl Backend {
 
     /// A call was answered.
     pub(super) fn succeeded(&self) {
+        self.answered();
         if self.failures.load(Ordering::Relaxed) != 0 {
             self.failures.store(0, Ordering::Relaxed);
         }
@@ -81,6 +119,7 @@ impl Backend {
 
     /// It can be reached again. The count of failures stays until a call is answered: a port that accepts proves little.
     pub(super) fn readmit(&self) {
+        self.silent.store(false, Ordering::Relaxed);
         if !self.is_good() {
             self.ejected_until.store(0, Ordering::Relaxed);
             self.good.store(true, Ordering::Relaxed);
@@ -98,6 +137,16 @@ impl Backend {
         self.ejected_until.store(until, Ordering::Relaxed);
         self.good.store(false, Ordering::Relaxed);
         true
+    }
+
+    /// It stands still, or nothing reaches it. What waits for it ends, and its connections are left to themselves: new calls, when it
+    /// is back, get new ones. The result is as of [`Backend::failed`].
+    pub(super) fn fell_silent(&self) -> bool {
+        self.silent.store(true, Ordering::Relaxed);
+        let ejected = self.failed();
+        let lanes = std::mem::take(&mut *self.lanes.write().unwrap_or_else(PoisonError::into_inner));
+        lanes.iter().for_each(|lane| lane.give_up());
+        ejected
     }
 
     /// A place on the emptiest connection that has one, opening another while that is allowed. `None`: all are full.
@@ -134,7 +183,8 @@ impl Backend {
         Some(lane)
     }
 
-    fn now(&self) -> u64 {
+    /// Milliseconds since this backend is known.
+    pub(super) fn now(&self) -> u64 {
         u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }

@@ -1,22 +1,33 @@
 //! One call: pick, send, and once more elsewhere when nothing came back and nothing can have been lost.
+//!
+//! A backend that is slow and one that stands still look the same to a call that waits. So a call that has waited for [`SILENCE`],
+//! while the backend answered nobody else either, has it probed, and goes on waiting. Only a backend that does not answer the probe
+//! is given up: it is ejected until it answers one, and every call on it ends at once and is tried elsewhere as if its connection
+//! had broken. A caller's own deadline, however short, ejects nobody.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::request::Parts;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full, Limited};
 use tonic::body::Body;
+use tonic::transport::Error as TransportError;
 use tonic::{Code, Status};
 use tower::ServiceExt;
 
 use super::backend::Backend;
 use super::config::Mode;
 use super::failure::Failure;
+use super::lane::Ticket;
 use super::pool::Pool;
 use super::request::Replay;
 use super::response;
 use crate::deadline::Deadline;
 use crate::status::{self, MESSAGE_TOO_LARGE, OVERLOADED};
+
+/// How long a call waits for the first sign of its answer before its backend is asked for a sign of life.
+pub(super) const SILENCE: Duration = Duration::from_millis(500);
 
 /// Answers `request`. Failures are answers too: this never errs.
 pub(super) async fn run(pool: Arc<Pool>, request: Request<Body>) -> Response<Body> {
@@ -50,7 +61,7 @@ async fn unary(pool: &Arc<Pool>, request: Request<Body>) -> Result<Response<Body
     match send(pool, &first, again(&parts)).await? {
         Ok(answer) => Ok(answer),
         Err(Failure::Timeout) => Err(Failure::Timeout.status()),
-        Err(Failure::Reset | Failure::Connection) => {
+        Err(Failure::Reset | Failure::Connection | Failure::Silent) => {
             pool.retries.add(1, &pool.labels);
             let second = pick(pool, Some(&first)).await?;
             send(pool, &second, again(&parts)).await?.map_err(Failure::status)
@@ -65,7 +76,7 @@ async fn streaming(pool: &Arc<Pool>, request: Request<Body>) -> Result<Response<
     match send(pool, &first, copy(&parts, replay.body())).await? {
         Ok(answer) => Ok(answer),
         // Nobody has seen a byte of it, so nobody can have acted on it.
-        Err(Failure::Connection) if !replay.was_read() => {
+        Err(Failure::Connection | Failure::Silent) if !replay.was_read() => {
             pool.retries.add(1, &pool.labels);
             let second = pick(pool, Some(&first)).await?;
             send(pool, &second, copy(&parts, replay.body())).await?.map_err(Failure::status)
@@ -110,18 +121,32 @@ async fn send(
     let Some(ticket) = backend.enter(&pool.config) else {
         return Err(status::with_reason(Code::ResourceExhausted, "all connections are full", OVERLOADED));
     };
-    match ticket.channel().oneshot(request).await {
-        Ok(answer) => {
+    match answer(pool, &ticket, request).await {
+        Some(Ok(answer)) => {
             backend.succeeded();
             Ok(Ok(response::guarded(answer, Arc::clone(pool), ticket)))
         }
-        Err(error) => {
+        Some(Err(error)) => {
             let failure = Failure::of(&error);
             tracing::debug!(upstream = pool.config.name, backend = backend.address, ?failure, error = ?error, "no answer");
             if failure == Failure::Connection {
                 pool.failed(backend);
             }
             Ok(Err(failure))
+        }
+        None => Ok(Err(Failure::Silent)),
+    }
+}
+
+/// The beginning of the answer; `None` when the backend was given up meanwhile.
+async fn answer(pool: &Arc<Pool>, ticket: &Ticket, request: Request<Body>) -> Option<Result<Response<Body>, TransportError>> {
+    let mut answer = std::pin::pin!(ticket.channel().oneshot(request));
+    loop {
+        tokio::select! {
+            biased;
+            answer = &mut answer => return Some(answer),
+            () = ticket.given_up().cancelled() => return None,
+            () = tokio::time::sleep(SILENCE) => pool.suspect(&ticket.backend),
         }
     }
 }

@@ -7,12 +7,15 @@ use tonic::{Status, TimeoutExpired};
 /// Why there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Failure {
-    /// The caller's time is over. Says nothing about the backend.
+    /// The caller's time is over. Says nothing about the backend, for callers choose their times as they like: what does say
+    /// something is that it answered nobody, and no probe either ([`Failure::Silent`]).
     Timeout,
     /// The peer ended this one stream; its connection lives.
     Reset,
     /// The connection could not be made, or broke.
     Connection,
+    /// The backend took the call, and then gave no sign of life: it stands still, or nothing reaches it any more.
+    Silent,
 }
 
 impl Failure {
@@ -35,7 +38,7 @@ impl Failure {
     pub(super) fn status(self) -> Status {
         match self {
             Self::Timeout => Status::deadline_exceeded("deadline exceeded"),
-            Self::Reset | Self::Connection => Status::unavailable("upstream connection lost"),
+            Self::Reset | Self::Connection | Self::Silent => Status::unavailable("upstream connection lost"),
         }
     }
 }

@@ -1,14 +1,16 @@
 //! Looks after a pool in the background: resolves names, and probes backends so that an ejected one comes back without a call
-//! having to try it. A probe is a TCP connection; the count of failures is cleared only by an answered call.
+//! having to try it, and one that stands still is found even while no call waits for it. A probe is a connection and an HTTP/2 PING;
+//! the count of failures is cleared only by an answered call.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::lookup_host;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::backend::Backend;
+use super::ping::ping;
 use super::pool::Pool;
 use crate::random;
 
@@ -59,18 +61,24 @@ async fn resolve(pool: &Arc<Pool>) {
     }
 }
 
-/// Probes those not known to be good whose time has come; all of them when `all`.
+/// Probes those not known to be good whose time has come, and those that a call waits for; all of them when `all`.
 async fn probe(pool: &Arc<Pool>, all: bool) {
     let backends = pool.backends();
-    let due = backends.iter().filter(|backend| all || (!backend.is_good() && backend.ejected_for() == 0));
+    let is_due = |backend: &&Arc<Backend>| backend.take_suspicion() || all || (!backend.is_good() && backend.ejected_for() == 0);
+    let due = backends.iter().filter(is_due);
     futures::future::join_all(due.map(|backend| probe_one(pool, backend))).await;
 }
 
 async fn probe_one(pool: &Arc<Pool>, backend: &Arc<Backend>) {
-    let connected = tokio::time::timeout(pool.config.connect_timeout, TcpStream::connect(backend.address.as_str())).await;
-    if matches!(connected, Ok(Ok(_))) {
-        backend.readmit();
-    } else {
-        pool.failed(backend);
+    let began = backend.now();
+    match tokio::time::timeout(pool.config.connect_timeout, ping(&backend.address)).await {
+        Ok(Ok(())) => {
+            backend.answered();
+            backend.readmit();
+        }
+        Ok(Err(_)) => pool.failed(backend),
+        // It takes no new connection, being full or busy, and answers on those that it has: calls go on.
+        Err(_) if backend.has_answered_since(began) => {}
+        Err(_) => pool.fell_silent(backend),
     }
 }

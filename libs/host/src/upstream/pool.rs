@@ -1,5 +1,5 @@
 //! The backends of an upstream and the choice among them: the one with the fewest calls, in turn among equals, ejected ones
-//! only when there is no other.
+//! only when there is no other, silent ones last.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -77,7 +77,7 @@ impl Pool {
         // An ejected backend whose time is nearly over is the best of a bad lot.
         let cost = |backend: &&Arc<Backend>| {
             let avoided = avoid.is_some_and(|other| Arc::ptr_eq(other, backend));
-            (avoided, backend.ejected_for(), backend.calls())
+            (avoided, backend.is_silent(), backend.ejected_for(), backend.calls())
         };
         in_turn.min_by_key(cost).map(Arc::clone)
     }
@@ -87,6 +87,21 @@ impl Pool {
         if backend.failed() {
             self.ejections.add(1, &self.labels);
             tracing::warn!(upstream = self.config.name, backend = backend.address, "backend ejected");
+            self.wake.notify_one();
+        }
+    }
+
+    /// `backend` took a connection and did not answer a probe.
+    pub(super) fn fell_silent(&self, backend: &Backend) {
+        if backend.fell_silent() {
+            self.ejections.add(1, &self.labels);
+            tracing::warn!(upstream = self.config.name, backend = backend.address, "backend does not answer, ejected");
+        }
+    }
+
+    /// A call waits for `backend`, perhaps in vain.
+    pub(super) fn suspect(&self, backend: &Backend) {
+        if backend.suspect() {
             self.wake.notify_one();
         }
     }

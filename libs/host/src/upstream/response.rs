@@ -1,13 +1,14 @@
 //! The body of an answer: a connection that breaks in the middle becomes UNAVAILABLE trailers, and a backend that broke one is
-//! ejected. Holds the call's place until the end.
+//! ejected. So does one whose backend is given up because it stands still. Holds the call's place until the end.
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::Response;
 use http_body::{Body as HttpBody, Frame, SizeHint};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::Status;
 use tonic::body::Body;
 
@@ -21,18 +22,41 @@ pub(super) fn guarded(answer: Response<Body>, pool: Arc<Pool>, ticket: Ticket) -
     if status::code_of(answer.headers()).is_some() {
         return answer; // only a status: the call is over
     }
-    answer.map(|inner| Body::new(Guarded { inner, open: Some(Open { pool, ticket }) }))
+    answer.map(|inner| Body::new(Guarded { inner, open: Some(Open { pool, ticket, given_up: None }) }))
 }
 
 /// What is kept until the trailers have passed.
 struct Open {
     pool: Arc<Pool>,
     ticket: Ticket,
+    /// Made when the body has to wait for the first time.
+    given_up: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+}
+
+impl Open {
+    /// Whether the backend is given up; otherwise the task is woken when it is.
+    fn is_given_up(&mut self, cx: &mut Context<'_>) -> bool {
+        let token = self.ticket.given_up();
+        let given_up = self.given_up.get_or_insert_with(|| Box::pin(token.clone().cancelled_owned()));
+        given_up.as_mut().poll(cx).is_ready()
+    }
 }
 
 struct Guarded {
     inner: Body,
     open: Option<Open>,
+}
+
+impl Guarded {
+    /// The trailers of a call that ends by `failure`.
+    fn end(&mut self, failure: Failure) -> Frame<Bytes> {
+        if let Some(Open { pool, ticket, .. }) = self.open.take()
+            && failure == Failure::Connection
+        {
+            pool.failed(&ticket.backend);
+        }
+        Frame::trailers(status::trailers(&failure.status()))
+    }
 }
 
 impl HttpBody for Guarded {
@@ -41,11 +65,15 @@ impl HttpBody for Guarded {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = &mut *self;
-        if this.open.is_none() {
-            return Poll::Ready(None);
-        }
-        let failure = match ready!(Pin::new(&mut this.inner).poll_frame(cx)) {
+        let Some(open) = &mut this.open else { return Poll::Ready(None) };
+        let frame = match Pin::new(&mut this.inner).poll_frame(cx) {
+            Poll::Ready(frame) => frame,
+            Poll::Pending if open.is_given_up(cx) => return Poll::Ready(Some(Ok(this.end(Failure::Silent)))),
+            Poll::Pending => return Poll::Pending,
+        };
+        let failure = match frame {
             Some(Ok(frame)) => {
+                open.ticket.backend.answered();
                 if frame.is_trailers() {
                     this.open = None;
                 }
@@ -54,12 +82,7 @@ impl HttpBody for Guarded {
             Some(Err(error)) => Failure::of(&error),
             None => Failure::Reset,
         };
-        if let Some(Open { pool, ticket }) = this.open.take()
-            && failure == Failure::Connection
-        {
-            pool.failed(&ticket.backend);
-        }
-        Poll::Ready(Some(Ok(Frame::trailers(status::trailers(&failure.status())))))
+        Poll::Ready(Some(Ok(this.end(failure))))
     }
 
     fn is_end_stream(&self) -> bool {

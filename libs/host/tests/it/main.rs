@@ -10,6 +10,7 @@ mod principal;
 mod server;
 mod shutdown;
 mod signed;
+mod silent;
 mod strangers;
 mod support;
 mod upstream;

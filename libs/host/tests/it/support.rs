@@ -2,6 +2,7 @@
 
 pub mod codec;
 pub mod demo;
+pub mod link;
 pub mod raw;
 
 use std::net::SocketAddr;

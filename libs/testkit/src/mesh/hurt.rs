@@ -23,6 +23,13 @@ impl Mesh {
         self.processes[&service].signal(Signal::STOP);
     }
 
+    /// Whether the process stands still, as its kernel says.
+    pub fn is_frozen(&self, service: Service) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid(service))).unwrap_or_default();
+        // The state follows the name, which stands in parentheses and may hold any of them.
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+    }
+
     /// SIGCONT.
     pub fn thaw(&mut self, service: Service) {
         self.processes[&service].signal(Signal::CONT);

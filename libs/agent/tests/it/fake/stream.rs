@@ -79,19 +79,22 @@ impl StreamService for Service {
         let mut inbox = request.into_inner();
         let Some(Incoming::Open(_)) = inbox.message().await?.unwrap().message else { panic!("open comes first") };
         let (answers, stream) = mpsc::channel(4);
-        let first = {
+        let (first, still_after) = {
             let mut state = self.0.lock().unwrap();
             if state.log_away {
                 return Err(status::unavailable("the log is away"));
             }
             state.append_streams += 1;
-            started(&state)
+            (started(&state), state.still_after.take())
         };
         answers.send(Ok(first)).await.unwrap();
         let state = Arc::clone(&self.0);
         tokio::spawn(async move {
             while let Ok(Some(message)) = inbox.message().await {
                 let Some(Incoming::Events(events)) = message.message else { panic!("open came twice") };
+                if still_after.is_some_and(|count| state.lock().unwrap().log.len() >= count) {
+                    continue;
+                }
                 let taken = take(&mut state.lock().unwrap(), events);
                 let answer = if taken { Ok(ack(&state.lock().unwrap())) } else { Err(status::unavailable("broke")) };
                 if answers.send(answer).await.is_err() || !taken {
