@@ -78,7 +78,8 @@ impl History {
 
     fn add_message(&mut self, message: &Message) {
         let messages = match message.role {
-            Role::User => vec![ChatMessage::User { content: plain_text(&message.parts) }],
+            // What a job gave stands in the conversation as something that was said to the agent: no call of a turn asked for it.
+            Role::User | Role::Tool => vec![ChatMessage::User { content: plain_text(&message.parts) }],
             Role::Assistant => messages_of_parts(&message.parts, &self.model),
         };
         if self.turns.last().is_none_or(|turn| turn.number != message.turn_number) {
@@ -155,6 +156,7 @@ mod tests {
             role,
             parts,
             unfinished: false,
+            internal: false,
             created_at: Timestamp::from_micros(0),
         }
     }

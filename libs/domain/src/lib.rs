@@ -3,6 +3,7 @@
 //! *Invariant:* this crate is pure. It has no async, no IO, no clock and no randomness, and it knows neither protobuf nor
 //! SQL. Time, ids and random numbers are parameters.
 
+pub mod actor;
 pub mod agent;
 pub mod canonical;
 pub mod chain;

@@ -143,6 +143,7 @@ mod tests {
             cause: Cause::Accepted,
             fence,
             session: None,
+            actor: crate::actor::Actor::System,
             at: Timestamp::from_micros(0),
             record,
         };

@@ -14,6 +14,8 @@ pub enum Role {
     User,
     /// The agent: everything one run said and did.
     Assistant,
+    /// The result of a background job.
+    Tool,
 }
 
 /// Data that only the provider understands and wants back unchanged: a signature, or the sign that reasoning has to be sent
@@ -146,6 +148,9 @@ pub struct Message {
     pub parts: Vec<Part>,
     /// True when its run ended before it was complete.
     pub unfinished: bool,
+    /// True when the model sees it and people do not.
+    #[serde(default)]
+    pub internal: bool,
     /// When it was stored.
     pub created_at: Timestamp,
 }
@@ -223,6 +228,7 @@ mod tests {
             role: Role::Assistant,
             parts: texts.iter().copied().map(Part::text).collect(),
             unfinished: false,
+            internal: false,
             created_at: Timestamp::from_micros(0),
         }
     }

@@ -1,6 +1,7 @@
 //! One change of a run's state, as stored, and what the run's log shows of it.
 
 use crate::Timestamp;
+use crate::actor::Actor;
 use crate::id::{ActionId, RunId, SessionId};
 use crate::journal::Usage;
 use crate::message::Message;
@@ -32,11 +33,13 @@ pub enum Cause {
     Expired,
     /// No worker could serve it in time.
     NoWorker,
+    /// A newer message took its place.
+    Superseded,
 }
 
 impl Cause {
     /// Every cause.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Accepted,
         Self::Promoted,
         Self::Claimed,
@@ -48,6 +51,7 @@ impl Cause {
         Self::OutcomeUnknown,
         Self::Expired,
         Self::NoWorker,
+        Self::Superseded,
     ];
 
     /// The stored name, which people read too.
@@ -65,6 +69,7 @@ impl Cause {
             Self::OutcomeUnknown => "outcome unknown",
             Self::Expired => "expired",
             Self::NoWorker => "no worker",
+            Self::Superseded => "superseded",
         }
     }
 
@@ -92,6 +97,8 @@ pub struct Transition {
     pub fence: u64,
     /// The session concerned.
     pub session: Option<SessionId>,
+    /// Who made it.
+    pub actor: Actor,
     /// When, on the database's clock.
     pub at: Timestamp,
     /// What the log shows of it.

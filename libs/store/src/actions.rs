@@ -10,7 +10,7 @@ use runmesh_domain::canonical::Sha256Digest;
 use runmesh_domain::id::{ActionId, OrgId, RunId, ThreadId};
 use runmesh_domain::limits::{self, APPROVAL_WINDOW};
 use runmesh_domain::run::{Command, Run};
-use runmesh_domain::{Result, Timestamp};
+use runmesh_domain::{Fault, Result, Timestamp};
 use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
 use uuid::Uuid;
@@ -53,6 +53,14 @@ pub struct ActionCall {
     pub arguments_digest: String,
 }
 
+/// What a question is about, as stored. `v` is the version of its form: 1.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Payload {
+    v: u32,
+    summary: String,
+    calls: Vec<ActionCall>,
+}
+
 /// A question to store.
 pub(crate) struct NewAction<'a> {
     pub(crate) id: ActionId,
@@ -67,15 +75,15 @@ const CALLS: &str = "
     WHERE c.run_id = $1 AND c.step_index = a.step_index AND c.call_index = a.call_index
     RETURNING c.step_index, c.call_index, c.name, c.arguments";
 const ASK: &str = "
-    INSERT INTO pending_actions (id, org_id, run_id, thread_id, kind, summary, calls, state, created_at, expires_at)
-    VALUES ($1, $2, $3, $4, 'recovery', $5, $6, 'pending', $7, $8)";
-/// `total` sums the bytes of the calls, and of what came of them late, from the page's begin.
+    INSERT INTO pending_actions (id, org_id, run_id, thread_id, kind, payload, digest, state, created_at, expires_at)
+    VALUES ($1, $2, $3, $4, 'recovery', $5::text::jsonb, $6, 'pending', $7, $8)";
+/// `total` sums the bytes of the payloads, and of what came of their calls late, from the page's begin.
 const LIST: &str = "
     SELECT * FROM (
-      SELECT p.*, sum(octet_length(p.calls::text) + (SELECT coalesce(sum(octet_length(l.content)), 0)
+      SELECT p.*, sum(octet_length(p.payload::text) + (SELECT coalesce(sum(octet_length(l.content)), 0)
           FROM late_results l WHERE l.run_id = p.run_id)) OVER w AS total, row_number() OVER w AS nth,
         lead(p.id) OVER w IS NOT NULL AS more
-      FROM (SELECT id, run_id, thread_id, kind, summary, calls, created_at, expires_at FROM pending_actions
+      FROM (SELECT id, run_id, thread_id, kind, payload, created_at, expires_at FROM pending_actions
             WHERE org_id = $1 AND state = 'pending' AND (created_at, id) > ($2, $3) ORDER BY created_at, id LIMIT $4 + 1) p
       WINDOW w AS (ORDER BY p.created_at, p.id)) p
     WHERE nth <= $4 AND (total <= $5 OR nth = 1) ORDER BY created_at, id";
@@ -89,8 +97,7 @@ struct Row {
     run_id: Uuid,
     thread_id: Uuid,
     kind: String,
-    summary: String,
-    calls: Json<Vec<ActionCall>>,
+    payload: Json<Payload>,
     created_at: At,
     expires_at: At,
     more: bool,
@@ -115,13 +122,16 @@ pub(crate) async fn ask(tx: &mut Tx, new: NewAction<'_>) -> Result<()> {
         })
         .collect();
     calls.sort_by_key(|call| (call.step_index, call.call_index));
+    let payload = Payload { v: 1, summary: summary.to_owned(), calls };
+    let payload = serde_json::to_string(&payload).map_err(|error| Fault::internal(format!("a question: {error}")))?;
+    let Sha256Digest(digest) = Sha256Digest::of(payload.as_bytes());
     let query = sqlx::query(ASK)
         .bind(id.uuid())
         .bind(run.org.uuid())
         .bind(run.id.uuid())
         .bind(run.thread.uuid())
-        .bind(summary.to_owned())
-        .bind(Json(calls))
+        .bind(payload)
+        .bind(digest.to_vec())
         .bind(At(now))
         .bind(At(now.later(APPROVAL_WINDOW)));
     query.execute(tx.connection()).await.map_err(sql)?;
@@ -151,13 +161,14 @@ pub async fn list_pending(tx: &mut Tx, org: OrgId, page: &PageRequest) -> Result
 
 impl Row {
     fn read(self) -> PendingAction {
+        let Payload { v: _, summary, calls } = self.payload.0;
         PendingAction {
             id: ActionId::from_uuid(self.id),
             run: RunId::from_uuid(self.run_id),
             thread: ThreadId::from_uuid(self.thread_id),
             kind: self.kind,
-            summary: self.summary,
-            calls: self.calls.0,
+            summary,
+            calls,
             late_results: Vec::new(),
             created_at: self.created_at.0,
             expires_at: self.expires_at.0,

@@ -1,5 +1,7 @@
 //! How domain values stand in columns. No query is here.
 
+use runmesh_domain::actor::Actor;
+use runmesh_domain::id::{SessionId, UserId};
 use runmesh_domain::{Fault, Timestamp};
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
@@ -7,6 +9,7 @@ use sqlx::postgres::{PgArgumentBuffer, PgHasArrayType, PgTypeInfo, PgValueFormat
 use sqlx::types::time::OffsetDateTime;
 use sqlx::{Decode, Encode, Postgres, Type};
 use std::fmt::Display;
+use uuid::Uuid;
 
 /// A `timestamptz`. Both sides count microseconds, so nothing is lost and nothing can overflow a calendar.
 #[derive(Debug, Clone, Copy)]
@@ -62,6 +65,24 @@ pub(crate) fn int(value: u32) -> i32 {
 /// An `integer` that the schema keeps from being negative.
 pub(crate) const fn small(value: i32) -> u32 {
     value.cast_unsigned()
+}
+
+/// An actor as two columns: its kind and its id.
+pub(crate) const fn stored_actor(actor: Actor) -> (&'static str, Option<Uuid>) {
+    match actor {
+        Actor::System => ("system", None),
+        Actor::User(user) => ("user", Some(user.uuid())),
+        Actor::Worker(session) => ("worker", Some(session.uuid())),
+    }
+}
+
+/// The actor of two columns. One of a kind that this version does not know is shown as runmesh itself.
+pub(crate) fn read_actor(kind: &str, id: Option<Uuid>) -> Actor {
+    match (kind, id) {
+        ("user", Some(id)) => Actor::User(UserId::from_uuid(id)),
+        ("worker", Some(id)) => Actor::Worker(SessionId::from_uuid(id)),
+        _ => Actor::System,
+    }
 }
 
 /// A stored value that this version cannot read.

@@ -34,8 +34,8 @@ const DUE: &str = concat!(
         AND at < clock_timestamp() - $1 * interval '1 millisecond')
         OR EXISTS (SELECT 1 FROM run_transitions WHERE NOT fed AND at < clock_timestamp() - $1 * interval '1 millisecond')
         AS unpublished,
-      (SELECT min(expires_at) FROM pending_actions WHERE state = 'pending') < clock_timestamp() IS TRUE AS expired_actions,
-      (SELECT min(changed_at) FROM runs WHERE state = 'ready' AND changed_at > '-infinity')
+      (SELECT expires_at FROM pending_actions WHERE state = 'pending' ORDER BY expires_at LIMIT 1) < clock_timestamp() IS TRUE AS expired_actions,
+      (SELECT changed_at FROM runs WHERE state = 'ready' AND changed_at > '-infinity' ORDER BY changed_at LIMIT 1)
         < clock_timestamp() - $2 * interval '1 millisecond' IS TRUE AS unserved,
       EXISTS (SELECT 1 FROM worker_sessions s WHERE ",
     gone!("$3"),

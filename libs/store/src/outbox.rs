@@ -1,7 +1,7 @@
 //! Transitions on their way to the run log and to the feed. Rows are found by "not yet marked", never by a watermark: a
 //! transaction that commits late is not passed over.
 
-use crate::columns::{At, bad_row, big, count};
+use crate::columns::{At, bad_row, big, count, read_actor};
 use crate::error::sql;
 use crate::runs::Committed;
 use crate::tx::Tx;
@@ -17,7 +17,7 @@ use uuid::Uuid;
 /// The columns of [`Row`], of tables called `t` and `r`.
 macro_rules! transition_columns {
     () => {
-        "t.run_id, t.version, t.from_state, t.to_state, t.cause, t.fence, t.session_id, t.at, t.record, t.logged, \
+        "t.run_id, t.version, t.from_state, t.to_state, t.cause, t.fence, t.session_id, t.at, t.record, t.logged, t.actor_kind, t.actor_id, \
          r.org_id, r.thread_id, r.user_id, r.agent_id, r.agent_version, r.log_seq, r.log_chain"
     };
 }
@@ -36,6 +36,8 @@ pub(crate) struct Row {
     at: At,
     record: Json<Stored>,
     logged: bool,
+    actor_kind: String,
+    actor_id: Option<Uuid>,
     org_id: Uuid,
     thread_id: Uuid,
     user_id: Uuid,
@@ -60,6 +62,7 @@ impl Row {
             cause,
             fence: count(self.fence),
             session: self.session_id.map(SessionId::from_uuid),
+            actor: read_actor(&self.actor_kind, self.actor_id),
             at: self.at.0,
             record: self.record.0.record,
         };

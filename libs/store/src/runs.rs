@@ -3,6 +3,7 @@
 //! Each file is one thing that happens to a run. All of them ask `Run::decide` what to do and hand its answer to
 //! [`transition`], the only way a row of `runs` changes its state.
 
+mod accept;
 mod blocked;
 mod cancel;
 mod capable;
@@ -30,18 +31,20 @@ pub(crate) use lock::lock_unless_busy;
 pub(crate) use row::{Row, run_columns};
 pub(crate) use view::transitions_after;
 
+pub use accept::{Accepted, At, LockedThread, NewTurn, accept, lock_thread};
 pub use blocked::{blocked_by, see_blocked};
 pub use cancel::cancel;
 pub use claim::{ClaimFor, Claimed, Claims, Left, claim, claim_accepted};
 pub use committed::Committed;
 pub use cut::cut;
+
 pub use finish::{LastStep, finish};
 pub use list::{ListRuns, get, history, list, queue};
 pub use lock::{Locked, lock};
 pub use reap::{Reaped, reap, reap_orphans};
 pub use release::release;
-pub use row::{BlockedBy, RunRow};
-pub use send::{Accepted, NewMessage, OnBusy, send};
+pub use row::{BlockedBy, JournalSize, RunRow};
+pub use send::{NewMessage, OnBusy, send};
 pub use sweep::{FreeThreadsFrom, UnservedFrom, fail_unserved, promote_free_threads};
 pub use transition::{TransitionExtra, transition};
 pub use turns::{Turn, last_turn, next_turn, open_turn};

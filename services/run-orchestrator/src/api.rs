@@ -88,7 +88,7 @@ impl<R> Done<R> {
 
     /// And hints for the holders of those among `runs` that have one and are to be canceled.
     fn hinting<'a>(mut self, runs: impl IntoIterator<Item = &'a RunRow>) -> Self {
-        let asked = runs.into_iter().map(|row| &row.run).filter(|run| run.cancel_requested);
+        let asked = runs.into_iter().map(|row| &row.run).filter(|run| run.is_cancel_requested());
         let hint = |run: &Run| Some(CancelHint { run: run.id, fence: run.fence, session: run.state.session()? });
         self.hints.extend(asked.filter_map(hint));
         self

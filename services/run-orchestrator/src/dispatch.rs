@@ -154,7 +154,7 @@ impl Mesh {
             turn_number: runmesh_wire::convert::signed(run.turn_number),
             spec: Some(spec.into_wire()),
             position: Some(row.position.into_wire()),
-            cancel_requested: run.cancel_requested,
+            cancel_requested: run.is_cancel_requested(),
             traceparent,
             context,
         })

@@ -1,5 +1,6 @@
 //! Rows of the store as the API shows them.
 
+use runmesh_domain::actor::Actor;
 use runmesh_domain::run::StateName;
 use runmesh_store::orgs::{Member, MemberRole, Org};
 use runmesh_store::runs::{BlockedBy, RunRow};
@@ -28,12 +29,18 @@ pub fn run(row: RunRow) -> run::Run {
         version: signed(run.version),
         fence: signed(run.fence),
         session_id: run.state.session().map(|session| session.to_string()).unwrap_or_default(),
-        cancel_requested: run.cancel_requested,
+        cancel_requested: run.is_cancel_requested(),
         blocked_by: blocked(blocked_by, state).into(),
         create_time: Some(created_at.into_wire()),
         start_time: started_at.map(|at| at.into_wire()),
         end_time: ended_at.map(|at| at.into_wire()),
         usage: Some(usage.into_wire()),
+        kind: run.kind.into_wire().into(),
+        place: signed(run.place.unwrap_or_default()),
+        cancel_user_id: match run.cancel.map(|cancel| cancel.by) {
+            Some(Actor::User(user)) => user.to_string(),
+            Some(Actor::System | Actor::Worker(_)) | None => String::new(),
+        },
     }
 }
 

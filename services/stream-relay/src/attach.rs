@@ -50,14 +50,14 @@ pub async fn thread(relay: &Relay, who: Person, request: pb::AttachThreadRequest
     let mut viewer = ThreadViewer::new(relay.clone(), who, thread);
     match (from, current) {
         (From::Cursor(cursor), _) => after(relay, who, cursor, &mut viewer).await?,
-        (_, None) => viewer.wait_after(0, viewer.before_the_first()),
+        (_, None) => viewer.wait_after(None, viewer.before_the_first()),
         (from, Some(Current::Open(turn))) => {
             let seen = relay.truth.attach(who.org, who.user, turn.run).await?;
             viewer.begin_turn(seen, from).await?;
         }
         (_, Some(Current::Over(turn))) => {
             let end = end_of(relay, who, thread, turn.run).await?;
-            viewer.wait_after(turn.number, end);
+            viewer.wait_after(Some(turn.run), end);
         }
     }
     Ok(Seated { viewer, _seat: seat })
@@ -70,7 +70,7 @@ async fn after(relay: &Relay, who: Person, cursor: Cursor, viewer: &mut ThreadVi
         return Err(foreign.into());
     }
     if cursor == viewer.before_the_first() {
-        viewer.wait_after(0, cursor);
+        viewer.wait_after(None, cursor);
         return Ok(());
     }
     let seen = relay.truth.attach(who.org, who.user, cursor.run).await?;

@@ -1,8 +1,9 @@
 //! A thread's stream: the streams of its turns' runs one after the other, and a wait between them. What a turn's stream says
 //! is passed on as it is; only its end is not.
 //!
-//! *Invariant:* turns come in the order of their numbers and none is passed over: the next one is whatever Postgres has above
-//! the last. Signs on the bus only make that be looked at sooner.
+//! *Invariant:* turns come in the order of their places in the conversation and none is passed over: the next one is whatever
+//! Postgres has above the last. A turn gets its place when it starts, so a queued turn comes once it has started or ended. Signs
+//! on the bus only make that be looked at sooner.
 
 use crate::caller::Person;
 use crate::frames;
@@ -32,8 +33,8 @@ pub struct ThreadViewer {
     who: Person,
     thread: ThreadId,
     phase: Phase,
-    /// The turn that is followed, or was followed last; 0 before the first.
-    turn: u64,
+    /// The run of the turn that is followed, or was followed last; none before the first.
+    turn: Option<RunId>,
     /// Between turns: the last thing that the client was sent.
     at: Cursor,
     /// How the last turn ended.
@@ -68,7 +69,7 @@ impl ThreadViewer {
             who,
             thread,
             phase: Phase::Between,
-            turn: 0,
+            turn: None,
             at: before_the_first(thread),
             state: None,
             out: VecDeque::new(),
@@ -87,8 +88,8 @@ impl ThreadViewer {
         before_the_first(self.thread)
     }
 
-    /// Goes on with what follows turn `turn`, of which `at` covers everything. Says so at once.
-    pub fn wait_after(&mut self, turn: u64, at: Cursor) {
+    /// Goes on with what follows the turn of run `turn`, of which `at` covers everything. Says so at once.
+    pub fn wait_after(&mut self, turn: Option<RunId>, at: Cursor) {
         (self.turn, self.at) = (turn, at);
         self.phase = Phase::Between;
         self.out.push_back(frames::thread::progress(at));
@@ -99,7 +100,7 @@ impl ThreadViewer {
     /// # Errors
     /// [`Fault::Unavailable`] when it is to begin live and the log is away: nobody knows where that is.
     pub async fn begin_turn(&mut self, seen: Seen, from: From) -> Result<()> {
-        let (key, turn) = (seen.key, seen.turn_number);
+        let (key, turn_number, place) = (seen.key, seen.turn_number, seen.place);
         let mut viewer = Viewer::of(self.relay.clone(), seen, from, self.who.until).await;
         let (at, is_resumed) = match from {
             From::Snapshot | From::Start => (Cursor::start(key.thread, key.run), false),
@@ -108,12 +109,12 @@ impl ThreadViewer {
         };
         if is_resumed && viewer.has_ended_at(at) {
             self.state = Some(viewer.state());
-            self.wait_after(turn, at);
+            self.wait_after(Some(key.run), at);
             return Ok(());
         }
-        self.turn = turn;
+        self.turn = Some(key.run);
         self.activity = None;
-        self.out.push_back(frames::thread::turn(key.run, turn, at));
+        self.out.push_back(frames::thread::turn(key.run, turn_number, place, at));
         self.phase = Phase::Turn(Box::new(viewer));
         Ok(())
     }

@@ -41,8 +41,10 @@ pub struct Waits {
 #[derive(Debug)]
 pub struct Seen {
     pub key: RunKey,
-    /// Its turn's number in the thread.
+    /// The order in which the thread accepted its turn.
     pub turn_number: u64,
+    /// The turn's place in the conversation; absent while it is QUEUED.
+    pub place: Option<u64>,
     pub waits: Waits,
     /// What Postgres has of it, when it is over.
     pub journal: Option<Journal>,
@@ -51,7 +53,7 @@ pub struct Seen {
 /// Where a thread stands.
 #[derive(Debug, Clone, Copy)]
 pub enum Current {
-    /// A turn is under way, or waits.
+    /// A turn holds the thread.
     Open(Turn),
     /// Nothing is: this was the last.
     Over(Turn),
@@ -87,15 +89,15 @@ impl Truth {
             Box::pin(async move {
                 check_member(tx, org, user, "run").await?;
                 let (row, waits) = standing(tx, org, run, &queues).await?;
-                let (key, turn_number) = (RunKey::from(&row.run), row.run.turn_number);
+                let (key, turn_number, place) = (RunKey::from(&row.run), row.run.turn_number, row.run.place);
                 let journal = if waits.state.is_terminal() { Some(journal(tx, org, row).await?) } else { None };
-                Ok(Seen { key, turn_number, waits, journal })
+                Ok(Seen { key, turn_number, place, waits, journal })
             })
         });
         seen.await
     }
 
-    /// The turn of a thread that is under way, or that waits first; else the last one, which is over.
+    /// The turn that holds a thread, or else the last one of its conversation, which is over.
     pub async fn current_turn(&self, org: OrgId, user: UserId, thread: ThreadId) -> Result<Option<Current>> {
         let current = self.db.read(Scope::Reader(org), move |tx| {
             Box::pin(async move {
@@ -109,8 +111,8 @@ impl Truth {
         current.await
     }
 
-    /// The turn after turn `after`, once there is one.
-    pub async fn next_turn(&self, org: OrgId, user: UserId, thread: ThreadId, after: u64) -> Result<Option<Turn>> {
+    /// The turn that follows the turn of run `after` in the conversation, or the first one, once there is one.
+    pub async fn next_turn(&self, org: OrgId, user: UserId, thread: ThreadId, after: Option<RunId>) -> Result<Option<Turn>> {
         let next = self.db.read(Scope::Reader(org), move |tx| {
             Box::pin(async move {
                 check_member(tx, org, user, "thread").await?;

@@ -77,6 +77,7 @@ impl Assignment {
             role: Role::User,
             parts: vec![Part::text(self.text)],
             unfinished: false,
+            internal: false,
             created_at: Timestamp::from_micros(0),
         };
         let spec = RunSpec {

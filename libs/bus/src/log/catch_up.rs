@@ -171,6 +171,7 @@ mod tests {
             cause: Cause::OutcomeUnknown,
             fence: version,
             session: None,
+            actor: runmesh_domain::actor::Actor::System,
             at: Timestamp::from_micros(0),
             record: Record::ApprovalRequested { action, summary: "x".repeat(1 << 20) },
         };

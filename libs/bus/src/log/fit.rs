@@ -104,6 +104,7 @@ mod tests {
             role: Role::Assistant,
             parts,
             unfinished: false,
+            internal: false,
             created_at: at,
         };
         Event::RunFinished(Box::new(Finished {

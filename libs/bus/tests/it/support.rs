@@ -86,7 +86,18 @@ fn transition(ids: &RunIds, version: u64) -> Transition {
     };
     let from = (version > 1).then_some(if claimed { StateName::Ready } else { StateName::Running });
     let at = Timestamp::from_micros(1_000);
-    Transition { run: ids.id, version, from, to, cause, fence: version - 1, session, at, record }
+    Transition {
+        run: ids.id,
+        version,
+        from,
+        to,
+        cause,
+        fence: version - 1,
+        session,
+        actor: runmesh_domain::actor::Actor::System,
+        at,
+        record,
+    }
 }
 
 /// The events that the log shows, decoded.

@@ -38,6 +38,7 @@ pub fn log() -> Vec<Event> {
         role: Role::Assistant,
         parts,
         unfinished: false,
+        internal: false,
         created_at: at,
     };
     events.push(Event::RunFinished(Box::new(Finished {

@@ -8,8 +8,8 @@ impl Run {
     /// The run after `change`.
     pub fn apply(&mut self, change: &Change) {
         match change {
-            Change::CancelRequested => {
-                self.cancel_requested = true;
+            Change::CancelRequested { cancel } => {
+                self.cancel = Some(*cancel);
                 return;
             }
             Change::Promoted => self.state = State::Ready,
@@ -34,8 +34,18 @@ impl Run {
         self.version += 1;
     }
 
+    /// Gives a turn its place in the conversation, unless it has one. Answers whether the place was taken.
+    pub const fn take_place(&mut self, place: u64) -> bool {
+        let takes = matches!(self.kind, super::RunKind::Turn) && self.place.is_none();
+        if takes {
+            self.place = Some(place);
+        }
+        takes
+    }
+
     /// A step was journaled: the attempts so far were not in vain.
     pub const fn note_progress(&mut self) {
         self.barren_attempts = 0;
+        self.cut_attempts = 0;
     }
 }

@@ -1,6 +1,8 @@
 //! What can be asked of a run, and what can change about it.
 
+use super::cancel::{Cancel, CancelMode};
 use super::state::Ended;
+use crate::actor::Actor;
 use crate::id::{ActionId, SessionId};
 use crate::transition::Cause;
 
@@ -37,8 +39,18 @@ pub enum Command {
         /// False when the loss says nothing about the run: its worker's stream was cut.
         counts: bool,
     },
-    /// A person wants it to end.
-    Cancel,
+    /// Somebody wants it to end.
+    Cancel {
+        /// When.
+        mode: CancelMode,
+        /// Who.
+        by: Actor,
+    },
+    /// A newer message takes its place: the run ends whatever its holder does.
+    Supersede {
+        /// Who sent that message.
+        by: Actor,
+    },
     /// Nobody decided in time.
     Expire {
         /// The action that was not decided.
@@ -89,8 +101,11 @@ pub enum Change {
         /// The new holder.
         session: SessionId,
     },
-    /// The cancel flag is set.
-    CancelRequested,
+    /// A cancel is acknowledged, or one for after the step becomes one for now.
+    CancelRequested {
+        /// The cancel as it is from now on.
+        cancel: Cancel,
+    },
     /// RUNNING to READY.
     GivenBack {
         /// True when somebody other than the holder did it: fence +1.
@@ -111,6 +126,8 @@ pub enum Change {
         ended: Ended,
         /// Why.
         cause: Cause,
+        /// Who ended it.
+        by: Actor,
         /// True when somebody other than the holder took it out of RUNNING: fence +1.
         taken: bool,
     },
@@ -123,11 +140,25 @@ impl Change {
         match self {
             Self::Promoted => Some(Cause::Promoted),
             Self::Claimed { .. } => Some(Cause::Claimed),
-            Self::CancelRequested => None,
+            Self::CancelRequested { .. } => None,
             Self::GivenBack { taken: true, .. } => Some(Cause::LeaseLost),
             Self::GivenBack { taken: false, .. } => Some(Cause::Released),
             Self::Paused { .. } => Some(Cause::OutcomeUnknown),
             Self::Ended { cause, .. } => Some(*cause),
+        }
+    }
+
+    /// Who makes the change, to a run that `holder` holds.
+    #[must_use]
+    pub fn actor(&self, holder: Option<SessionId>) -> Actor {
+        let by_holder = || holder.map_or(Actor::System, Actor::Worker);
+        match self {
+            Self::Promoted => Actor::System,
+            Self::Claimed { session } => Actor::Worker(*session),
+            Self::CancelRequested { cancel } => cancel.by,
+            Self::GivenBack { taken, .. } | Self::Paused { taken, .. } if *taken => Actor::System,
+            Self::GivenBack { .. } | Self::Paused { .. } => by_holder(),
+            Self::Ended { by, .. } => *by,
         }
     }
 }

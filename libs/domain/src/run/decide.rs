@@ -1,8 +1,10 @@
 //! What a command would change.
 
 use super::Run;
+use super::cancel::{Cancel, CancelMode};
 use super::command::{Ask, Change, Command, Outcome};
 use super::state::{Ended, State};
+use crate::actor::Actor;
 use crate::error::{Fault, Refusal};
 use crate::id::{ActionId, SessionId};
 use crate::limits::BARREN_ATTEMPTS_MAX;
@@ -19,10 +21,11 @@ impl Run {
         match command {
             Command::Promote => Ok(self.promote()),
             Command::Claim { session } => self.claim(*session),
-            Command::Finish { fence, outcome } => self.check_holder(*fence).map(|()| finish(outcome)),
+            Command::Finish { fence, outcome } => self.check_holder(*fence).map(|()| self.finish(outcome)),
             Command::Release { fence, ask } => self.check_holder(*fence).map(|()| self.give_back(ask.as_ref(), false, false)),
             Command::LoseLease { fence, ask, counts } => Ok(self.lose_lease(*fence, ask.as_ref(), *counts)),
-            Command::Cancel => Ok(self.cancel()),
+            Command::Cancel { mode, by } => Ok(self.cancel(*mode, *by)),
+            Command::Supersede { by } => Ok(self.supersede(*by)),
             Command::Expire { action } => Ok(self.expire(*action)),
             Command::GiveUpWaiting => Ok(self.give_up_waiting()),
         }
@@ -67,9 +70,10 @@ impl Run {
 
     /// Out of RUNNING without an outcome. A cancel that was acknowledged wins over everything.
     fn give_back(&self, ask: Option<&Ask>, taken: bool, counts: bool) -> Vec<Change> {
-        let end = |ended, cause| vec![Change::Ended { ended, cause, taken }];
-        if self.cancel_requested {
-            return end(Ended::Canceled, Cause::Canceled);
+        let by = if taken { Actor::System } else { self.holder() };
+        let end = |ended, cause| vec![Change::Ended { ended, cause, by, taken }];
+        if let Some(Cancel { by, .. }) = self.cancel {
+            return vec![Change::Ended { ended: Ended::Canceled, cause: Cause::Canceled, by, taken }];
         }
         match ask {
             Some(Ask::Person { action }) => vec![Change::Paused { action: *action, taken }],
@@ -85,20 +89,50 @@ impl Run {
         }
     }
 
-    fn cancel(&self) -> Vec<Change> {
+    fn cancel(&self, mode: CancelMode, by: Actor) -> Vec<Change> {
         match self.state {
             State::Queued | State::Ready | State::Waiting { .. } => {
-                vec![Change::Ended { ended: Ended::Canceled, cause: Cause::Canceled, taken: false }]
+                vec![Change::Ended { ended: Ended::Canceled, cause: Cause::Canceled, by, taken: false }]
             }
-            State::Running { .. } if !self.cancel_requested => vec![Change::CancelRequested],
-            State::Running { .. } | State::Ended(_) => vec![],
+            State::Running { .. } => match self.cancel {
+                None => vec![Change::CancelRequested { cancel: Cancel { mode, by } }],
+                Some(known) if known.mode < mode => vec![Change::CancelRequested { cancel: Cancel { mode, ..known } }],
+                Some(_) => vec![],
+            },
+            State::Ended(_) => vec![],
         }
+    }
+
+    fn supersede(&self, by: Actor) -> Vec<Change> {
+        let end = |taken| vec![Change::Ended { ended: Ended::Superseded, cause: Cause::Superseded, by, taken }];
+        match self.state {
+            State::Queued | State::Ready | State::Waiting { .. } => end(false),
+            State::Running { .. } => end(true),
+            State::Ended(_) => vec![],
+        }
+    }
+
+    /// The session that holds the run, as an actor.
+    fn holder(&self) -> Actor {
+        self.state.session().map_or(Actor::System, Actor::Worker)
+    }
+
+    fn finish(&self, outcome: &Outcome) -> Vec<Change> {
+        let failed = |reason: &str, detail: &str| Ended::Failed { reason: reason.to_owned(), detail: detail.to_owned() };
+        let (ended, cause, by) = match outcome {
+            Outcome::Completed => (Ended::Completed, Cause::Finished, self.holder()),
+            Outcome::Failed { reason, detail } => (failed(reason, detail), Cause::Finished, self.holder()),
+            Outcome::Canceled => {
+                (Ended::Canceled, Cause::Canceled, self.cancel.map_or_else(|| self.holder(), |cancel| cancel.by))
+            }
+        };
+        vec![Change::Ended { ended, cause, by, taken: false }]
     }
 
     fn expire(&self, expired: ActionId) -> Vec<Change> {
         match self.state {
             State::Waiting { action } if action == expired => {
-                vec![Change::Ended { ended: Ended::Aborted, cause: Cause::Expired, taken: false }]
+                vec![Change::Ended { ended: Ended::Aborted, cause: Cause::Expired, by: Actor::System, taken: false }]
             }
             State::Waiting { .. } | State::Queued | State::Ready | State::Running { .. } | State::Ended(_) => vec![],
         }
@@ -109,20 +143,11 @@ impl Run {
             State::Ready => {
                 let detail = "no worker that can serve this agent and its tools came in time".to_owned();
                 let ended = Ended::Failed { reason: "NO_WORKER".into(), detail };
-                vec![Change::Ended { ended, cause: Cause::NoWorker, taken: false }]
+                vec![Change::Ended { ended, cause: Cause::NoWorker, by: Actor::System, taken: false }]
             }
             State::Queued | State::Running { .. } | State::Waiting { .. } | State::Ended(_) => vec![],
         }
     }
-}
-
-fn finish(outcome: &Outcome) -> Vec<Change> {
-    let (ended, cause) = match outcome {
-        Outcome::Completed => (Ended::Completed, Cause::Finished),
-        Outcome::Failed { reason, detail } => (Ended::Failed { reason: reason.clone(), detail: detail.clone() }, Cause::Finished),
-        Outcome::Canceled => (Ended::Canceled, Cause::Canceled),
-    };
-    vec![Change::Ended { ended, cause, taken: false }]
 }
 
 /// A terminal state put together from its stored pieces.

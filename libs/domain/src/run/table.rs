@@ -1,6 +1,7 @@
 //! The whole state × command table in words, for `docs/run-states.md` and the test that compares the two.
 
-use super::{Ask, Change, Command, Ended, Outcome, Run, RunIds, State};
+use super::{Ask, Cancel, CancelMode, Change, Command, Ended, Outcome, Run, RunIds, State};
+use crate::actor::Actor;
 use crate::id::{ActionId, AgentId, OrgId, RunId, SessionId, ThreadId, UserId};
 use uuid::Uuid;
 
@@ -33,8 +34,11 @@ pub fn describe(run: &Run, command: &Command) -> String {
     };
     let mut after = run.clone();
     changes.iter().for_each(|change| after.apply(change));
-    if changes == [Change::CancelRequested] {
-        return "cancel flag".to_owned();
+    if let [Change::CancelRequested { cancel }] = changes.as_slice() {
+        return match cancel.mode {
+            CancelMode::Now => "cancel flag".to_owned(),
+            CancelMode::AfterStep => "cancel flag, after the step".to_owned(),
+        };
     }
     let reason = match after.state.reason_and_detail() {
         ("", _) => String::new(),
@@ -60,7 +64,9 @@ fn commands() -> Vec<(&'static str, Command)> {
         ("lease cut", Command::LoseLease { fence: FENCE, ask: None, counts: false }),
         ("lease lost, unsafe call: ask", Command::LoseLease { fence: FENCE, ask: ask(), counts: true }),
         ("lease lost, unsafe call: fail", Command::LoseLease { fence: FENCE, ask: fail(), counts: true }),
-        ("cancel", Command::Cancel),
+        ("cancel", Command::Cancel { mode: CancelMode::Now, by: person() }),
+        ("cancel after the step", Command::Cancel { mode: CancelMode::AfterStep, by: person() }),
+        ("supersede", Command::Supersede { by: person() }),
         ("action expires", Command::Expire { action: action() }),
         ("no worker", Command::GiveUpWaiting),
     ]
@@ -68,14 +74,15 @@ fn commands() -> Vec<(&'static str, Command)> {
 
 fn runs() -> Vec<(&'static str, Run)> {
     let running = State::Running { session: SessionId::from_uuid(Uuid::from_u128(8)) };
-    let canceled_flag = Run { cancel_requested: true, ..run(running.clone()) };
+    let canceled_flag = |mode| Run { cancel: Some(Cancel { mode, by: person() }), ..run(running.clone()) };
     let barren = Run { barren_attempts: 4, ..run(running.clone()) };
     let failed = Ended::Failed { reason: "R".into(), detail: "d".into() };
     vec![
         ("QUEUED", run(State::Queued)),
         ("READY", run(State::Ready)),
-        ("RUNNING", run(running)),
-        ("RUNNING, cancel flag", canceled_flag),
+        ("RUNNING", run(running.clone())),
+        ("RUNNING, cancel flag", canceled_flag(CancelMode::Now)),
+        ("RUNNING, cancel flag, after the step", canceled_flag(CancelMode::AfterStep)),
         ("RUNNING, fifth barren attempt", barren),
         ("WAITING", run(State::Waiting { action: action() })),
         ("COMPLETED", run(State::Ended(Ended::Completed))),
@@ -84,6 +91,10 @@ fn runs() -> Vec<(&'static str, Run)> {
         ("ABORTED", run(State::Ended(Ended::Aborted))),
         ("SUPERSEDED", run(State::Ended(Ended::Superseded))),
     ]
+}
+
+const fn person() -> Actor {
+    Actor::User(UserId::from_uuid(Uuid::from_u128(4)))
 }
 
 const fn action() -> ActionId {
@@ -99,7 +110,7 @@ fn run(state: State) -> Run {
         agent: AgentId::from_uuid(Uuid::from_u128(5)),
         agent_version: 1,
     };
-    Run { state, fence: FENCE, version: 5, ..Run::accepted(ids, 1, true) }
+    Run { state, fence: FENCE, version: 5, ..Run::accepted(ids, 1, 1, Some(1)) }
 }
 
 #[cfg(test)]
@@ -134,7 +145,7 @@ mod tests {
                 }
                 let taken =
                     before.state.name() == crate::run::StateName::Running && after.state.session() != before.state.session();
-                if taken && matches!(command, Command::LoseLease { .. }) {
+                if taken && matches!(command, Command::LoseLease { .. } | Command::Supersede { .. }) {
                     assert_eq!(after.fence, before.fence + 1, "R1: {name} × {asked}");
                 }
             }

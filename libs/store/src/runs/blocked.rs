@@ -18,13 +18,13 @@ const BLOCKED: &str = concat!(
        SELECT r.id, r.org_id, r.user_id, r.agent_id, r.needs FROM runs r WHERE r.id = ANY ($1) AND r.state = 'ready'),
      of_org AS MATERIALIZED (
        SELECT m.org_id, m.user_max, m.org_max, (SELECT count(*) FROM (
-           SELECT 1 FROM runs x WHERE x.org_id = m.org_id AND x.state = $4 AND x.created_at > '-infinity' LIMIT m.org_max) n) AS running
+           SELECT 1 FROM runs x WHERE x.org_id = m.org_id AND x.kind = 'turn' AND x.state = $4 AND x.created_at > '-infinity' LIMIT m.org_max) n) AS running
        FROM (
          SELECT a.org_id, coalesce(o.running_per_user_max, $2::int8) AS user_max, coalesce(o.running_per_org_max, $3::int8) AS org_max
          FROM (SELECT DISTINCT org_id FROM asked) a JOIN orgs o ON o.id = a.org_id) m),
      of_user AS MATERIALIZED (
        SELECT a.org_id, a.user_id, (SELECT count(*) FROM (
-           SELECT 1 FROM runs x WHERE x.org_id = a.org_id AND x.user_id = a.user_id AND x.state = 'running' LIMIT o.user_max) n) AS running
+           SELECT 1 FROM runs x WHERE x.org_id = a.org_id AND x.user_id = a.user_id AND x.kind = 'turn' AND x.state = 'running' LIMIT o.user_max) n) AS running
        FROM (SELECT DISTINCT org_id, user_id FROM asked) a JOIN of_org o ON o.org_id = a.org_id),
      wants AS MATERIALIZED (
        SELECT r.org_id, r.agent_id, r.needs, EXISTS (

@@ -6,8 +6,9 @@ use super::row::RunRow;
 use super::transition::{TransitionExtra, transition};
 use crate::orgs;
 use crate::tx::Tx;
+use runmesh_domain::actor::Actor;
 use runmesh_domain::id::{OrgId, RunId, UserId};
-use runmesh_domain::run::Command;
+use runmesh_domain::run::{CancelMode, Command};
 use runmesh_domain::{Refusal, Result};
 
 /// Cancels a run: at once unless it is RUNNING, else by a flag that its holder hears of and that no other end than
@@ -25,6 +26,6 @@ pub async fn cancel(tx: &mut Tx, org: OrgId, user: UserId, run: RunId) -> Result
     if !owner && !orgs::is_admin(tx, org, user).await? {
         return Err(Refusal::PermissionDenied { why: "only who sent it, the thread's owner or an admin may cancel a run" }.into());
     }
-    let changes = locked.row.run.decide(&Command::Cancel)?;
+    let changes = locked.row.run.decide(&Command::Cancel { mode: CancelMode::Now, by: Actor::User(user) })?;
     transition(tx, locked, &changes, TransitionExtra::default()).await
 }

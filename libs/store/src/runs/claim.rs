@@ -3,11 +3,11 @@
 //! The rows of the orgs served are locked first, so that two claims never count an org's or a user's RUNNING runs at the
 //! same time and both find room. Claims that meet take different orgs.
 
+use super::accept::Accepted;
 use super::committed::Committed;
 use super::moves::{self, Move};
 use super::pick::{self, Orgs, Picked};
 use super::row::RunRow;
-use super::send::Accepted;
 use super::transition::TransitionExtra;
 use crate::steps::{self, Context};
 use crate::tx::Tx;

@@ -5,6 +5,7 @@
 //! statement Postgres promises no order.
 
 use super::committed::Committed;
+use super::finish::LastStep;
 use super::lock::Locked;
 use super::moves::{Move, PgQuery, bind, expect_all, moves_ctes};
 use super::row::{Row, RunRow, run_columns};
@@ -14,44 +15,90 @@ use crate::error::sql;
 use crate::steps;
 use crate::threads::message_bytes;
 use crate::tx::Tx;
-use runmesh_domain::Result;
-use runmesh_domain::id::{MessageId, ThreadId};
+use runmesh_domain::id::{MessageId, RunId, ThreadId};
 use runmesh_domain::journal::{self, CALL_CLOSED, CALL_UNKNOWN};
 use runmesh_domain::message::{Message, Role};
-use runmesh_domain::run::{Change, Command, Ended};
+use runmesh_domain::run::{Change, Command, Ended, Run, RunKind};
 use runmesh_domain::transition::{Cause, Finished, Record};
+use runmesh_domain::{Result, Timestamp};
 use sqlx::types::Json;
 
 const END: &str = concat!(
     "WITH ",
     moves_ctes!(),
     ", answered AS (
-       INSERT INTO messages (id, org_id, thread_id, run_id, turn_number, role, parts, bytes, unfinished, placed, created_at)
-       SELECT $32::uuid, $33::uuid, $34::uuid, $35::uuid, $36::int8, 'assistant', $37::jsonb, $38::int4, $39::bool, true,
-         $40::timestamptz WHERE $32::uuid IS NOT NULL),
+       INSERT INTO messages (id, org_id, thread_id, run_id, turn_number, role, parts, bytes, unfinished, place, created_at)
+       SELECT $40::uuid, $41::uuid, $42::uuid, $43::uuid, $44::int8, 'assistant', $45::jsonb, $46::int4, $47::bool, $49::int8,
+         $48::timestamptz WHERE $40::uuid IS NOT NULL),
+     counted AS (UPDATE threads SET next_place = $50::int8 WHERE id = $42 AND $50::int8 IS NOT NULL),
      journaled AS (
        INSERT INTO steps (run_id, step_index, org_id, fence, result, digest, created_at)
-       SELECT $35::uuid, $41::int4, $33::uuid, $42::int8, $43::jsonb, $44::bytea, $40::timestamptz WHERE $41::int4 IS NOT NULL),
+       SELECT $43::uuid, $51::int4, $41::uuid, $52::int8, $53::jsonb, $54::bytea, $48::timestamptz WHERE $51::int4 IS NOT NULL),
+     used AS (
+       INSERT INTO usage (run_id, step_index, org_id, thread_id, user_id, model, input_tokens, output_tokens, at)
+       SELECT $43::uuid, $55::int4, $41::uuid, $42::uuid, $56::uuid, $57::text, $58::int8, $59::int8, $48::timestamptz
+       WHERE $55::int4 IS NOT NULL),
      closed AS (
        UPDATE calls SET state = CASE state WHEN 'reserved' THEN 'failed' ELSE 'unknown' END,
-         content = CASE state WHEN 'reserved' THEN $45 ELSE $46 END, ended_at = $40::timestamptz
-       WHERE run_id = $35 AND state IN ('reserved', 'dispatched', 'unknown')),
-     withdrawn AS (UPDATE pending_actions SET state = $47 WHERE run_id = $35 AND state = 'pending')
+         content = CASE state WHEN 'reserved' THEN $60 ELSE $61 END, ended_at = $48::timestamptz
+       WHERE run_id = $43 AND state IN ('reserved', 'dispatched', 'unknown')),
+     withdrawn AS (UPDATE pending_actions SET state = $62 WHERE run_id = $43 AND state = 'pending')
      SELECT count(*) FROM moved"
 );
 
 const NEXT: &str = concat!(
     "SELECT ",
     run_columns!(),
-    " FROM runs r WHERE r.thread_id = $1 AND r.state = 'queued' ORDER BY r.turn_number LIMIT 1 FOR UPDATE"
+    " FROM runs r WHERE r.thread_id = $1 AND r.kind = 'turn' AND r.state = 'queued' ORDER BY r.rank LIMIT 1 FOR UPDATE"
 );
+
+/// Gives the messages that wait for a turn their places, and the thread its next place. `withdrawn` is true when the turn ended before
+/// it started: people see its messages then, and the model does not.
+macro_rules! place_ctes {
+    ($place:literal, $thread:literal, $turn:literal, $withdrawn:literal) => {
+        concat!(
+            "waiting AS MATERIALIZED (
+               SELECT id, ",
+            $place,
+            " - 1 + row_number() OVER (ORDER BY created_at, id) AS place FROM messages
+               WHERE thread_id = ",
+            $thread,
+            " AND turn_number = ",
+            $turn,
+            " AND place IS NULL),
+             placed AS (
+               UPDATE messages m SET place = w.place, withdrawn = ",
+            $withdrawn,
+            " FROM waiting w WHERE m.id = w.id),
+             counted AS (
+               UPDATE threads SET next_place = ",
+            $place,
+            " + greatest((SELECT count(*) FROM waiting), 1) WHERE id = ",
+            $thread,
+            ")"
+        )
+    };
+}
 
 const PROMOTE: &str = concat!(
     "WITH ",
     moves_ctes!(),
-    ", placed AS (UPDATE messages SET placed = true WHERE thread_id = $32 AND place = $33 * 2)
-     SELECT count(*) FROM moved"
+    ", ",
+    place_ctes!("$40::int8", "$41::uuid", "$42::int8", "false"),
+    " SELECT count(*) FROM moved"
 );
+
+const WITHDRAW: &str = concat!("WITH ", place_ctes!("$1::int8", "$2::uuid", "$3::int8", "true"), " SELECT count(*) FROM waiting");
+
+/// Which turn of the thread follows one that ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Successor {
+    /// The head of the thread's queue, if there is one.
+    #[default]
+    Head,
+    /// This run, which the caller accepts in the same transaction: the thread stays free until then.
+    Given(RunId),
+}
 
 /// Ends a run. See [`super::transition()`].
 pub(crate) async fn end(
@@ -66,7 +113,9 @@ pub(crate) async fn end(
     let fresh = extra.last_step.as_ref().filter(|last| last.step_index > before.last_step);
     let parts = journal::message_parts(&steps, fresh.map(|last| &last.result));
     let cut_off = extra.last_step.as_ref().is_some_and(|last| last.unfinished);
-    let message = (!parts.is_empty()).then(|| Message {
+    // A background run answers by its result, not in the conversation.
+    let says_something = !parts.is_empty() && before.run.kind == RunKind::Turn;
+    let message = says_something.then(|| Message {
         id: MessageId::derived(&[b"answer", before.run.id.uuid().as_bytes()]),
         thread: before.run.thread,
         run: before.run.id,
@@ -74,47 +123,65 @@ pub(crate) async fn end(
         role: Role::Assistant,
         parts,
         unfinished: cut_off || *ended != Ended::Completed,
+        internal: false,
         created_at: locked.now,
     });
-    let next = if before.run.state.name().holds_thread() { next(tx, locked).await? } else { None };
+    let next = match extra.successor {
+        Successor::Head if before.run.holds_thread() => head(tx, before.run.thread).await?,
+        Successor::Head | Successor::Given(_) => None,
+    };
+    let promoted = match extra.successor {
+        Successor::Head => next.as_ref().map(|row| row.run.id),
+        Successor::Given(run) => Some(run),
+    };
     let usage = fresh.map_or(before.usage, |last| before.usage + last.result.usage);
     let record = Record::Finished(Box::new(Finished {
         state: ended.name(),
         reason: reason_of(ended).0.to_owned(),
         detail: reason_of(ended).1.to_owned(),
         message: message.clone(),
-        promoted: next.as_ref().map(|row| row.run.id),
+        promoted,
         usage,
         at: locked.now,
     }));
     let mut step = Move::decided(before, change, record, locked.now, extra);
     step.after.usage = usage;
+    // Only a turn that never started has no place yet.
+    let never_started = step.after.run.take_place(locked.next_place);
     // A step that was cut off is kept in the message only: the journal holds what a model finished saying.
     let journaled = fresh.filter(|last| !last.unfinished);
     if let Some(last) = journaled {
         step.after.last_step = last.step_index;
         steps::reserve_closed(tx, locked, last).await?;
     }
+    let place = locked.next_place;
+    let next_place = if message.is_some() { place + 1 } else { place };
     let query = bind(sqlx::query(END), std::slice::from_ref(&step));
     let query = bind_message(query, locked, message.as_ref());
     let query = query
+        .bind(big(place))
+        .bind((next_place != place).then_some(big(next_place)))
         .bind(journaled.map(|last| int(last.step_index)))
         .bind(big(before.run.fence))
         .bind(journaled.map(|last| Json(last.result.clone())))
-        .bind(journaled.map(|last| last.result.digest().0.to_vec()))
+        .bind(journaled.map(|last| last.result.digest().0.to_vec()));
+    let query = bind_usage(query, &before.run, fresh)
         .bind(CALL_CLOSED)
         .bind(CALL_UNKNOWN)
         .bind(if change.cause() == Some(Cause::Expired) { "expired" } else { "withdrawn" });
     let row = query.fetch_one(tx.connection()).await.map_err(sql)?;
     expect_all(&row, 1)?;
+    if never_started {
+        withdraw(tx, &step.after.run, place).await?;
+    }
     let (row, mut committed) = step.done();
     if let Some(next) = next {
-        committed.extend(promote(tx, next, locked.now).await?);
+        committed.extend(promote(tx, next, next_place, locked.now).await?);
     }
     Ok((row, committed))
 }
 
-/// Binds $32 to $40.
+/// Binds $40 to $48.
 fn bind_message(query: PgQuery, locked: &Locked, message: Option<&Message>) -> PgQuery {
     let run = &locked.row.run;
     query
@@ -129,20 +196,28 @@ fn bind_message(query: PgQuery, locked: &Locked, message: Option<&Message>) -> P
         .bind(At(locked.now))
 }
 
+/// Binds $55 to $59: the tokens of the step that ends the run.
+fn bind_usage(query: PgQuery, run: &Run, last: Option<&LastStep>) -> PgQuery {
+    query
+        .bind(last.map(|last| int(last.step_index)))
+        .bind(run.user.uuid())
+        .bind(last.map(|last| last.result.model.clone()))
+        .bind(last.map(|last| big(last.result.usage.input_tokens)))
+        .bind(last.map(|last| big(last.result.usage.output_tokens)))
+}
+
+/// Places the messages of a turn that ended before it started, for people only.
+async fn withdraw(tx: &mut Tx, run: &Run, place: u64) -> Result<()> {
+    let query = sqlx::query(WITHDRAW).bind(big(place)).bind(run.thread.uuid()).bind(big(run.turn_number));
+    query.execute(tx.connection()).await.map_err(sql)?;
+    Ok(())
+}
+
 fn reason_of(ended: &Ended) -> (&str, &str) {
     match ended {
         Ended::Failed { reason, detail } => (reason, detail),
         Ended::Completed | Ended::Canceled | Ended::Aborted | Ended::Superseded => ("", ""),
     }
-}
-
-/// The thread's next queued run, locked. Not even looked for when no turn was accepted after this one: the thread's row,
-/// which is locked, says so.
-async fn next(tx: &mut Tx, locked: &Locked) -> Result<Option<RunRow>> {
-    if locked.next_turn <= locked.row.run.turn_number + 1 {
-        return Ok(None);
-    }
-    head(tx, locked.row.run.thread).await
 }
 
 /// The head of a thread's queue, locked. The thread must be locked.
@@ -151,13 +226,15 @@ pub(crate) async fn head(tx: &mut Tx, thread: ThreadId) -> Result<Option<RunRow>
     Ok(row.map(Row::read).transpose()?)
 }
 
-/// Makes a locked queued run READY, and its message part of the conversation. Its thread must be locked and free.
-pub(crate) async fn promote(tx: &mut Tx, row: RunRow, now: runmesh_domain::Timestamp) -> Result<Vec<Committed>> {
+/// Makes a locked queued run READY, and its messages part of the conversation from `place` on, the next place of the thread. The
+/// thread must be locked and free.
+pub(crate) async fn promote(tx: &mut Tx, row: RunRow, place: u64, now: Timestamp) -> Result<Vec<Committed>> {
     let mut committed = Vec::new();
     for change in row.run.decide(&Command::Promote)? {
-        let step = Move::decided(&row, &change, Record::Quiet, now, &TransitionExtra::default());
+        let mut step = Move::decided(&row, &change, Record::Quiet, now, &TransitionExtra::default());
+        step.after.run.take_place(place);
         let query = bind(sqlx::query(PROMOTE), std::slice::from_ref(&step));
-        let query = query.bind(row.run.thread.uuid()).bind(big(row.run.turn_number));
+        let query = query.bind(big(place)).bind(row.run.thread.uuid()).bind(big(row.run.turn_number));
         let moved = query.fetch_one(tx.connection()).await.map_err(sql)?;
         expect_all(&moved, 1)?;
         committed.extend(step.done().1);

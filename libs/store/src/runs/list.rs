@@ -63,10 +63,10 @@ const LIST_OPEN_OF_THREAD: &str = concat!(
     "SELECT * FROM (
        SELECT ",
     run_columns!(),
-    " FROM runs r WHERE r.thread_id = $1 AND r.turn_number < $2 AND r.state IN ('ready', 'running', 'waiting')
+    " FROM runs r WHERE r.thread_id = $1 AND r.turn_number < $2 AND r.kind = 'turn' AND r.state IN ('ready', 'running', 'waiting')
        UNION ALL SELECT ",
     run_columns!(),
-    " FROM runs r WHERE r.thread_id = $1 AND r.turn_number < $2 AND r.state = 'queued') r
+    " FROM runs r WHERE r.thread_id = $1 AND r.turn_number < $2 AND r.kind = 'turn' AND r.state = 'queued') r
      WHERE r.state = ANY ($3) ORDER BY r.turn_number DESC LIMIT $4"
 );
 
@@ -74,11 +74,11 @@ const QUEUE: &str = concat!(
     "SELECT * FROM (
        SELECT ",
     run_columns!(),
-    " FROM runs r WHERE r.thread_id = $1 AND r.state IN ('ready', 'running', 'waiting')
+    " FROM runs r WHERE r.thread_id = $1 AND r.kind = 'turn' AND r.state IN ('ready', 'running', 'waiting')
        UNION ALL (SELECT ",
     run_columns!(),
-    " FROM runs r WHERE r.thread_id = $1 AND r.state = 'queued' ORDER BY r.turn_number LIMIT 1000)) open
-     ORDER BY state = 'queued', turn_number"
+    " FROM runs r WHERE r.thread_id = $1 AND r.kind = 'turn' AND r.state = 'queued' ORDER BY r.rank LIMIT 1000)) open
+     ORDER BY state = 'queued', rank"
 );
 
 /// One run.

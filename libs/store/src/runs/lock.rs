@@ -17,8 +17,8 @@ pub struct Locked {
     pub now: Timestamp,
     /// Who opened the thread.
     pub thread_owner: UserId,
-    /// The next turn that the thread will accept.
-    pub(crate) next_turn: u64,
+    /// The next place in the conversation of the thread.
+    pub(crate) next_place: u64,
 }
 
 /// Locks in the order of the house: the run's row is looked for only once the thread's lock is held, because it is joined to
@@ -27,13 +27,13 @@ macro_rules! lock_statement {
     ($how:literal) => {
         concat!(
             "WITH thread AS MATERIALIZED (
-               SELECT t.id, t.user_id AS thread_owner, t.next_turn FROM threads t
+               SELECT t.id, t.user_id AS thread_owner, t.next_place FROM threads t
                WHERE t.id = (SELECT thread_id FROM runs WHERE id = $1) FOR UPDATE",
             $how,
             "), run AS MATERIALIZED (
                SELECT ",
             run_columns!(),
-            ", thread.thread_owner, thread.next_turn
+            ", thread.thread_owner, thread.next_place
                FROM thread JOIN runs r ON r.thread_id = thread.id WHERE r.id = $1 FOR UPDATE OF r)
              SELECT run.*, clock_timestamp() AS now FROM run"
         )
@@ -48,7 +48,7 @@ struct LockedRow {
     #[sqlx(flatten)]
     run: Row,
     thread_owner: Uuid,
-    next_turn: i64,
+    next_place: i64,
     now: At,
 }
 
@@ -68,7 +68,7 @@ pub(crate) async fn lock_unless_busy(tx: &mut Tx, run: RunId) -> Result<Option<L
 
 async fn lock_by(tx: &mut Tx, statement: &'static str, run: RunId) -> Result<Option<Locked>> {
     let row: Option<LockedRow> = sqlx::query_as(statement).bind(run.uuid()).fetch_optional(tx.connection()).await.map_err(sql)?;
-    let Some(LockedRow { run, thread_owner, next_turn, now }) = row else { return Ok(None) };
+    let Some(LockedRow { run, thread_owner, next_place, now }) = row else { return Ok(None) };
     let thread_owner = UserId::from_uuid(thread_owner);
-    Ok(Some(Locked { row: run.read()?, now: now.0, thread_owner, next_turn: count(next_turn) }))
+    Ok(Some(Locked { row: run.read()?, now: now.0, thread_owner, next_place: count(next_place) }))
 }

@@ -1,7 +1,7 @@
 //! Writing runs and their transitions, many at once in one statement. Decides nothing: what it is given was decided.
 
 use super::row::RunRow;
-use crate::columns::{At, big, int};
+use crate::columns::{At, big, int, stored_actor};
 use crate::error::sql;
 use crate::tx::Tx;
 use runmesh_domain::run::StateName;
@@ -23,28 +23,30 @@ pub(crate) struct Move {
     pub(crate) transition: Option<Transition>,
 }
 
-/// The two statements of a move, as CTEs over $1 to $31. `moved` has a row for every run that was still at its version.
+/// The two statements of a move, as CTEs over $1 to $39. `moved` has a row for every run that was still at its version.
 macro_rules! moves_ctes {
     () => {
         "moved AS (
            UPDATE runs r SET state = m.state, version = m.version, fence = m.fence, session_id = m.session_id,
-             action_id = m.action_id, cancel_requested = m.cancel_requested, barren_attempts = m.barren_attempts,
-             reason = m.reason, detail = m.detail, claimed_at = m.claimed_at, started_at = m.started_at,
-             ended_at = m.ended_at, changed_at = m.changed_at, log_seq = m.log_seq, log_chain = m.log_chain,
-             last_step = m.last_step, input_tokens = m.input_tokens, output_tokens = m.output_tokens,
-             holder_digest = m.holder_digest
-           FROM unnest($1::uuid[], $2::int8[], $3::text[], $4::int8[], $5::int8[], $6::uuid[], $7::uuid[], $8::bool[],
-             $9::int4[], $10::text[], $11::text[], $12::timestamptz[], $13::timestamptz[], $14::timestamptz[],
-             $15::timestamptz[], $16::int8[], $17::int8[], $18::int4[], $19::int8[], $20::int8[], $21::bytea[])
-             AS m(id, before, state, version, fence, session_id, action_id, cancel_requested, barren_attempts, reason,
-               detail, claimed_at, started_at, ended_at, changed_at, log_seq, log_chain, last_step, input_tokens,
-               output_tokens, holder_digest)
+             action_id = m.action_id, cancel = m.cancel, cancel_by = m.cancel_by, cancel_at = m.cancel_at,
+             barren_attempts = m.barren_attempts, cut_attempts = m.cut_attempts, reason = m.reason, detail = m.detail,
+             claimed_at = m.claimed_at, started_at = m.started_at, ended_at = m.ended_at, changed_at = m.changed_at,
+             log_seq = m.log_seq, log_chain = m.log_chain, last_step = m.last_step, input_tokens = m.input_tokens,
+             output_tokens = m.output_tokens, holder_digest = m.holder_digest, place = m.place, not_before = m.not_before,
+             progress_at = m.progress_at
+           FROM unnest($1::uuid[], $2::int8[], $3::text[], $4::int8[], $5::int8[], $6::uuid[], $7::uuid[], $8::text[],
+             $9::uuid[], $10::timestamptz[], $11::int4[], $12::int4[], $13::text[], $14::text[], $15::timestamptz[],
+             $16::timestamptz[], $17::timestamptz[], $18::timestamptz[], $19::int8[], $20::int8[], $21::int4[], $22::int8[],
+             $23::int8[], $24::bytea[], $25::int8[], $26::timestamptz[], $27::timestamptz[])
+             AS m(id, before, state, version, fence, session_id, action_id, cancel, cancel_by, cancel_at, barren_attempts,
+               cut_attempts, reason, detail, claimed_at, started_at, ended_at, changed_at, log_seq, log_chain, last_step,
+               input_tokens, output_tokens, holder_digest, place, not_before, progress_at)
            WHERE r.id = m.id AND r.version = m.before RETURNING r.id),
          noted AS (
            INSERT INTO run_transitions
-             (run_id, version, org_id, from_state, to_state, cause, fence, session_id, at, record)
-           SELECT * FROM unnest($22::uuid[], $23::int8[], $24::uuid[], $25::text[], $26::text[], $27::text[], $28::int8[],
-             $29::uuid[], $30::timestamptz[], $31::jsonb[]))"
+             (run_id, version, org_id, from_state, to_state, cause, fence, session_id, at, record, actor_kind, actor_id)
+           SELECT * FROM unnest($28::uuid[], $29::int8[], $30::uuid[], $31::text[], $32::text[], $33::text[], $34::int8[],
+             $35::uuid[], $36::timestamptz[], $37::jsonb[], $38::text[], $39::uuid[]))"
     };
 }
 pub(crate) use moves_ctes;
@@ -76,7 +78,7 @@ pub(crate) fn expect_all(row: &sqlx::postgres::PgRow, wanted: usize) -> Result<(
     Err(Fault::internal(format!("{moved} of {wanted} runs were at the version they were decided for")).into())
 }
 
-/// Binds $1 to $31.
+/// Binds $1 to $39.
 pub(crate) fn bind(query: PgQuery, moves: &[Move]) -> PgQuery {
     fn each<T>(moves: &[Move], of: impl Fn(&RunRow) -> T) -> Vec<T> {
         moves.iter().map(|one| of(&one.after)).collect()
@@ -92,8 +94,11 @@ pub(crate) fn bind(query: PgQuery, moves: &[Move]) -> PgQuery {
         .bind(each(moves, |row| big(row.run.fence)))
         .bind(each(moves, |row| row.run.state.session().map(|id| id.uuid())))
         .bind(each(moves, |row| row.run.state.action().map(|id| id.uuid())))
-        .bind(each(moves, |row| row.run.cancel_requested))
+        .bind(each(moves, |row| row.run.cancel.map(|cancel| cancel.mode.name())))
+        .bind(each(moves, |row| row.run.cancel.and_then(|cancel| stored_actor(cancel.by).1)))
+        .bind(each(moves, |row| at(row.cancel_at)))
         .bind(each(moves, |row| int(row.run.barren_attempts)))
+        .bind(each(moves, |row| int(row.run.cut_attempts)))
         .bind(each(moves, |row| row.run.state.reason_and_detail().0.to_owned()))
         .bind(each(moves, |row| row.run.state.reason_and_detail().1.to_owned()))
         .bind(each(moves, |row| at(row.claimed_at)))
@@ -105,7 +110,10 @@ pub(crate) fn bind(query: PgQuery, moves: &[Move]) -> PgQuery {
         .bind(each(moves, |row| int(row.last_step)))
         .bind(each(moves, |row| big(row.usage.input_tokens)))
         .bind(each(moves, |row| big(row.usage.output_tokens)))
-        .bind(each(moves, |row| row.holder_digest.clone()));
+        .bind(each(moves, |row| row.holder_digest.clone()))
+        .bind(each(moves, |row| row.run.place.map(big)))
+        .bind(each(moves, |row| at(row.not_before)))
+        .bind(each(moves, |row| at(row.progress_at)));
     bind_transitions(query, moves)
 }
 
@@ -125,4 +133,6 @@ fn bind_transitions(query: PgQuery, moves: &[Move]) -> PgQuery {
         .bind(each(&noted, |t| t.session.map(|id| id.uuid())))
         .bind(each(&noted, |t| At(t.at)))
         .bind(each(&noted, |t| Json(Stored::new(t.record.clone()))))
+        .bind(each(&noted, |t| stored_actor(t.actor).0))
+        .bind(each(&noted, |t| stored_actor(t.actor).1))
 }

@@ -27,9 +27,9 @@ const LOCK_ORGS: &str = "
       SELECT orgs FROM worker_sessions
       WHERE id = $1 AND lost_at IS NULL AND cut_ends_at IS NULL),
     ready(org_id) AS (
-      (SELECT org_id FROM runs WHERE state = 'ready' ORDER BY org_id LIMIT 1)
+      (SELECT org_id FROM runs WHERE kind = 'turn' AND state = 'ready' AND set_aside = '' ORDER BY org_id LIMIT 1)
       UNION ALL
-      SELECT (SELECT r.org_id FROM runs r WHERE r.state = 'ready' AND r.org_id > p.org_id ORDER BY r.org_id LIMIT 1)
+      SELECT (SELECT r.org_id FROM runs r WHERE r.kind = 'turn' AND r.state = 'ready' AND r.set_aside = '' AND r.org_id > p.org_id ORDER BY r.org_id LIMIT 1)
       FROM ready p WHERE p.org_id IS NOT NULL),
     wanted AS (
       SELECT org_id FROM ready, live
@@ -54,28 +54,29 @@ const PICK: &str = concat!(
          coalesce(o.running_per_org_max, $5::int8) AS org_max FROM orgs o WHERE o.id = ANY ($2)),
      org_room AS MATERIALIZED (
        SELECT s.org_id, s.user_max,
-         s.org_max - (SELECT count(*) FROM runs r WHERE r.org_id = s.org_id AND r.state = 'running') AS room
+         s.org_max - (SELECT count(*) FROM runs r WHERE r.org_id = s.org_id AND r.kind = 'turn' AND r.state = 'running') AS room
        FROM served s),
      pairs(org_id, user_id, nth) AS (
-       SELECT o.org_id, (SELECT r.user_id FROM runs r WHERE r.state = 'ready' AND r.org_id = o.org_id
+       SELECT o.org_id, (SELECT r.user_id FROM runs r WHERE r.kind = 'turn' AND r.state = 'ready' AND r.set_aside = '' AND r.org_id = o.org_id
                          ORDER BY r.user_id LIMIT 1), 1
        FROM org_room o WHERE o.room > 0
        UNION ALL
-       SELECT p.org_id, (SELECT r.user_id FROM runs r WHERE r.state = 'ready' AND r.org_id = p.org_id
+       SELECT p.org_id, (SELECT r.user_id FROM runs r WHERE r.kind = 'turn' AND r.state = 'ready' AND r.set_aside = '' AND r.org_id = p.org_id
                          AND r.user_id > p.user_id ORDER BY r.user_id LIMIT 1), p.nth + 1
        FROM pairs p WHERE p.user_id IS NOT NULL AND p.nth < $6),
      users AS MATERIALIZED (
        SELECT p.org_id, p.user_id, o.user_max - (SELECT count(*) FROM runs r
-         WHERE r.org_id = p.org_id AND r.user_id = p.user_id AND r.state = 'running') AS room
+         WHERE r.org_id = p.org_id AND r.user_id = p.user_id AND r.kind = 'turn' AND r.state = 'running') AS room
        FROM pairs p JOIN org_room o ON o.org_id = p.org_id WHERE p.user_id IS NOT NULL),
      candidates AS (
-       SELECT u.org_id, c.id, c.created_at, row_number() OVER (PARTITION BY u.org_id, u.user_id ORDER BY c.created_at) AS place
+       SELECT u.org_id, c.id, c.created_at,
+         row_number() OVER (PARTITION BY u.org_id, u.user_id ORDER BY c.priority DESC, c.created_at) AS place
        FROM users u CROSS JOIN session s CROSS JOIN LATERAL (
-         SELECT r.id, r.created_at FROM runs r
-         WHERE r.org_id = u.org_id AND r.user_id = u.user_id AND r.state = 'ready'
-           AND ",
+         SELECT r.id, r.priority, r.created_at FROM runs r
+         WHERE r.org_id = u.org_id AND r.user_id = u.user_id AND r.kind = 'turn' AND r.state = 'ready' AND r.set_aside = ''
+           AND (r.not_before IS NULL OR r.not_before <= clock_timestamp()) AND ",
     serves!(),
-    " ORDER BY r.created_at LIMIT greatest(least(u.room, $3::int8), 0)) c),
+    " ORDER BY r.priority DESC, r.created_at LIMIT greatest(least(u.room, $3::int8), 0)) c),
      of_org AS (
        SELECT org_id, id, created_at, row_number() OVER (PARTITION BY org_id ORDER BY place, created_at) AS place
        FROM candidates),
@@ -85,10 +86,10 @@ const PICK: &str = concat!(
      held AS MATERIALIZED (
        SELECT ",
     run_columns!(),
-    ", s.spec, c.place, c.created_at AS asked_at FROM chosen c JOIN runs r ON r.id = c.id
+    ", s.spec, c.place AS round, c.created_at AS asked_at FROM chosen c JOIN runs r ON r.id = c.id
        JOIN run_specs s ON s.run_id = r.id
        WHERE r.state = 'ready' FOR UPDATE OF r SKIP LOCKED)
-     SELECT held.*, clock_timestamp() AS now FROM held ORDER BY place, asked_at"
+     SELECT held.*, clock_timestamp() AS now FROM held ORDER BY round, asked_at"
 );
 
 /// Whether a session may take one run of a locked org. Limits as in [`PICK`].
@@ -97,10 +98,11 @@ const MAY_TAKE: &str = concat!(
      WHERE s.id = $1 AND r.id = $2
        AND s.lost_at IS NULL AND s.cut_ends_at IS NULL AND ",
     serves!(),
-    " AND NOT EXISTS (SELECT 1 FROM runs x WHERE x.org_id = r.org_id AND x.state = 'ready' AND x.id <> r.id)
-       AND (SELECT count(*) FROM runs x WHERE x.org_id = r.org_id AND x.user_id = r.user_id AND x.state = 'running')
+    " AND NOT EXISTS (SELECT 1 FROM runs x WHERE x.org_id = r.org_id AND x.kind = 'turn' AND x.state = 'ready' AND x.set_aside = ''
+         AND x.id <> r.id)
+       AND (SELECT count(*) FROM runs x WHERE x.org_id = r.org_id AND x.user_id = r.user_id AND x.kind = 'turn' AND x.state = 'running')
          < coalesce(o.running_per_user_max, $3::int8)
-       AND (SELECT count(*) FROM runs x WHERE x.org_id = r.org_id AND x.state = 'running')
+       AND (SELECT count(*) FROM runs x WHERE x.org_id = r.org_id AND x.kind = 'turn' AND x.state = 'running')
          < coalesce(o.running_per_org_max, $4::int8)"
 );
 

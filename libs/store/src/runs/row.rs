@@ -1,11 +1,12 @@
 //! A row of `runs` as a value. Reads columns, asks nothing of the database.
 
 use crate::columns::{At, bad_row, count, small};
+use runmesh_domain::actor::Actor;
 use runmesh_domain::chain::Chain;
 use runmesh_domain::id::{ActionId, AgentId, OrgId, RunId, SessionId, ThreadId, UserId};
 use runmesh_domain::journal::Usage;
 use runmesh_domain::log::Position;
-use runmesh_domain::run::{Run, State, StateName, ended_from_parts};
+use runmesh_domain::run::{Cancel, CancelMode, Run, RunKind, State, StateName, ended_from_parts};
 use runmesh_domain::{Fault, Timestamp};
 use uuid::Uuid;
 
@@ -30,10 +31,29 @@ pub struct RunRow {
     pub position: Position,
     /// The last journaled step; 0 before the first.
     pub last_step: u32,
+    /// When its cancel was acknowledged.
+    pub cancel_at: Option<Timestamp>,
+    /// No worker gets it before this time, when it is READY.
+    pub not_before: Option<Timestamp>,
+    /// When its current attempt began or last journaled something.
+    pub progress_at: Option<Timestamp>,
+    /// What its journal holds.
+    pub journal: JournalSize,
+    /// Why no worker gets it until an operator ends it; empty for nearly every run.
+    pub set_aside: String,
     /// What keeps it from a worker, where that was looked up (see [`super::see_blocked`]); else absent.
     pub blocked_by: Option<BlockedBy>,
     /// What the holder's last Finish or Release said.
     pub(crate) holder_digest: Option<Vec<u8>>,
+}
+
+/// What the journal of a run holds. Both are bounded by the limits of the domain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct JournalSize {
+    /// Bytes of model steps, arguments and results.
+    pub bytes: u64,
+    /// Tool calls.
+    pub calls: u32,
 }
 
 /// What keeps a READY run from a worker.
@@ -50,8 +70,9 @@ pub enum BlockedBy {
 /// The columns of [`Row`], of a table called `r`.
 macro_rules! run_columns {
     () => {
-        "r.id, r.org_id, r.thread_id, r.user_id, r.agent_id, r.agent_version, r.turn_number, r.state, r.version, r.fence, \
-         r.session_id, r.action_id, r.cancel_requested, r.barren_attempts, r.reason, r.detail, r.created_at, r.claimed_at, \
+        "r.id, r.org_id, r.thread_id, r.user_id, r.agent_id, r.agent_version, r.kind, r.turn_number, r.rank, r.place, r.state, \
+         r.version, r.fence, r.session_id, r.action_id, r.cancel, r.cancel_by, r.cancel_at, r.barren_attempts, r.cut_attempts, \
+         r.not_before, r.progress_at, r.journal_bytes, r.journal_calls, r.set_aside, r.reason, r.detail, r.created_at, r.claimed_at, \
          r.started_at, r.ended_at, r.changed_at, r.log_seq, r.log_chain, r.last_step, r.input_tokens, r.output_tokens, \
          r.holder_digest"
     };
@@ -67,14 +88,25 @@ pub(crate) struct Row {
     user_id: Uuid,
     agent_id: Uuid,
     agent_version: i64,
+    kind: String,
     turn_number: i64,
+    rank: i64,
+    place: Option<i64>,
     state: String,
     version: i64,
     fence: i64,
     session_id: Option<Uuid>,
     action_id: Option<Uuid>,
-    cancel_requested: bool,
+    cancel: Option<String>,
+    cancel_by: Option<Uuid>,
+    cancel_at: Option<At>,
     barren_attempts: i32,
+    cut_attempts: i32,
+    not_before: Option<At>,
+    progress_at: Option<At>,
+    journal_bytes: i64,
+    journal_calls: i32,
+    set_aside: String,
     reason: String,
     detail: String,
     created_at: At,
@@ -92,20 +124,27 @@ pub(crate) struct Row {
 
 impl Row {
     pub(crate) fn read(self) -> Result<RunRow, Fault> {
+        let id = RunId::from_uuid(self.id);
         let state = self.state()?;
+        let kind = RunKind::from_name(&self.kind).ok_or_else(|| bad_row("runs", "kind", id, &self.kind))?;
+        let cancel = self.cancel()?;
         let run = Run {
-            id: RunId::from_uuid(self.id),
+            id,
             org: OrgId::from_uuid(self.org_id),
             thread: ThreadId::from_uuid(self.thread_id),
             user: UserId::from_uuid(self.user_id),
             agent: AgentId::from_uuid(self.agent_id),
             agent_version: count(self.agent_version),
+            kind,
             turn_number: count(self.turn_number),
+            rank: self.rank,
+            place: self.place.map(count),
             state,
             version: count(self.version),
             fence: count(self.fence),
-            cancel_requested: self.cancel_requested,
+            cancel,
             barren_attempts: small(self.barren_attempts),
+            cut_attempts: small(self.cut_attempts),
         };
         Ok(RunRow {
             run,
@@ -117,9 +156,21 @@ impl Row {
             usage: Usage { input_tokens: count(self.input_tokens), output_tokens: count(self.output_tokens) },
             position: Position { seq: count(self.log_seq), chain: Chain(self.log_chain.cast_unsigned()) },
             last_step: small(self.last_step),
+            cancel_at: self.cancel_at.map(|at| at.0),
+            not_before: self.not_before.map(|at| at.0),
+            progress_at: self.progress_at.map(|at| at.0),
+            journal: JournalSize { bytes: count(self.journal_bytes), calls: small(self.journal_calls) },
+            set_aside: self.set_aside,
             blocked_by: None,
             holder_digest: self.holder_digest,
         })
+    }
+
+    fn cancel(&self) -> Result<Option<Cancel>, Fault> {
+        let Some(name) = &self.cancel else { return Ok(None) };
+        let mode = CancelMode::from_name(name).ok_or_else(|| bad_row("runs", "cancel", RunId::from_uuid(self.id), name))?;
+        let by = self.cancel_by.map_or(Actor::System, |user| Actor::User(UserId::from_uuid(user)));
+        Ok(Some(Cancel { mode, by }))
     }
 
     fn state(&self) -> Result<State, Fault> {

@@ -18,17 +18,19 @@ use uuid::Uuid;
 /// thread to thread, whatever waits on each.
 const FREE_HEADS: &str = "
     WITH RECURSIVE waiting(thread_id, nth) AS (
-      (SELECT q.thread_id, 1 FROM runs q WHERE q.state = 'queued' AND q.thread_id > $1 ORDER BY q.thread_id LIMIT 1)
+      (SELECT q.thread_id, 1 FROM runs q WHERE q.kind = 'turn' AND q.state = 'queued' AND q.thread_id > $1 ORDER BY q.thread_id LIMIT 1)
       UNION ALL
-      SELECT (SELECT q.thread_id FROM runs q WHERE q.state = 'queued' AND q.thread_id > w.thread_id ORDER BY q.thread_id LIMIT 1),
+      SELECT (SELECT q.thread_id FROM runs q WHERE q.kind = 'turn' AND q.state = 'queued' AND q.thread_id > w.thread_id ORDER BY q.thread_id LIMIT 1),
         w.nth + 1
       FROM waiting w WHERE w.thread_id IS NOT NULL AND w.nth < $2)
-    SELECT w.thread_id, CASE WHEN NOT EXISTS (
-        SELECT 1 FROM runs h WHERE h.thread_id = w.thread_id AND h.state IN ('ready', 'running', 'waiting'))
-      THEN (SELECT q.id FROM runs q WHERE q.thread_id = w.thread_id AND q.state = 'queued' ORDER BY q.turn_number LIMIT 1)
+    SELECT w.thread_id, CASE WHEN (
+        SELECT h.id FROM runs h WHERE h.thread_id = w.thread_id AND h.kind = 'turn' AND h.state IN ('ready', 'running', 'waiting')
+      ) IS NULL
+      THEN (SELECT q.id FROM runs q WHERE q.thread_id = w.thread_id AND q.kind = 'turn' AND q.state = 'queued' ORDER BY q.rank LIMIT 1)
       END AS head
     FROM waiting w WHERE w.thread_id IS NOT NULL ORDER BY w.nth";
-const HOLDER: &str = "SELECT EXISTS (SELECT 1 FROM runs WHERE thread_id = $1 AND state IN ('ready', 'running', 'waiting'))";
+const HOLDER: &str =
+    "SELECT EXISTS (SELECT 1 FROM runs WHERE thread_id = $1 AND kind = 'turn' AND state IN ('ready', 'running', 'waiting'))";
 /// Up to `$2` runs that are READY for so long, the longest first, from behind `$3, $4` on, and whether anybody serves them. A
 /// session's end is remembered for longer than a run waits by default, so one that restarts is not a worker that is missing. Runs
 /// of one kind are asked about once. The clock is read in a statement of its own, here and elsewhere: an index takes no bound that
@@ -88,7 +90,7 @@ pub async fn promote_free_threads(tx: &mut Tx, from: FreeThreadsFrom, limit: u32
             continue;
         }
         if let Some(row) = ending::head(tx, thread).await? {
-            committed.extend(ending::promote(tx, row, locked.now).await?);
+            committed.extend(ending::promote(tx, row, locked.next_place, locked.now).await?);
         }
     }
     Ok((committed, next))

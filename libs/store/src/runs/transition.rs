@@ -1,14 +1,14 @@
 //! The one way a run changes its state.
 
 use super::committed::Committed;
-use super::ending;
+use super::ending::{self, Successor};
 use super::finish::LastStep;
 use super::lock::Locked;
 use super::moves::{self, Move};
 use super::row::RunRow;
 use crate::actions::{self, NewAction};
 use crate::tx::Tx;
-use runmesh_domain::id::SessionId;
+use runmesh_domain::id::{RunId, SessionId};
 use runmesh_domain::log::Position;
 use runmesh_domain::run::{Change, Run};
 use runmesh_domain::transition::{Record, Transition};
@@ -25,8 +25,18 @@ pub struct TransitionExtra {
     pub summary: String,
     /// The calls that the question is about, for a pause: `(step, call)`.
     pub asked: Vec<(u32, u32)>,
+    /// Which turn follows, for an end.
+    pub(crate) successor: Successor,
     /// What tells an exact repeat of the holder's call.
     pub(crate) holder_digest: Option<[u8; 32]>,
+}
+
+impl TransitionExtra {
+    /// An end that this run follows, which the caller accepts in the same transaction.
+    #[must_use]
+    pub fn followed_by(run: RunId) -> Self {
+        Self { successor: Successor::Given(run), ..Self::default() }
+    }
 }
 
 /// Applies what was decided: writes the run, one transition for each change that is one, and everything that follows from
@@ -49,7 +59,7 @@ pub async fn transition(
         let (row, more) = match change {
             Change::Ended { ended, .. } => ending::end(tx, &locked, change, ended, &extra).await?,
             Change::Paused { .. } => pause(tx, &locked, change, &extra).await?,
-            Change::Promoted | Change::Claimed { .. } | Change::GivenBack { .. } | Change::CancelRequested => {
+            Change::Promoted | Change::Claimed { .. } | Change::GivenBack { .. } | Change::CancelRequested { .. } => {
                 plain(tx, &locked, change, &extra).await?
             }
         };
@@ -87,11 +97,16 @@ impl Move {
         if let Some(digest) = extra.holder_digest {
             after.holder_digest = Some(digest.to_vec());
         }
+        if after.run.cancel.is_some() && before.run.cancel.is_none() {
+            after.cancel_at = Some(now);
+        }
         let Some(cause) = change.cause() else { return Self { before: before.run.version, after, transition: None } };
         after.changed_at = now;
         if matches!(change, Change::Claimed { .. }) {
             after.claimed_at = Some(now);
             after.started_at = after.started_at.or(Some(now));
+            after.progress_at = Some(now);
+            after.not_before = None;
         }
         if after.run.state.name().is_terminal() {
             after.ended_at = Some(now);
@@ -104,6 +119,7 @@ impl Move {
             cause,
             fence: after.run.fence,
             session: concerned(&before.run, &after.run),
+            actor: change.actor(before.run.state.session()),
             at: now,
             record,
         };

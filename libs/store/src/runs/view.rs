@@ -25,8 +25,8 @@ pub struct RunState {
 }
 
 const AHEAD: &str = "
-    SELECT (SELECT count(*) FROM runs WHERE thread_id = $1 AND turn_number < $2 AND state IN ('ready', 'running', 'waiting'))
-      + (SELECT count(*) FROM runs WHERE thread_id = $1 AND turn_number < $2 AND state = 'queued')";
+    SELECT (SELECT count(*) FROM runs WHERE thread_id = $1 AND kind = 'turn' AND state IN ('ready', 'running', 'waiting'))
+      + (SELECT count(*) FROM runs WHERE thread_id = $1 AND kind = 'turn' AND state = 'queued' AND rank < $2)";
 const STATES: &str = "SELECT id, state, version FROM runs WHERE id = ANY ($1)";
 const AFTER: &str = concat!(
     "SELECT ",
@@ -42,7 +42,7 @@ pub async fn state_of(tx: &mut Tx, org: OrgId, run: RunId) -> Result<RunState> {
     if row.run.state.name() != StateName::Queued {
         return Ok(RunState { row, queue_position: 0 });
     }
-    let query = sqlx::query_scalar(AHEAD).bind(row.run.thread.uuid()).bind(big(row.run.turn_number));
+    let query = sqlx::query_scalar(AHEAD).bind(row.run.thread.uuid()).bind(row.run.rank);
     let ahead: i64 = query.fetch_one(tx.connection()).await.map_err(sql)?;
     Ok(RunState { row, queue_position: u32::try_from(ahead).unwrap_or(u32::MAX) })
 }

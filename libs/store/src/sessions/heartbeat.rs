@@ -28,7 +28,7 @@ pub struct Beat {
 /// that was claimed in what is the future now was claimed before the clock was set back.
 const BEAT: &str = "
     WITH held AS (SELECT * FROM unnest($4::uuid[], $5::int8[]) AS h(id, fence)),
-    mine AS (SELECT id, fence, cancel_requested, claimed_at FROM runs WHERE session_id = $1 AND state = 'running'),
+    mine AS (SELECT id, fence, cancel IS NOT NULL AS cancel_requested, claimed_at FROM runs WHERE session_id = $1 AND state = 'running'),
     news AS MATERIALIZED (
       SELECT coalesce(h.id, m.id) AS id, m.id IS NULL AS is_lost, h.id IS NULL AS is_unnamed
       FROM held h FULL JOIN mine m ON m.id = h.id AND m.fence = h.fence

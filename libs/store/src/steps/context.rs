@@ -57,7 +57,7 @@ const SMALL: &str = concat!(
     " FROM unnest($1::uuid[], $2::uuid[], $3::int8[]) AS w(run, thread, place)
      CROSS JOIN LATERAL (
        SELECT i.*, sum(i.bytes) OVER () AS total, count(*) OVER () AS n FROM (
-         SELECT * FROM messages WHERE thread_id = w.thread AND place <= w.place AND placed
+         SELECT * FROM messages WHERE thread_id = w.thread AND place >= 1 AND place <= w.place AND NOT withdrawn
          ORDER BY place DESC LIMIT $4 + 1) i) m
      WHERE m.total <= $5 AND m.n <= $4 ORDER BY w.run, m.place"
 );
@@ -122,7 +122,7 @@ pub(crate) async fn small_contexts(tx: &mut Tx, rows: &[&RunRow]) -> Result<Vec<
 
 /// The place of the run's own user message in the conversation.
 fn own_place(row: &RunRow) -> i64 {
-    big(row.run.turn_number).saturating_mul(2)
+    big(row.run.place.unwrap_or_default())
 }
 
 fn journal_bytes(steps: &[Step]) -> i32 {

@@ -47,7 +47,7 @@ pub async fn record(tx: &mut Tx, lease: LeaseClaim, entries: Vec<Entry>, positio
         store(tx, &attempt, row.clone(), position, now).await?;
     }
     let verdicts = model_steps.iter().flat_map(|step| attempt.verdicts(*step)).collect();
-    Ok(Recorded { verdicts, cancel_requested: row.run.cancel_requested })
+    Ok(Recorded { verdicts, cancel_requested: row.run.is_cancel_requested() })
 }
 
 /// The run of a lease, its row locked.

@@ -31,9 +31,13 @@ const RECORD: &str = concat!(
     "), journaled AS (
        INSERT INTO steps (run_id, org_id, step_index, fence, result, digest, created_at)
        SELECT $1, $2, s.step_index, $15, s.result, s.digest, $16
-       FROM unnest($17::int4[], $18::jsonb[], $19::bytea[]) AS s(step_index, result, digest))
-     UPDATE runs SET last_step = $20, input_tokens = $21, output_tokens = $22, barren_attempts = $23, log_seq = $24,
-       log_chain = $25 WHERE id = $1"
+       FROM unnest($17::int4[], $18::jsonb[], $19::bytea[]) AS s(step_index, result, digest)),
+     used AS (
+       INSERT INTO usage (run_id, org_id, thread_id, user_id, step_index, model, input_tokens, output_tokens, at)
+       SELECT $1, $2, $27, $28, u.step_index, u.model, u.input_tokens, u.output_tokens, $16
+       FROM unnest($17::int4[], $29::text[], $30::int8[], $31::int8[]) AS u(step_index, model, input_tokens, output_tokens))
+     UPDATE runs SET last_step = $20, input_tokens = $21, output_tokens = $22, barren_attempts = $23, cut_attempts = $24,
+       log_seq = $25, log_chain = $26, progress_at = $16 WHERE id = $1"
 );
 
 type PgQuery = sqlx::query::Query<'static, sqlx::Postgres, sqlx::postgres::PgArguments>;
@@ -52,8 +56,14 @@ pub(crate) async fn write(tx: &mut Tx, attempt: &Attempt, row: &RunRow, now: Tim
         .bind(big(row.usage.input_tokens))
         .bind(big(row.usage.output_tokens))
         .bind(int(row.run.barren_attempts))
+        .bind(int(row.run.cut_attempts))
         .bind(big(row.position.seq))
-        .bind(row.position.chain.0.cast_signed());
+        .bind(row.position.chain.0.cast_signed())
+        .bind(row.run.thread.uuid())
+        .bind(row.run.user.uuid())
+        .bind(attempt.new_steps.iter().map(|step| step.result.model.clone()).collect::<Vec<_>>())
+        .bind(attempt.new_steps.iter().map(|step| big(step.result.usage.input_tokens)).collect::<Vec<_>>())
+        .bind(attempt.new_steps.iter().map(|step| big(step.result.usage.output_tokens)).collect::<Vec<_>>());
     query.execute(tx.connection()).await.map_err(sql)?;
     Ok(())
 }

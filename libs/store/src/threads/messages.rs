@@ -13,7 +13,7 @@ use uuid::Uuid;
 /// The columns of [`MessageRow`], of a table called `m`.
 macro_rules! message_columns {
     () => {
-        "m.id, m.thread_id, m.run_id, m.turn_number, m.role, m.parts, m.unfinished, m.created_at"
+        "m.id, m.thread_id, m.run_id, m.turn_number, m.role, m.parts, m.unfinished, m.internal, m.created_at"
     };
 }
 pub(crate) use message_columns;
@@ -27,15 +27,21 @@ pub(crate) struct MessageRow {
     role: String,
     parts: Json<Vec<Part>>,
     unfinished: bool,
+    internal: bool,
     created_at: At,
 }
 
 impl MessageRow {
+    pub(super) const fn turn_number(&self) -> i64 {
+        self.turn_number
+    }
+
     pub(crate) fn read(self) -> Result<Message, Fault> {
         let id = MessageId::from_uuid(self.id);
         let role = match self.role.as_str() {
             "user" => Role::User,
             "assistant" => Role::Assistant,
+            "tool" => Role::Tool,
             other => return Err(bad_row("messages", "role", id, other)),
         };
         Ok(Message {
@@ -46,12 +52,13 @@ impl MessageRow {
             role,
             parts: self.parts.0,
             unfinished: self.unfinished,
+            internal: self.internal,
             created_at: self.created_at.0,
         })
     }
 }
 
-/// A thread's messages, oldest first, those of turns that wait included. A page ends early at
+/// A thread's messages in the order of the conversation, then those of turns that wait; internal ones are left out. A page ends early at
 /// [`limits::PAGE_BYTES_MAX`]; a message over [`limits::PAGE_MESSAGE_BYTES_MAX`] has its further parts on the next page, under
 /// the same id.
 ///

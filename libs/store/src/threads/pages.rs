@@ -9,16 +9,19 @@ use runmesh_domain::id::ThreadId;
 use runmesh_domain::message::{Message, Part};
 use serde::{Deserialize, Serialize};
 
-/// Where a page begins: at a message, and a part of it.
+/// Where a page begins: at a message of the conversation and a part of it, and behind those at a turn that waits. A message that
+/// gets its place between two pages is on a later page again, so none is passed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Begin {
     place: i64,
+    /// The turn, among the messages that have no place yet.
+    turn: i64,
     part: usize,
 }
 
 impl Begin {
     /// At the first message.
-    pub(crate) const FIRST: Self = Self { place: 0, part: 0 };
+    pub(crate) const FIRST: Self = Self { place: 1, turn: 0, part: 0 };
 }
 
 /// What goes on a page at most.
@@ -31,28 +34,47 @@ pub(crate) struct Room {
     pub(crate) message_bytes: usize,
 }
 
-/// The messages from $2 on up to $3. `total` sums their bytes from the page's begin.
-const PAGE: &str = concat!(
+/// A page over `$of`. `total` sums the bytes of its messages from the page's begin.
+macro_rules! page_statement {
+    ($of:literal) => {
+        concat!(
+            "SELECT * FROM (
+               SELECT ",
+            message_columns!(),
+            ", m.place, sum(m.bytes) OVER w AS total, row_number() OVER w AS nth, lead(m.id) OVER w IS NOT NULL AS more
+               FROM (",
+            $of,
+            ") m
+               WINDOW w AS (ORDER BY m.place, m.turn_number, m.id)) m
+             WHERE nth <= $2 AND (total <= $3 OR nth = 1) ORDER BY place, turn_number, id"
+        )
+    };
+}
+
+/// What the model sees, up to the place $5.
+const CONTEXT: &str = page_statement!(
+    "SELECT * FROM messages WHERE thread_id = $1 AND place >= $4 AND place >= 1 AND place <= $5 AND NOT withdrawn
+     ORDER BY place LIMIT $2 + 1"
+);
+/// What people see: the conversation from the place $4 on, then what waits from the turn $5 on.
+const LIST: &str = page_statement!(
     "SELECT * FROM (
-       SELECT ",
-    message_columns!(),
-    ", m.place, sum(m.bytes) OVER w AS total, row_number() OVER w AS nth, lead(m.place) OVER w IS NOT NULL AS more
-       FROM (SELECT * FROM messages WHERE thread_id = $1 AND place >= $2 AND place <= $3 AND (placed OR $6)
-             ORDER BY place LIMIT $4 + 1) m
-       WINDOW w AS (ORDER BY m.place)) m
-     WHERE nth <= $4 AND (total <= $5 OR nth = 1) ORDER BY place"
+       (SELECT * FROM messages WHERE thread_id = $1 AND place >= $4 AND place >= 1 AND NOT internal ORDER BY place LIMIT $2 + 1)
+       UNION ALL
+       (SELECT * FROM messages WHERE thread_id = $1 AND place IS NULL AND turn_number >= $5 AND NOT internal
+        ORDER BY turn_number LIMIT $2 + 1)) every ORDER BY place, turn_number, id LIMIT $2 + 1"
 );
 
 #[derive(sqlx::FromRow)]
 struct Row {
     #[sqlx(flatten)]
     message: MessageRow,
-    place: i64,
+    place: Option<i64>,
     more: bool,
 }
 
-/// A page, and where the next begins. `until` is the last place of a conversation so far; without it the messages of turns
-/// that wait are listed too.
+/// A page, and where the next begins. `until` is the last place of a conversation so far, for the model; without it the page is
+/// for people, and has the messages of turns that wait, too.
 pub(crate) async fn page(
     tx: &mut Tx,
     thread: ThreadId,
@@ -60,24 +82,32 @@ pub(crate) async fn page(
     until: Option<i64>,
     room: &Room,
 ) -> Result<(Vec<Message>, Option<Begin>)> {
-    let query = sqlx::query_as(PAGE)
+    let query = sqlx::query_as(if until.is_some() { CONTEXT } else { LIST })
         .bind(thread.uuid())
-        .bind(begin.place)
-        .bind(until.unwrap_or(i64::MAX))
         .bind(i64::from(room.rows))
         .bind(i64::try_from(room.bytes).unwrap_or(i64::MAX))
-        .bind(until.is_none());
+        .bind(begin.place)
+        .bind(until.unwrap_or(begin.turn));
     let rows: Vec<Row> = query.fetch_all(tx.connection()).await.map_err(sql)?;
-    let first = rows.first().map_or(begin.place, |first| first.place);
-    let part = if first == begin.place { begin.part } else { 0 };
-    let behind = rows.last().filter(|last| last.more).map(|last| Begin { place: last.place + 1, part: 0 });
+    let at = |row: &Row, part| match row.place {
+        Some(place) => Begin { place, turn: 0, part },
+        None => Begin { turn: row.message.turn_number(), part, ..begin },
+    };
+    let first = rows.first().map(|first| at(first, 0));
+    let is_begun = first.is_some_and(|first| (first.place, first.turn) == (begin.place, begin.turn));
+    let part = if is_begun { begin.part } else { 0 };
+    let placed = rows.iter().filter_map(|row| row.place).max();
+    let behind = rows.last().filter(|last| last.more).map(|last| match last.place {
+        Some(place) => Begin { place: place + 1, turn: 0, part: 0 },
+        None => Begin { place: placed.map_or(begin.place, |place| place + 1), turn: last.message.turn_number() + 1, part: 0 },
+    });
     let mut messages = rows.into_iter().map(|row| row.message.read()).collect::<Result<Vec<_>, _>>()?;
-    let within = messages.first_mut().and_then(|message| {
+    let within = messages.first_mut().zip(first).and_then(|(message, first)| {
         message.parts.drain(..part.min(message.parts.len()));
         let kept = parts_that_fit(&message.parts, room.message_bytes);
         let is_cut = kept < message.parts.len();
         message.parts.truncate(kept);
-        is_cut.then_some(Begin { place: first, part: part + kept })
+        is_cut.then_some(Begin { part: part + kept, ..first })
     });
     if within.is_some() {
         messages.truncate(1);

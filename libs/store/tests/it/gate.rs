@@ -86,25 +86,24 @@ async fn turns_are_found_in_their_order() {
     let next = |after| world.org_tx(move |tx| runs::next_turn(tx, org, thread, after).boxed());
     let open = || world.org_tx(move |tx| runs::open_turn(tx, org, thread).boxed());
     let last = || world.org_tx(move |tx| runs::last_turn(tx, org, thread).boxed());
-    assert_eq!((next(0).await, open().await, last().await), (Ok(None), Ok(None), Ok(None)));
-    let mut turns = Vec::new();
-    for number in 1..=3 {
-        turns.push(Some(runs::Turn { run: world.send(thread, "x").await.run, number }));
+    assert_eq!((next(None).await, open().await, last().await), (Ok(None), Ok(None), Ok(None)));
+    let mut runs = Vec::new();
+    for _ in 0..3 {
+        runs.push(world.send(thread, "x").await.run);
     }
-    let runs: Vec<_> = turns.iter().flatten().map(|turn| turn.run).collect();
-    // A canceled turn is one all the same.
+    let turn = |number: usize, place| Ok(Some(runs::Turn { run: runs[number - 1], number: number as u64, place }));
+    assert_eq!((next(None).await, next(Some(runs[0])).await, last().await), (turn(1, 1), Ok(None), turn(1, 1)));
+    // A turn that is canceled before it starts has its place from then on, before the turn that starts later.
     world.cancel(runs[1]).await.unwrap();
-    for after in 0..3_u64 {
-        assert_eq!(next(after).await, Ok(turns[usize::try_from(after).unwrap()]));
-    }
-    assert_eq!((next(3).await, open().await, last().await), (Ok(None), Ok(turns[0]), Ok(turns[2])));
+    assert_eq!((next(Some(runs[0])).await, next(Some(runs[1])).await, open().await), (turn(2, 2), Ok(None), turn(1, 1)));
     world.cancel(runs[0]).await.unwrap();
-    assert_eq!(open().await, Ok(turns[2]), "the one that holds the thread now");
+    assert_eq!(open().await, turn(3, 3), "the one that holds the thread now");
+    assert_eq!((next(Some(runs[1])).await, next(Some(runs[2])).await, last().await), (turn(3, 3), Ok(None), turn(3, 3)));
     world.cancel(runs[2]).await.unwrap();
     assert_eq!(open().await, Ok(None));
     let user = world.user;
     world.org_tx(move |tx| runmesh_store::threads::delete(tx, org, user, thread).boxed()).await.unwrap();
-    assert!(next(0).await.is_err() && open().await.is_err() && last().await.is_err(), "a deleted thread has no turns");
+    assert!(next(None).await.is_err() && open().await.is_err() && last().await.is_err(), "a deleted thread has no turns");
     let other = world.other("two").await;
-    assert!(other.org_tx(move |tx| runs::next_turn(tx, other.org, thread, 0).boxed()).await.is_err());
+    assert!(other.org_tx(move |tx| runs::next_turn(tx, other.org, thread, None).boxed()).await.is_err());
 }

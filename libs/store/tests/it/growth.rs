@@ -93,7 +93,7 @@ async fn life_of_a_run(world: &World, thread: ThreadId, session: SessionId) -> V
         all.push((what, rows));
     }
     all.push(("the last turn", reads(world, org, move |tx| runs::last_turn(tx, owner, thread).boxed()).await.1));
-    all.push(("the next turn", reads(world, org, move |tx| runs::next_turn(tx, owner, thread, 1).boxed()).await.1));
+    all.push(("the next turn", reads(world, org, move |tx| runs::next_turn(tx, owner, thread, None).boxed()).await.1));
     let (_, rows) = reads(world, org, move |tx| {
         let wanted = ListThreads { page: page(), agent: None, user: None };
         async move { threads::list(tx, owner, &wanted).await }.boxed()
@@ -117,13 +117,13 @@ fn page() -> PageRequest {
 async fn mislead_the_planner(world: &World) {
     let rows = "gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 1, 1";
     let columns = "id, org_id, thread_id, user_id, agent_id, agent_version, turn_number, state, version, fence, needs,
-      created_at, changed_at, claimed_at, session_id";
+      created_at, changed_at, claimed_at, session_id, place";
     let mut text =
         "ALTER TABLE runs SET (autovacuum_enabled = off); ALTER TABLE threads SET (autovacuum_enabled = off);".to_owned();
     for (state, session) in [("ready", "NULL"), ("queued", "NULL"), ("running", "gen_random_uuid()")] {
         text.push_str(&format!(
             "INSERT INTO runs ({columns})
-             SELECT {rows}, '{state}', 1, 1, '{{}}', now(), now(), now(), {session} FROM generate_series(1, {OVER}) n;"
+             SELECT {rows}, '{state}', 1, 1, '{{}}', now(), now(), now(), {session}, 1 FROM generate_series(1, {OVER}) n;"
         ));
     }
     text.push_str(&format!(
@@ -147,12 +147,12 @@ async fn runs_that_are_over_cost_nothing() {
     life_of_a_run(&world, thread, session).await;
     let made = format!(
         "INSERT INTO runs (id, org_id, thread_id, user_id, agent_id, agent_version, turn_number, state, version, fence, needs,
-           created_at, changed_at, ended_at)
+           created_at, changed_at, ended_at, place)
          SELECT gen_random_uuid(), '{org}', '{thread}', '{user}', '{agent}', 1, 1000 + n, 'completed', 4, 1, '{{}}',
-           now(), now(), now() FROM generate_series(1, {OVER}) n;
+           now(), now(), now(), 1000 + n FROM generate_series(1, {OVER}) n;
          INSERT INTO threads (id, org_id, user_id, agent_id, deleted_at)
          SELECT gen_random_uuid(), '{org}', '{user}', '{agent}', now() FROM generate_series(1, {OVER}) n;
-         UPDATE threads SET next_turn = {OVER} + 1001 WHERE id = '{thread}'",
+         UPDATE threads SET next_turn = {OVER} + 1001, next_place = {OVER} + 1001 WHERE id = '{thread}'",
         org = world.org.uuid(),
         thread = thread.uuid(),
         user = world.user.uuid(),
@@ -196,12 +196,12 @@ async fn a_sweep_costs_what_it_looks_at_and_not_what_waits() {
     world.session().await;
     let columns =
         "id, org_id, thread_id, user_id, agent_id, agent_version, turn_number, state, version, fence, needs, created_at,
-      changed_at";
+      changed_at, place, rank";
     let run = |count: i64, thread: &str, state: &str, (turn, since): (&str, &str)| {
         format!(
             "INSERT INTO runs ({columns})
              SELECT gen_random_uuid(), '{org}', {thread}, gen_random_uuid(), '{agent}', 1, {turn}, '{state}', 1, 0, '{{}}', now(),
-               now() - interval '{since}' FROM generate_series(1, {count}) n;",
+               now() - interval '{since}', CASE WHEN '{state}' = 'ready' THEN n END, {turn} FROM generate_series(1, {count}) n;",
             org = world.org.uuid(),
             agent = world.agent.uuid()
         )
@@ -211,8 +211,8 @@ async fn a_sweep_costs_what_it_looks_at_and_not_what_waits() {
         run(20_000, "gen_random_uuid()", "ready", ("1", "0")),
         run(100_000, "md5((n % 20000)::text)::uuid", "queued", ("1 + n", "1 hour")),
         format!(
-            "INSERT INTO pending_actions (id, org_id, run_id, thread_id, kind, summary, calls, state, created_at, expires_at)
-             SELECT gen_random_uuid(), '{org}', gen_random_uuid(), gen_random_uuid(), 'recovery', '', '[]', 'pending', now(),
+            "INSERT INTO pending_actions (id, org_id, run_id, thread_id, kind, payload, digest, state, created_at, expires_at)
+             SELECT gen_random_uuid(), '{org}', gen_random_uuid(), gen_random_uuid(), 'recovery', '{{}}', sha256(''), 'pending', now(),
                now() + interval '1 hour' FROM generate_series(1, 20000) n;
              INSERT INTO idempotency_keys (org_id, user_id, method, key, digest, response, created_at)
              SELECT '{org}', gen_random_uuid(), 'm', 'k', sha256(''), '', now() FROM generate_series(1, 20000) n;

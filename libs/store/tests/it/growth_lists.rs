@@ -53,12 +53,12 @@ impl Cast {
     fn rows(&self) -> String {
         let Self { org, user, agent, thread, rare_agent, crowd, ready } = *self;
         let run = "INSERT INTO runs (id, org_id, thread_id, user_id, agent_id, agent_version, turn_number, state, version,
-          fence, needs, created_at, changed_at, claimed_at, ended_at, reason, session_id)";
+          fence, needs, created_at, changed_at, claimed_at, ended_at, reason, session_id, place)";
         let ago = "now() - n * interval '1 ms'";
         let over = |count: i64, from: i64, state: &str, reason: &str| {
             format!(
                 "{run} SELECT gen_random_uuid(), '{org}', '{thread}', '{user}', '{agent}', 1, {from} + n, '{state}', 4,
-                   1, '{{}}', {ago}, now(), now(), now(), '{reason}', NULL FROM generate_series(1, {count}) n;",
+                   1, '{{}}', {ago}, now(), now(), now(), '{reason}', NULL, {from} + n FROM generate_series(1, {count}) n;",
                 org = org.uuid(),
                 thread = thread.uuid(),
                 user = user.uuid(),
@@ -68,7 +68,7 @@ impl Cast {
         let open = |count: i64, state: &str, session: &str| {
             format!(
                 "{run} SELECT gen_random_uuid(), '{crowd}', gen_random_uuid(), '{user}', '{agent}', 1, 1, '{state}', 1, 1,
-                   '{{}}', {ago}, now(), now(), NULL, '', {session} FROM generate_series(1, {count}) n;",
+                   '{{}}', {ago}, now(), now(), NULL, '', {session}, 1 FROM generate_series(1, {count}) n;",
                 crowd = crowd.uuid(),
                 user = user.uuid(),
                 agent = agent.uuid()
@@ -108,8 +108,8 @@ fn others(cast: &Cast) -> String {
     let (org, user, thread) = (cast.org.uuid(), cast.user.uuid(), cast.thread.uuid());
     let actions = |count: i64, org: &str| {
         format!(
-            "INSERT INTO pending_actions (id, org_id, run_id, thread_id, kind, summary, calls, state, created_at, expires_at)
-             SELECT gen_random_uuid(), {org}, gen_random_uuid(), gen_random_uuid(), 'recovery', '', '[]', 'pending',
+            "INSERT INTO pending_actions (id, org_id, run_id, thread_id, kind, payload, digest, state, created_at, expires_at)
+             SELECT gen_random_uuid(), {org}, gen_random_uuid(), gen_random_uuid(), 'recovery', jsonb_build_object('v', 1, 'summary', '', 'calls', '[]'::jsonb), sha256(''), 'pending',
                now() - n * interval '1 ms', now() + n * interval '1 s' FROM generate_series(1, {count}) n;"
         )
     };
@@ -129,8 +129,8 @@ fn others(cast: &Cast) -> String {
              INSERT INTO agents (id, org_id, name, version, spec)
              SELECT gen_random_uuid(), o.id, 'a' || n, 1, '{{}}' FROM orgs o, generate_series(1, {MANY} / 100) n WHERE o.id <> '{org}';
              INSERT INTO members (org_id, user_id, role) SELECT '{org}', gen_random_uuid(), 'member' FROM generate_series(1, {MANY}) n;
-             INSERT INTO messages (id, org_id, thread_id, run_id, turn_number, role, parts, bytes, unfinished, placed, created_at)
-             SELECT gen_random_uuid(), '{org}', '{thread}', gen_random_uuid(), n, 'user', '[]', 1, false, true, now()
+             INSERT INTO messages (id, org_id, thread_id, run_id, turn_number, role, parts, bytes, unfinished, place, created_at)
+             SELECT gen_random_uuid(), '{org}', '{thread}', gen_random_uuid(), n, 'user', '[]', 1, false, n, now()
              FROM generate_series(1, {MANY}) n;
              UPDATE members SET role = 'admin' WHERE user_id = '{user}';"
         ),

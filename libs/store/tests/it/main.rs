@@ -23,4 +23,5 @@ mod random;
 mod recovery;
 mod schema;
 mod server;
+mod shapes;
 mod walls;

@@ -1,6 +1,7 @@
 //! Orgs, members, agents, threads, lists, the summary.
 
 use crate::fixture::{LEASES, World, dispatched, id, lease, model_step, spec};
+use crate::server;
 use futures::FutureExt as _;
 use runmesh_domain::agent::AgentSpec;
 use runmesh_domain::id::{AgentId, OrgId, UserId};
@@ -150,7 +151,7 @@ async fn a_deleted_thread_is_gone_and_its_runs_end() {
     let thread = running.thread;
     let (rows, committed) = world.org_tx(move |tx| threads::delete(tx, org, user, thread).boxed()).await.unwrap();
     assert_eq!(committed.iter().map(|one| one.ids.id).collect::<Vec<_>>(), [queued.run]);
-    assert!(world.get(running.run).await.run.cancel_requested);
+    assert!(world.get(running.run).await.run.is_cancel_requested());
     assert_eq!(rows[1], world.get(running.run).await, "its holder can be told");
     let gone = refused(Refusal::NotFound { what: "thread" });
     assert_eq!(world.org_tx(move |tx| threads::get(tx, org, thread).boxed()).await, gone);
@@ -185,7 +186,8 @@ async fn the_summary_counts_what_the_rows_say() {
     let Summary { agents, running: now, waiting: asked, queued, runs, .. } = look().await.unwrap();
     assert_eq!((agents, now, asked, queued, runs.len()), (1, 1, 1, 1, 3));
     assert_eq!(runs.iter().find(|run| run.run == running.run).unwrap().agent_name, "default");
-    world.expire(session).await;
+    let lost = format!("UPDATE worker_sessions SET lost_at = clock_timestamp() WHERE id = '{}'", session.uuid());
+    server::execute(&world.url, &lost).await;
     let Summary { agents, running: now, queued, .. } = look().await.unwrap();
     assert_eq!((agents, now, queued), (0, 0, 2), "without a live lease nothing runs");
     assert_eq!(lease(&world.get(running.run).await).fence, 1);

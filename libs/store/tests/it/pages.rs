@@ -171,8 +171,9 @@ async fn questions_with_long_arguments_come_page_by_page() {
         "x".repeat(600 << 10)
     );
     let text = format!(
-        "INSERT INTO pending_actions (id, org_id, run_id, thread_id, kind, summary, calls, state, created_at, expires_at)
-         SELECT gen_random_uuid(), '{}', gen_random_uuid(), gen_random_uuid(), 'recovery', n::text, '{call}', 'pending',
+        "INSERT INTO pending_actions (id, org_id, run_id, thread_id, kind, payload, digest, state, created_at, expires_at)
+         SELECT gen_random_uuid(), '{}', gen_random_uuid(), gen_random_uuid(), 'recovery',
+           jsonb_build_object('v', 1, 'summary', n::text, 'calls', '{call}'::jsonb), sha256('x'), 'pending',
            now() + n * interval '1 second', now() + interval '1 day' FROM generate_series(1, 4) n",
         world.org.uuid()
     );

@@ -177,7 +177,7 @@ async fn a_cancel_that_was_acknowledged_wins_over_a_lost_lease() {
     let lease = world.running(session).await;
     world.record(lease, vec![model_step(1, "so far", &[])]).await.unwrap();
     let (row, committed) = world.cancel(lease.run).await.unwrap();
-    assert_eq!((row.run.state.name(), row.run.cancel_requested, committed), (StateName::Running, true, vec![]));
+    assert_eq!((row.run.state.name(), row.run.is_cancel_requested(), committed), (StateName::Running, true, vec![]));
     assert!(world.record(lease, vec![model_step(2, "x", &[])]).await.unwrap().cancel_requested);
     world.expire(session).await;
     world.reap().await;

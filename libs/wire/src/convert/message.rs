@@ -66,7 +66,7 @@ impl IntoWire<Vec<pb::Part>> for Vec<Part> {
 
 impl IntoWire<pb::Message> for Message {
     fn into_wire(self) -> pb::Message {
-        let Self { id, thread, run, turn_number, role, parts, unfinished, created_at } = self;
+        let Self { id, thread, run, turn_number, role, parts, unfinished, internal, created_at } = self;
         pb::Message {
             message_id: id.to_string(),
             thread_id: thread.to_string(),
@@ -75,6 +75,7 @@ impl IntoWire<pb::Message> for Message {
             role: pb::message::Role::from(RoleOnWire(role)).into(),
             parts: parts.into_wire(),
             unfinished,
+            internal,
             create_time: Some(created_at.into_wire()),
         }
     }
@@ -83,7 +84,7 @@ impl IntoWire<pb::Message> for Message {
 impl FromWire<Message> for pb::Message {
     fn from_wire(self, path: &str) -> Result<Message, Refusal> {
         let role = self.role();
-        let Self { message_id, thread_id, run_id, turn_number, role: _, parts, unfinished, create_time } = self;
+        let Self { message_id, thread_id, run_id, turn_number, role: _, parts, unfinished, internal, create_time } = self;
         Ok(Message {
             id: id(&join(path, "message_id"), &message_id)?,
             thread: id(&join(path, "thread_id"), &thread_id)?,
@@ -92,10 +93,12 @@ impl FromWire<Message> for pb::Message {
             role: match role {
                 pb::message::Role::User => Role::User,
                 pb::message::Role::Assistant => Role::Assistant,
+                pb::message::Role::Tool => Role::Tool,
                 pb::message::Role::Unspecified => return Err(Refusal::field(join(path, "role"), "is required")),
             },
             parts: list(&join(path, "parts"), parts)?,
             unfinished,
+            internal,
             created_at: super::required(&join(path, "create_time"), create_time)?.from_wire(&join(path, "create_time"))?,
         })
     }
@@ -108,6 +111,7 @@ impl From<RoleOnWire> for pb::message::Role {
         match role.0 {
             Role::User => Self::User,
             Role::Assistant => Self::Assistant,
+            Role::Tool => Self::Tool,
         }
     }
 }

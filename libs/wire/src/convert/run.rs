@@ -3,8 +3,9 @@
 use super::{FromWire, IntoWire, signed, unsigned};
 use crate::pb::run as pb;
 use runmesh_domain::Refusal;
+use runmesh_domain::actor::Actor;
 use runmesh_domain::journal::Usage;
-use runmesh_domain::run::StateName;
+use runmesh_domain::run::{RunKind, StateName};
 use runmesh_domain::transition::Transition;
 
 impl IntoWire<pb::run::State> for StateName {
@@ -40,6 +41,15 @@ impl FromWire<StateName> for pb::run::State {
     }
 }
 
+impl IntoWire<pb::run::Kind> for RunKind {
+    fn into_wire(self) -> pb::run::Kind {
+        match self {
+            Self::Turn => pb::run::Kind::Turn,
+            Self::Background => pb::run::Kind::Background,
+        }
+    }
+}
+
 impl IntoWire<pb::Usage> for Usage {
     fn into_wire(self) -> pb::Usage {
         let Self { input_tokens, output_tokens } = self;
@@ -56,7 +66,7 @@ impl FromWire<Usage> for pb::Usage {
 
 impl IntoWire<pb::Transition> for &Transition {
     fn into_wire(self) -> pb::Transition {
-        let Transition { run: _, version, from, to, cause, fence, session, at, record: _ } = self;
+        let Transition { run: _, version, from, to, cause, fence, session, actor, at, record: _ } = self;
         let from = from.map_or(pb::run::State::Unspecified, IntoWire::into_wire);
         pb::Transition {
             version: signed(*version),
@@ -66,6 +76,11 @@ impl IntoWire<pb::Transition> for &Transition {
             fence: signed(*fence),
             session_id: session.map(|session| session.to_string()).unwrap_or_default(),
             time: Some((*at).into_wire()),
+            actor_id: match actor {
+                Actor::System => String::new(),
+                Actor::User(user) => user.to_string(),
+                Actor::Worker(session) => session.to_string(),
+            },
         }
     }
 }

@@ -27,8 +27,9 @@ pub fn of_run(of_run: OfRun) -> pb::AttachThreadResponse {
 }
 
 /// A turn begins; `at` is where.
-pub fn turn(run: RunId, number: u64, at: Cursor) -> pb::AttachThreadResponse {
-    frame(Frame::Turn(pb::Turn { run_id: run.to_string(), turn_number: signed(number), cursor: at.to_string() }))
+pub fn turn(run: RunId, number: u64, place: Option<u64>, at: Cursor) -> pb::AttachThreadResponse {
+    let place = signed(place.unwrap_or_default());
+    frame(Frame::Turn(pb::Turn { run_id: run.to_string(), turn_number: signed(number), cursor: at.to_string(), place }))
 }
 
 /// A sign of life between turns, with where to come back to.

@@ -40,7 +40,7 @@ impl From {
 impl Viewer {
     /// A stream of a run that a person may see, until their credentials end.
     pub async fn of(relay: Relay, seen: Seen, from: From, until: Instant) -> Self {
-        let Seen { key, turn_number: _, waits, journal } = seen;
+        let Seen { key, turn_number: _, place: _, waits, journal } = seen;
         let source = match journal {
             Some(journal) => Source::Ended(EndedRun::find(&relay, key, journal).await),
             None => {

@@ -40,6 +40,8 @@ pub(super) struct Turns {
 struct Turn {
     run: RunId,
     number: u64,
+    /// The highest place in the conversation that a turn had so far.
+    place: u64,
     /// A cursor before its first event.
     start: Option<String>,
 }
@@ -108,9 +110,10 @@ impl Turns {
 
     /// A turn begins, or goes on where the last attachment left it.
     fn take_turn(&mut self, turn: pb::Turn) -> Result<Taken, ClientError> {
-        let pb::Turn { run_id, turn_number, cursor } = turn;
+        let pb::Turn { run_id, turn_number, cursor, place } = turn;
         let run: RunId = id("turn.run_id", &run_id)?;
         let number: u64 = unsigned("turn.turn_number", turn_number)?;
+        let place: u64 = unsigned("turn.place", place)?;
         let is_same = self.run() == Some(run);
         if is_same && self.tracker.cursor() == Some(cursor.as_str()) {
             self.tracker.take_up();
@@ -120,17 +123,20 @@ impl Turns {
             && !is_same
         {
             self.check_over()?;
-            if number <= last.number {
-                return Err(ClientError::protocol(format!("turn {number} after turn {}", last.number)));
+            // A place of 0 is one that the relay did not know yet.
+            if place != 0 && place <= last.place {
+                let problem = format!("turn {number} at place {place} follows turn {} at place {}", last.number, last.place);
+                return Err(ClientError::protocol(problem));
             }
         }
+        let place = place.max(self.turn.as_ref().map_or(0, |last| last.place));
         let at: Option<Cursor> = cursor.parse().ok();
         let start = at.map(|at| Cursor::start(at.thread, at.run).to_string());
         if !cursor.is_empty() {
             self.cursor = Some(cursor.clone());
         }
         self.tracker = Tracker::of_turn(cursor);
-        self.turn = Some(Turn { run, number, start });
+        self.turn = Some(Turn { run, number, place, start });
         Ok(if is_same { Taken::Nothing } else { Taken::Told(ThreadUpdate::Turn { run, turn_number: number }) })
     }
 

@@ -20,7 +20,7 @@ fn cursor(turn: u8, seq: u64) -> String {
 }
 
 fn turn(turn: u8, cursor: String) -> Frame {
-    Frame::Turn(pb::Turn { run_id: run(turn).to_string(), turn_number: turn.into(), cursor })
+    Frame::Turn(pb::Turn { run_id: run(turn).to_string(), turn_number: turn.into(), cursor, place: turn.into() })
 }
 
 fn begins(number: u8) -> Frame {

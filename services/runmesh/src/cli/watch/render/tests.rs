@@ -75,6 +75,7 @@ fn finished(state: StateName, stored: Option<&str>) -> Event {
         role: Role::Assistant,
         parts: vec![Part::text(text)],
         unfinished: false,
+        internal: false,
         created_at: at,
     });
     let (reason, detail) = match state {
