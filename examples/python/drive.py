@@ -24,6 +24,8 @@ MODEL = "python-example"
 CLOCK = "current_time"
 CALL_SECONDS = 10
 WORD_SECONDS = 0.01
+# What of a conversation the model is given, in bytes.
+WINDOW_BYTES = 400_000
 
 
 class Dropped(Exception):
@@ -193,25 +195,39 @@ class Drive:
     # Talking to the mesh.
 
     def _read_context(self, context):
-        """The conversation and the journal. A context that did not come along is not an empty one: it is too large."""
+        """The whole journal, then the conversation from its newest message back until the model's window is full.
+
+        A context that did not come along is not an empty one: it is too large.
+        """
         if context is None:
             context = self._page("")
         self._take(context)
-        while context.next_page_token:
+        while context.next_page_token and self._room() > 0:
             context = self._page(context.next_page_token)
             self._take(context)
+        if context.next_page_token:
+            self._leave_out_the_oldest_turn()
+
+    def _room(self) -> int:
+        """Bytes of the window that are left. The journal comes before the messages, so it is whole when there is none."""
+        return WINDOW_BYTES - sum(said.ByteSize() for said in self.messages)
+
+    def _leave_out_the_oldest_turn(self):
+        """It may have been read in part. The run's own turn stays."""
+        oldest, own = self.messages[0].turn_number, self.messages[-1].turn_number
+        self.messages = [said for said in self.messages if said.turn_number != oldest or oldest == own]
 
     def _page(self, token: str):
-        request = worker.GetRunContextRequest(lease=self.lease, page_token=token)
+        request = worker.GetRunContextRequest(lease=self.lease, page_token=token, wanted_bytes=self._room())
         return self._call(self.service.GetRunContext, request).context
 
     def _take(self, page):
-        """A page may begin within the message or the step that the last one ended in."""
-        for said in page.messages:
-            if self.messages and self.messages[-1].message_id == said.message_id:
-                self.messages[-1].parts.extend(said.parts)
-            else:
-                self.messages.append(said)
+        """A page of messages goes before the others. It may end within the message that the last one began in, as a page of the
+        journal may begin within the step that the last one ended in."""
+        older = list(page.messages)
+        if older and self.messages and older[-1].message_id == self.messages[0].message_id:
+            older[-1].parts.extend(self.messages.pop(0).parts)
+        self.messages[:0] = older
         for step in page.steps:
             if self.steps and self.steps[-1].step_index == step.step_index:
                 self.steps[-1].calls.extend(step.calls)

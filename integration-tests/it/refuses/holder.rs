@@ -119,6 +119,12 @@ pub(super) fn cases(known: &Known) -> Vec<Case> {
     let context = json!({"lease": lease});
     let mut cases = leases("GetRunContext", known, &context);
     cases.push(case("GetRunContext", "no page token", but(&context, "page_token", json!("nonsense")), invalid("page_token")));
+    cases.push(case(
+        "GetRunContext",
+        "less than nothing wanted",
+        but(&context, "wanted_bytes", json!("-1")),
+        invalid("wanted_bytes"),
+    ));
     cases.extend(records(known, &lease));
     cases.extend(endings(known, &lease));
     cases.extend(appends(known));

@@ -16,13 +16,14 @@ pub(crate) use assigned::Assigned;
 
 use crate::appender::{Attempt, Events};
 use crate::control::{Control, Interrupt};
-use crate::history::History;
+use crate::history::{History, Window};
 use crate::mesh::{Channels, Credentials};
 use crate::model::{ChatTool, Provider};
 use crate::tools::Toolbox;
 use ending::{Ending, Stop};
 use lease::{Halt, Lease};
 use runmesh_domain::journal::{ModelStep, Step};
+use runmesh_domain::message::Message;
 use runmesh_domain::spec::RunSpec;
 use runmesh_wire::convert::journal::Context;
 use std::collections::HashSet;
@@ -68,12 +69,14 @@ pub(crate) async fn drive(kit: Kit, assigned: Assigned, control: Arc<Control>) {
         control: Arc::clone(&control),
         traceparent: assigned.traceparent.clone(),
     });
-    let context = match context::whole(&lease, assigned.context.clone()).await {
+    let tools = ChatTool::of_spec(&assigned.spec.agent);
+    let window = Window::new(&assigned.spec.agent, &tools);
+    let context = match context::read(&lease, assigned.context.clone(), &window).await {
         Ok(context) => context,
         Err(Halt::Lost) => return tracing::info!("the lease is gone before the run's context was read"),
         Err(Halt::Refused(detail)) => return ending::say_unreadable(&lease, assigned.position, detail).await,
     };
-    let mut drive = Drive::new(kit, &assigned, context, control, Arc::clone(&lease));
+    let mut drive = Drive::new(kit, &assigned, (tools, context), control, Arc::clone(&lease));
     let ending = match drive.play().await {
         Ok(ending) | Err(Stop::Ending(ending)) => ending,
         Err(Stop::Lost) => return tracing::info!("the lease is gone; the run is dropped"),
@@ -82,12 +85,18 @@ pub(crate) async fn drive(kit: Kit, assigned: Assigned, control: Arc<Control>) {
 }
 
 impl Drive {
-    fn new(kit: Kit, assigned: &Assigned, context: Context, control: Arc<Control>, lease: Arc<Lease>) -> Self {
-        let Context { messages, steps, next_page_token: _ } = context;
+    fn new(
+        kit: Kit,
+        assigned: &Assigned,
+        (tools, context): (Vec<ChatTool>, Context),
+        control: Arc<Control>,
+        lease: Arc<Lease>,
+    ) -> Self {
+        let Context { messages, steps, next_page_token } = context;
         let attempt = Attempt { held: assigned.held, position: assigned.position, traceparent: assigned.traceparent.clone() };
         let events = Events::open(&kit.channels, &kit.credentials, &control, attempt, &steps);
-        let tools = ChatTool::of_spec(&assigned.spec.agent);
-        let history = History::new(&assigned.spec.agent, &tools, &messages);
+        let unread = if next_page_token.is_empty() { 0 } else { turns_before(&messages) };
+        let history = History::new(&assigned.spec.agent, &tools, &messages, unread);
         let call_ids = steps.iter().flat_map(|step| &step.calls).map(|call| call.call_id.clone()).collect();
         let spec = Arc::new(assigned.spec.clone());
         Self { kit, control, lease, events, spec, tools, history, steps, steps_in_history: 0, call_ids, omitted_told: 0 }
@@ -132,6 +141,11 @@ impl Drive {
             Err(halt) => tracing::warn!(?halt, "the end of the run could not be said"),
         }
     }
+}
+
+/// Turns before the oldest message, by their numbers.
+fn turns_before(messages: &[Message]) -> u64 {
+    messages.first().map_or(0, |oldest| oldest.turn_number.saturating_sub(1))
 }
 
 /// What an interrupt means for an attempt that has said `partial` in its current step.

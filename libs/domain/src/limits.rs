@@ -38,6 +38,9 @@ pub const STREAM_MESSAGE_BYTES_MAX: usize = (1 << 20) + (64 << 10);
 pub const LATE_RESULT_BYTES_MAX: usize = 4_096;
 /// One tool result as journaled.
 pub const TOOL_RESULT_BYTES_MAX: usize = 1 << 20;
+/// The result of a tool of an earlier turn, in the conversation that a worker reads, in bytes: about 8,000 tokens. What is longer is
+/// cut, so that what a turn costs does not grow with what the turns before it gathered.
+pub const OLD_RESULT_BYTES_MAX: usize = 32 << 10;
 /// What a provider wants back with one part, opaque: signatures take some kilobytes.
 pub const PROVIDER_DATA_BYTES_MAX: usize = 64 << 10;
 /// A model's name.

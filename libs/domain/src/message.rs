@@ -205,6 +205,32 @@ pub fn add_page(messages: &mut Vec<Message>, page: Vec<Message>) {
     }
 }
 
+/// Adds the next page of a conversation that is read from its newest message back. It may end within the message that the last one
+/// began in: then it holds that message's earlier parts, under the same id.
+pub fn add_older(messages: &mut Vec<Message>, mut page: Vec<Message>) {
+    if let (Some(older), Some(first)) = (page.last_mut(), messages.first_mut())
+        && older.id == first.id
+    {
+        older.parts.append(&mut first.parts);
+        messages.remove(0);
+    }
+    messages.splice(0..0, page);
+}
+
+/// Cuts the results of tools that are longer than `bytes_max`, and says in each how much is missing.
+pub fn cut_results(parts: &mut [Part], bytes_max: usize) {
+    for part in parts {
+        if let Part::ToolResult { content, .. } = part
+            && content.len() > bytes_max
+        {
+            let kept = content.floor_char_boundary(bytes_max);
+            let missing = content.len() - kept;
+            content.truncate(kept);
+            content.push_str(&format!("\n[{missing} bytes of this result are left out]"));
+        }
+    }
+}
+
 /// The text of all text parts, joined.
 #[must_use]
 pub fn plain_text(parts: &[Part]) -> String {
@@ -284,5 +310,25 @@ mod tests {
             assert_eq!(field(bad.into()), "p.json", "{bad:?}");
         }
         assert_eq!(field(format!(r#"{{"a":"{}"}}"#, "x".repeat(limits::PROVIDER_DATA_BYTES_MAX))), "p.json");
+    }
+
+    #[test]
+    fn pages_that_go_back_join_to_the_conversation() {
+        let mut read = Vec::new();
+        add_older(&mut read, vec![message("b", &["4"]), message("c", &["5"])]);
+        add_older(&mut read, vec![message("b", &["3"])]);
+        add_older(&mut read, vec![message("a", &["1"]), message("b", &["2"])]);
+        add_older(&mut read, vec![]);
+        assert_eq!(read, [message("a", &["1"]), message("b", &["2", "3", "4"]), message("c", &["5"])]);
+    }
+
+    #[test]
+    fn long_results_are_cut_between_characters_and_say_so() {
+        let result =
+            |content: &str| Part::ToolResult { call_id: "c".into(), name: "t".into(), content: content.into(), is_error: false };
+        let mut parts = [result("aé"), result("aéé"), Part::text("longer than that")];
+        cut_results(&mut parts, 3);
+        let cut = result("aé\n[2 bytes of this result are left out]");
+        assert_eq!(parts, [result("aé"), cut, Part::text("longer than that")]);
     }
 }

@@ -3,10 +3,12 @@
 mod delete;
 mod list;
 mod messages;
+mod newest;
 mod pages;
 
 pub(crate) use messages::{MessageRow, PART_BYTES, message_bytes, message_columns};
-pub(crate) use pages::{Begin, Room, page};
+pub(crate) use newest::{End, page_back};
+pub(crate) use pages::Room;
 
 pub use delete::delete;
 pub use list::{ListThreads, list};

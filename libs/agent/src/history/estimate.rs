@@ -14,6 +14,11 @@ pub fn tokens_of_text(text: &str) -> u64 {
     (text.chars().count() as u64).div_ceil(CHARS_PER_TOKEN)
 }
 
+/// How much text so many tokens are, about.
+pub(super) const fn bytes_of_tokens(tokens: u64) -> u64 {
+    tokens.saturating_mul(CHARS_PER_TOKEN)
+}
+
 /// The estimate for a message with its frame.
 pub(super) fn tokens_of_message(message: &ChatMessage) -> u64 {
     let content = match message {

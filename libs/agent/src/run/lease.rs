@@ -54,9 +54,9 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    /// A page of the run's context.
-    pub(super) async fn context(&self, page_token: String) -> Result<Context, Halt> {
-        let message = pb::GetRunContextRequest { lease: self.lease(), page_token };
+    /// A page of the run's context, with about this many bytes of messages.
+    pub(super) async fn context(&self, page_token: String, wanted_bytes: i64) -> Result<Context, Halt> {
+        let message = pb::GetRunContextRequest { lease: self.lease(), page_token, wanted_bytes };
         let call = |mut client: Client, request| async move { client.get_run_context(request).await };
         let answer = self.repeat("GetRunContext", message, call).await?;
         let read = required("context", answer.context).and_then(|context| context.from_wire("context"));

@@ -68,6 +68,12 @@ impl Assignment {
         self
     }
 
+    /// The window of its model.
+    pub fn window(mut self, tokens: u64) -> Self {
+        self.agent.limits.context_window_tokens = tokens;
+        self
+    }
+
     pub fn into_wire(self) -> pb::Assignment {
         let message = Message {
             id: MessageId::derived(&[b"message"]),

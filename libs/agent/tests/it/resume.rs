@@ -3,6 +3,7 @@
 use crate::harness::{Assignment, Bench, http_tool, run_id};
 use runmesh_domain::Timestamp;
 use runmesh_domain::event::Event;
+use runmesh_domain::id::MessageId;
 use runmesh_domain::journal::{Call, CallState, ModelStep, Step, call_key};
 use runmesh_domain::message::Part;
 use runmesh_domain::policy::Verdict;
@@ -148,11 +149,12 @@ async fn a_message_and_a_step_go_on_on_the_next_page() {
             page.next_page_token = next.into();
             page
         };
-        state.pages.insert(String::new(), page("the first part", "m"));
-        state.pages.insert("m".into(), page("the second part", "s"));
         let begun = Context { next_page_token: "c".into(), ..with_call(0, "result of the first") };
-        state.pages.insert("s".into(), begun.into_wire());
-        state.pages.insert("c".into(), with_call(1, "result of the second").into_wire());
+        state.pages.insert(String::new(), begun.into_wire());
+        let ended = Context { next_page_token: "m".into(), ..with_call(1, "result of the second") };
+        state.pages.insert("c".into(), ended.into_wire());
+        state.pages.insert("m".into(), page("the second part", "n"));
+        state.pages.insert("n".into(), page("the first part", ""));
     }
     bench.start();
     assert_eq!(bench.mesh.finished().await.outcome(), Outcome::Completed);
@@ -163,6 +165,40 @@ async fn a_message_and_a_step_go_on_on_the_next_page() {
     for part in ["the first part", "the second part", "result of the first", "result of the second"] {
         assert!(prompt.to_string().contains(part), "{prompt}");
     }
+}
+
+#[tokio::test]
+async fn a_long_thread_is_read_back_until_the_window_is_full() {
+    let mut bench = Bench::new().await;
+    bench.assign(Assignment::of("now").window(1_000));
+    {
+        let mut state = bench.mesh.state();
+        let mut first = state.assignments[0].context.take().unwrap();
+        let own = first.messages[0].clone();
+        let page = |turn_number: i64, text: &str, next: &str| {
+            let mut page = first.clone();
+            page.messages[0].message_id = MessageId::derived(&[text.as_bytes()]).to_string();
+            page.messages[0].turn_number = turn_number;
+            page.messages[0].parts = vec![Part::text(text.repeat(100)).into_wire()];
+            page.next_page_token = next.into();
+            page
+        };
+        let (second, third) = (page(7, "as before ", "3"), page(6, "too much ".repeat(10).as_str(), "4"));
+        let fourth = page(5, "longer ago ", "5");
+        state.pages.insert("2".into(), second);
+        state.pages.insert("3".into(), third);
+        // Read, because the oldest message before it may have been the end of a long one. The token of a fifth is nobody's.
+        state.pages.insert("4".into(), fourth);
+        first.messages = vec![own];
+        first.messages[0].turn_number = 8;
+        first.next_page_token = "2".into();
+        state.assignments[0].context = Some(first);
+    }
+    bench.start();
+    assert_eq!(bench.mesh.finished().await.outcome(), Outcome::Completed);
+    let prompt = bench.model.received()[0].body()["messages"].to_string();
+    let (before, now) = (prompt.find("as before").unwrap(), prompt.find("now").unwrap());
+    assert!(before < now && !prompt.contains("too much") && !prompt.contains("longer ago"), "{prompt}");
 }
 
 #[tokio::test]

@@ -68,7 +68,7 @@ pub async fn messages(tx: &mut Tx, org: OrgId, thread: ThreadId, page: &PageRequ
     let begin = page.after()?.unwrap_or(Begin::FIRST);
     super::get(tx, org, thread).await?;
     let room = Room { rows: page.size(), bytes: limits::PAGE_BYTES_MAX, message_bytes: limits::PAGE_MESSAGE_BYTES_MAX };
-    let (items, next) = pages::page(tx, thread, begin, None, &room).await?;
+    let (items, next) = pages::page(tx, thread, begin, &room).await?;
     Ok(Page { items, next_page_token: next.as_ref().map(page::seal).unwrap_or_default() })
 }
 

@@ -1,4 +1,4 @@
-//! Pages of a conversation. Each fits into one answer, whatever the thread holds: a page ends early by its bytes, and a
+//! Pages of a conversation for people, from its first message on. Each fits into one answer, whatever the thread holds: a page ends early by its bytes, and a
 //! message that is too large for any page goes on on the next.
 
 use super::messages::{MessageRow, message_bytes, message_columns};
@@ -34,35 +34,21 @@ pub(crate) struct Room {
     pub(crate) message_bytes: usize,
 }
 
-/// A page over `$of`. `total` sums the bytes of its messages from the page's begin.
-macro_rules! page_statement {
-    ($of:literal) => {
-        concat!(
-            "SELECT * FROM (
-               SELECT ",
-            message_columns!(),
-            ", m.place, sum(m.bytes) OVER w AS total, row_number() OVER w AS nth, lead(m.id) OVER w IS NOT NULL AS more
-               FROM (",
-            $of,
-            ") m
-               WINDOW w AS (ORDER BY m.place, m.turn_number, m.id)) m
-             WHERE nth <= $2 AND (total <= $3 OR nth = 1) ORDER BY place, turn_number, id"
-        )
-    };
-}
-
-/// What the model sees, up to the place $5.
-const CONTEXT: &str = page_statement!(
-    "SELECT * FROM messages WHERE thread_id = $1 AND place >= $4 AND place >= 1 AND place <= $5 AND NOT withdrawn
-     ORDER BY place LIMIT $2 + 1"
-);
-/// What people see: the conversation from the place $4 on, then what waits from the turn $5 on.
-const LIST: &str = page_statement!(
+/// What people see: the conversation from the place $4 on, then what waits from the turn $5 on. `total` sums the bytes of the messages
+/// from the page's begin.
+const PAGE: &str = concat!(
     "SELECT * FROM (
-       (SELECT * FROM messages WHERE thread_id = $1 AND place >= $4 AND place >= 1 AND NOT internal ORDER BY place LIMIT $2 + 1)
-       UNION ALL
-       (SELECT * FROM messages WHERE thread_id = $1 AND place IS NULL AND turn_number >= $5 AND NOT internal
-        ORDER BY turn_number LIMIT $2 + 1)) every ORDER BY place, turn_number, id LIMIT $2 + 1"
+       SELECT ",
+    message_columns!(),
+    ", m.place, sum(m.bytes) OVER w AS total, row_number() OVER w AS nth, lead(m.id) OVER w IS NOT NULL AS more
+       FROM (
+         SELECT * FROM (
+           (SELECT * FROM messages WHERE thread_id = $1 AND place >= $4 AND place >= 1 AND NOT internal ORDER BY place LIMIT $2 + 1)
+           UNION ALL
+           (SELECT * FROM messages WHERE thread_id = $1 AND place IS NULL AND turn_number >= $5 AND NOT internal
+            ORDER BY turn_number LIMIT $2 + 1)) every ORDER BY place, turn_number, id LIMIT $2 + 1) m
+       WINDOW w AS (ORDER BY m.place, m.turn_number, m.id)) m
+     WHERE nth <= $2 AND (total <= $3 OR nth = 1) ORDER BY place, turn_number, id"
 );
 
 #[derive(sqlx::FromRow)]
@@ -73,21 +59,14 @@ struct Row {
     more: bool,
 }
 
-/// A page, and where the next begins. `until` is the last place of a conversation so far, for the model; without it the page is
-/// for people, and has the messages of turns that wait, too.
-pub(crate) async fn page(
-    tx: &mut Tx,
-    thread: ThreadId,
-    begin: Begin,
-    until: Option<i64>,
-    room: &Room,
-) -> Result<(Vec<Message>, Option<Begin>)> {
-    let query = sqlx::query_as(if until.is_some() { CONTEXT } else { LIST })
+/// A page for people, and where the next begins. The messages of turns that wait come last.
+pub(super) async fn page(tx: &mut Tx, thread: ThreadId, begin: Begin, room: &Room) -> Result<(Vec<Message>, Option<Begin>)> {
+    let query = sqlx::query_as(PAGE)
         .bind(thread.uuid())
         .bind(i64::from(room.rows))
         .bind(i64::try_from(room.bytes).unwrap_or(i64::MAX))
         .bind(begin.place)
-        .bind(until.unwrap_or(begin.turn));
+        .bind(begin.turn);
     let rows: Vec<Row> = query.fetch_all(tx.connection()).await.map_err(sql)?;
     let at = |row: &Row, part| match row.place {
         Some(place) => Begin { place, turn: 0, part },
@@ -104,7 +83,7 @@ pub(crate) async fn page(
     let mut messages = rows.into_iter().map(|row| row.message.read()).collect::<Result<Vec<_>, _>>()?;
     let within = messages.first_mut().zip(first).and_then(|(message, first)| {
         message.parts.drain(..part.min(message.parts.len()));
-        let kept = parts_that_fit(&message.parts, room.message_bytes);
+        let kept = parts_that_fit(message.parts.iter(), room.message_bytes);
         let is_cut = kept < message.parts.len();
         message.parts.truncate(kept);
         is_cut.then_some(Begin { part: part + kept, ..first })
@@ -116,14 +95,15 @@ pub(crate) async fn page(
 }
 
 /// How many of a message's parts go on a page: all that fit, and at least one.
-fn parts_that_fit(parts: &[Part], bytes_max: usize) -> usize {
+pub(super) fn parts_that_fit<'a>(parts: impl ExactSizeIterator<Item = &'a Part>, bytes_max: usize) -> usize {
     let max = i32::try_from(bytes_max).unwrap_or(i32::MAX);
     let mut bytes = 0_i32;
     let fits = |part: &Part| {
         bytes = bytes.saturating_add(message_bytes(std::slice::from_ref(part)));
         bytes <= max
     };
-    parts.iter().map(fits).take_while(|fits| *fits).count().max(parts.len().min(1))
+    let one = parts.len().min(1);
+    parts.map(fits).take_while(|fits| *fits).count().max(one)
 }
 
 #[cfg(test)]
@@ -134,7 +114,7 @@ mod tests {
     #[test]
     fn a_page_has_a_part_at_least() {
         let part = |bytes: usize| Part::text("x".repeat(bytes - PART_BYTES));
-        let fit = |parts: &[Part]| parts_that_fit(parts, 200);
+        let fit = |parts: &[Part]| parts_that_fit(parts.iter(), 200);
         assert_eq!(fit(&[part(400), part(20)]), 1);
         assert_eq!(fit(&[part(100), part(100), part(20)]), 2);
         assert_eq!(fit(&[part(20), part(400)]), 1);

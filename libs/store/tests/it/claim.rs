@@ -5,6 +5,7 @@ use futures::FutureExt as _;
 use runmesh_domain::agent::{AgentSpec, Tool, ToolKind, ToolPolicy};
 use runmesh_domain::id::{AgentId, OrgId, SessionId, ThreadId, UserId};
 use runmesh_domain::limits::Queues;
+use runmesh_domain::message::add_older;
 use runmesh_domain::run::StateName;
 use runmesh_domain::transition::Record;
 use runmesh_domain::{Error, Refusal};
@@ -172,7 +173,7 @@ async fn dead_sessions_claim_nothing() {
 }
 
 #[tokio::test]
-async fn a_long_conversation_is_paged_and_not_sent_along() {
+async fn of_a_long_conversation_the_newest_page_is_sent_along() {
     let world = World::new().await;
     let session = world.session().await;
     let thread = world.thread().await;
@@ -183,22 +184,22 @@ async fn a_long_conversation_is_paged_and_not_sent_along() {
     }
     let sent = world.send(thread, "and now").await;
     let claimed = world.claim(session, 1).await;
-    assert_eq!((claimed[0].row.run.id, &claimed[0].context), (sent.run, &None));
+    assert_eq!(claimed[0].row.run.id, sent.run);
     let lease = lease(&claimed[0].row);
-    let mut token = String::new();
-    let mut pages = Vec::new();
-    loop {
-        let asked = token.clone();
+    let first = claimed[0].context.clone().unwrap();
+    assert_eq!(first.messages.len(), 3, "the question, and the turn before with 200 KiB");
+    let (mut token, mut read) = (first.next_page_token, first.messages);
+    let mut pages = 1;
+    while let Some(asked) = token {
         let context = world.system(move |tx| {
             let asked = asked.clone();
-            async move { runmesh_store::steps::context(tx, lease, &asked).await }.boxed()
+            async move { runmesh_store::steps::context(tx, lease, &asked, 0).await }.boxed()
         });
         let context = context.await.unwrap();
-        pages.push(context.messages);
-        let Some(next) = context.next_page_token else { break };
-        token = next;
+        assert!(!context.messages.is_empty());
+        add_older(&mut read, context.messages);
+        (token, pages) = (context.next_page_token, pages + 1);
     }
-    assert!(pages.len() > 1 && pages.iter().all(|page| !page.is_empty()));
-    assert_eq!(pages.concat().len(), 7);
-    assert_eq!(pages.concat(), world.messages(thread).await);
+    assert_eq!((pages, read.len()), (2, 7));
+    assert_eq!(read, world.messages(thread).await, "in the order of the conversation");
 }

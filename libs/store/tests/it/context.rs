@@ -1,12 +1,15 @@
 //! The context of a run in pages that fit into one message, whatever the thread and the journal hold.
 
 use crate::fixture::{World, dispatched, done, lease, model_step, step};
+use crate::server;
 use futures::FutureExt as _;
 use runmesh_domain::id::{SessionId, ThreadId};
 use runmesh_domain::journal::Step;
-use runmesh_domain::message::{Message, Part, add_page};
+use runmesh_domain::limits;
+use runmesh_domain::message::{Message, Part, add_older, cut_results};
 use runmesh_domain::principal::LeaseClaim;
 use runmesh_domain::run::Outcome;
+use runmesh_store::probe;
 use runmesh_store::runs::LastStep;
 use runmesh_store::steps::{self, Context};
 
@@ -19,7 +22,7 @@ async fn pages(world: &World, lease: LeaseClaim) -> Vec<Context> {
         let asked = token.clone();
         let page = world.system(move |tx| {
             let asked = asked.clone();
-            async move { steps::context(tx, lease, &asked).await }.boxed()
+            async move { steps::context(tx, lease, &asked, 0).await }.boxed()
         });
         let page = page.await.unwrap();
         let next = page.next_page_token.clone();
@@ -47,9 +50,15 @@ pub fn bytes_of(messages: &[Message], steps: &[Step]) -> usize {
 fn messages(pages: &[Context]) -> Vec<Message> {
     let mut whole = Vec::new();
     for page in pages {
-        add_page(&mut whole, page.messages.clone());
+        add_older(&mut whole, page.messages.clone());
     }
     whole
+}
+
+/// The conversation with long results cut.
+fn seen_by_the_model(mut messages: Vec<Message>) -> Vec<Message> {
+    messages.iter_mut().for_each(|message| cut_results(&mut message.parts, limits::OLD_RESULT_BYTES_MAX));
+    messages
 }
 
 fn journal(pages: &[Context]) -> Vec<Step> {
@@ -123,8 +132,67 @@ async fn an_answer_with_large_results_does_not_close_the_thread() {
     let (session, thread) = after_hard_work(&world).await;
     let sent = world.send(thread, "what was the third result?").await;
     let claimed = world.claim(session, 1).await;
-    assert_eq!((claimed[0].row.run.id, &claimed[0].context), (sent.run, &None));
+    assert_eq!(claimed[0].row.run.id, sent.run);
+    let stored = seen_by_the_model(world.messages(thread).await);
+    let inline = claimed[0].context.as_ref().unwrap();
+    assert!(inline.messages == stored[2..] && inline.next_page_token.is_some(), "the newest, up to the large one");
     let pages = pages(&world, lease(&claimed[0].row)).await;
-    assert!(messages(&pages) == world.messages(thread).await, "in order, nothing twice and nothing left out");
+    assert!(messages(&pages) == stored, "in order, nothing twice and nothing left out");
     assert_eq!(messages(&pages).len(), 5);
+}
+
+/// A thread with so many turns of an answer of 1,000 bytes each, and a lease on its next one.
+async fn long_thread(world: &World, turns: i64) -> LeaseClaim {
+    let (session, thread) = (world.session().await, world.thread().await);
+    let made = format!(
+        "INSERT INTO messages (id, org_id, thread_id, run_id, turn_number, role, parts, bytes, unfinished, place, created_at)
+         SELECT gen_random_uuid(), '{org}', '{thread}', gen_random_uuid(), n, role,
+           jsonb_build_array(jsonb_build_object('type', 'text', 'text', repeat('x', 1000))), 1016, false,
+           2 * n - (role = 'user')::int, now()
+         FROM generate_series(1, {turns}) n, unnest(ARRAY['user', 'assistant']) role;
+         UPDATE threads SET next_turn = {turns} + 1, next_place = 2 * {turns} + 1 WHERE id = '{thread}'",
+        org = world.org.uuid(),
+        thread = thread.uuid()
+    );
+    server::execute(&world.url, &made).await;
+    world.running_on(session, thread).await
+}
+
+/// The calls and the rows that it takes to read as many bytes of a conversation as a window holds.
+async fn cost_of_a_window(world: &World, lease: LeaseClaim, window: usize) -> (u32, i64) {
+    let (mut token, mut calls, mut rows, mut read) = (String::new(), 0, 0, 0);
+    while read < window {
+        let (asked, wanted) = (token.clone(), u64::try_from(window - read).unwrap());
+        let page = world.system(move |tx| {
+            let asked = asked.clone();
+            async move {
+                let before = probe::rows_read(tx).await?;
+                let page = steps::context(tx, lease, &asked, wanted).await?;
+                Ok((page, probe::rows_read(tx).await? - before))
+            }
+            .boxed()
+        });
+        let (page, of_page) = page.await.unwrap();
+        (calls, rows, read) = (calls + 1, rows + of_page, read + bytes(&page));
+        token = page.next_page_token.unwrap();
+    }
+    (calls, rows)
+}
+
+#[tokio::test]
+async fn a_window_costs_the_same_on_a_thread_of_any_length() {
+    let world = World::new().await;
+    let (short, long) = (long_thread(&world, 300).await, long_thread(&world, 1_000).await);
+    for window in [10_000, 200_000, 500_000] {
+        let (of_short, of_long) = (cost_of_a_window(&world, short, window).await, cost_of_a_window(&world, long, window).await);
+        assert_eq!(of_short, of_long, "{window} bytes");
+    }
+    let page = world.system(move |tx| steps::context(tx, long, "", 10_000).boxed()).await.unwrap();
+    assert!((5..=10).contains(&page.messages.len()), "a page ends where the worker wants: {}", page.messages.len());
+    // An assignment brings the newest messages along.
+    world.release(long).await.unwrap();
+    let claimed = world.claim(world.session().await, 1).await;
+    let inline = claimed[0].context.as_ref().unwrap();
+    let turns: Vec<u64> = inline.messages.iter().map(|message| message.turn_number).collect();
+    assert!(turns.is_sorted() && turns.last() == Some(&1_001) && inline.next_page_token.is_some(), "{turns:?}");
 }

@@ -79,7 +79,7 @@ async fn a_lost_attempt_is_fenced_but_hears_its_own_repeats() {
     assert_eq!(world.record(lease, vec![done(1, 0, "late")]).await, fenced);
     assert_eq!(world.finish(lease, Outcome::Completed, None).await.map(|_| ()), Err(refused(Refusal::Fenced)));
     assert_eq!(world.release(lease).await.map(|_| ()), Err(refused(Refusal::Fenced)));
-    let context = world.system(move |tx| steps::context(tx, lease, "").boxed()).await;
+    let context = world.system(move |tx| steps::context(tx, lease, "", 0).boxed()).await;
     assert_eq!(context.map(|_| ()), Err(refused(Refusal::Fenced)));
 }
 

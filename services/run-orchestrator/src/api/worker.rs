@@ -159,12 +159,13 @@ impl Mesh {
 
     async fn get_run_context(&self, request: Request<pb::GetRunContextRequest>) -> Result<pb::GetRunContextResponse> {
         let claim = auth::lease(&request)?;
-        let pb::GetRunContextRequest { lease, page_token } = request.into_inner();
+        let pb::GetRunContextRequest { lease, page_token, wanted_bytes } = request.into_inner();
+        let wanted: u64 = unsigned("wanted_bytes", wanted_bytes)?;
         let claim = auth::same_lease(claim, lease)?;
         let context = self
             .system(move |tx| {
                 let token = page_token.clone();
-                Box::pin(async move { steps::context(tx, claim, &token).await })
+                Box::pin(async move { steps::context(tx, claim, &token, wanted).await })
             })
             .await?;
         Ok(pb::GetRunContextResponse { context: Some(wire_context(context).into_wire()) })
