@@ -38,6 +38,8 @@ class Canceled(Exception):
 
 class Drive:
     def __init__(self, channel, assignment):
+        if not assignment.HasField("spec"):
+            raise ValueError("an assignment without a spec")
         self.assignment, self.lease = assignment, assignment.lease
         self.metadata = [("authorization", f"Bearer {assignment.run_token}")]
         self.service = worker_grpc.WorkerServiceStub(channel)

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 
 import stubs  # noqa: F401
-from drive import CLOCK, Drive
+from drive import CALL_SECONDS, CLOCK, Drive, Dropped
 from errors import reason
 from runmesh.worker.v1 import worker_service_pb2 as worker
 from runmesh.worker.v1 import worker_service_pb2_grpc as worker_grpc
@@ -145,11 +145,12 @@ class Worker:
 
     def _drive(self, run_id: str, assignment):
         try:
-            drive = Drive(self.channel, assignment)
-            with self.lock:
-                self.drives[run_id] = drive
-            outcome = drive.to_end()
-            print(f"{run_id} fence={assignment.lease.fence} {outcome}", flush=True)
+            drive = self._read(assignment)
+            if drive is not None:
+                with self.lock:
+                    self.drives[run_id] = drive
+                outcome = drive.to_end()
+                print(f"{run_id} fence={assignment.lease.fence} {outcome}", flush=True)
         except Exception as error:
             # Not named in heartbeats any more, so the mesh takes it back.
             print(f"{run_id}: {error!r}", flush=True)
@@ -157,6 +158,19 @@ class Worker:
             self.drives.pop(run_id, None)
             self.finished += 1
             self._ended()
+
+    def _read(self, assignment) -> Drive | None:
+        """The run, ready to be driven. One that this worker cannot read is given back at once: another may be of a newer version."""
+        try:
+            return Drive(self.channel, assignment)
+        except Dropped:
+            return None
+        except Exception as error:
+            print(f"{assignment.lease.run_id}: cannot be read, and is released: {error!r}", flush=True)
+            metadata = [("authorization", f"Bearer {assignment.run_token}")]
+            # Without a position the log's place stays as it was.
+            self.service.Release(worker.ReleaseRequest(lease=assignment.lease), timeout=CALL_SECONDS, metadata=metadata)
+            return None
 
     def _ended(self):
         if self.options.runs == 0:

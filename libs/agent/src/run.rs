@@ -25,7 +25,7 @@ use lease::{Halt, Lease};
 use runmesh_domain::journal::{ModelStep, Step};
 use runmesh_domain::message::Message;
 use runmesh_domain::spec::RunSpec;
-use runmesh_wire::convert::journal::Context;
+use runmesh_wire::convert::journal::{Context, HeldRun};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -57,6 +57,18 @@ struct Drive {
     omitted_told: u32,
 }
 
+/// Releases a run that this worker cannot read, with its log where it was.
+pub(crate) async fn give_back(kit: Kit, held: HeldRun, control: Arc<Control>) {
+    let (channel, credentials) = (kit.channels.calls, kit.credentials);
+    release(&Lease { held, channel, credentials, control, traceparent: String::new() }).await;
+}
+
+async fn release(lease: &Lease) {
+    if let Err(halt) = lease.release(None).await {
+        tracing::warn!(?halt, "a run could not be released; its lease will run out");
+    }
+}
+
 /// Drives a run until its attempt is over. Never fails: what goes wrong ends the run, or leaves it to its lease.
 pub(crate) async fn drive(kit: Kit, assigned: Assigned, control: Arc<Control>) {
     if assigned.cancel_requested {
@@ -74,6 +86,10 @@ pub(crate) async fn drive(kit: Kit, assigned: Assigned, control: Arc<Control>) {
     let context = match context::read(&lease, assigned.context.clone(), &window).await {
         Ok(context) => context,
         Err(Halt::Lost) => return tracing::info!("the lease is gone before the run's context was read"),
+        Err(Halt::Unreadable(detail)) => {
+            tracing::error!(detail, "this worker cannot read the run's context and releases the run");
+            return release(&lease).await;
+        }
         Err(Halt::Refused(detail)) => return ending::say_unreadable(&lease, assigned.position, detail).await,
     };
     let mut drive = Drive::new(kit, &assigned, (tools, context), control, Arc::clone(&lease));

@@ -46,6 +46,7 @@ impl From<Halt> for Stop {
         match halt {
             Halt::Lost => Self::Lost,
             Halt::Refused(detail) => Self::Ending(Ending::failed("STEP_REFUSED", detail)),
+            Halt::Unreadable(_) => Self::Ending(Ending::Release),
         }
     }
 }
@@ -89,7 +90,7 @@ pub(super) async fn say(ending: Ending, lease: &Lease, events: &Events) -> Resul
     events.flush(if canceled { FLUSH_WAIT_CANCELED } else { FLUSH_WAIT }).await;
     let acked = events.acked();
     match ending {
-        Ending::Release => lease.release(acked).await,
+        Ending::Release => lease.release(Some(acked)).await,
         Ending::Finish { outcome, last_step, unfinished } => finish(lease, outcome, last_step, unfinished, acked).await,
     }
 }

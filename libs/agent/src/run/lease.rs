@@ -33,6 +33,8 @@ pub(super) enum Halt {
     Lost,
     /// The mesh will never take this, in its words.
     Refused(String),
+    /// The mesh sent what this worker cannot read: another worker may be of a newer version.
+    Unreadable(String),
 }
 
 /// What a refusal means for the attempt.
@@ -60,7 +62,7 @@ impl Lease {
         let call = |mut client: Client, request| async move { client.get_run_context(request).await };
         let answer = self.repeat("GetRunContext", message, call).await?;
         let read = required("context", answer.context).and_then(|context| context.from_wire("context"));
-        read.map_err(|refusal| Halt::Refused(refusal.to_string()))
+        read.map_err(|refusal| Halt::Unreadable(refusal.to_string()))
     }
 
     /// Journals `entries` in one transaction; the verdicts of the model steps among them. An acknowledged cancel that the
@@ -83,9 +85,9 @@ impl Lease {
         self.repeat("Finish", message, call).await.map(|_| ())
     }
 
-    /// Gives the run back.
-    pub(super) async fn release(&self, acked: Position) -> Result<(), Halt> {
-        let message = pb::ReleaseRequest { lease: self.lease(), acked: Some(acked.into_wire()) };
+    /// Gives the run back. Without a position the log's place stays as it was.
+    pub(super) async fn release(&self, acked: Option<Position>) -> Result<(), Halt> {
+        let message = pb::ReleaseRequest { lease: self.lease(), acked: acked.map(|acked| acked.into_wire()) };
         let call = |mut client: Client, request| async move { client.release(request).await };
         self.repeat("Release", message, call).await.map(|_| ())
     }

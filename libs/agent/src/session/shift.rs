@@ -9,8 +9,11 @@ use crate::backoff::Delays;
 use crate::control::Control;
 use crate::run::{self, Assigned, Kit};
 use crate::trace;
+use runmesh_domain::Refusal;
+use runmesh_wire::FromWire as _;
+use runmesh_wire::convert::journal::HeldRun;
 use runmesh_wire::pb::worker::claim_response::Message as Incoming;
-use runmesh_wire::pb::worker::{Assignment, CancelHint, ClaimResponse, Hello, Revoke};
+use runmesh_wire::pb::worker::{Assignment, CancelHint, ClaimResponse, Hello, Lease, Revoke};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -218,15 +221,12 @@ impl Shift {
         u32::from(self.runs.len() > before)
     }
 
-    /// Starts a run. One that cannot be understood is not taken in hand, and comes back to the mesh by that.
+    /// Starts a run. One that cannot be read is given back at once: another worker may be of a newer version.
     fn start(&mut self, assignment: Assignment, outbox: &mut Outbox) {
-        let lease = assignment.lease.clone();
+        let (lease, run_token) = (assignment.lease.clone(), assignment.run_token.clone());
         let mut assigned = match Assigned::of(assignment) {
             Ok(assigned) => assigned,
-            Err(refusal) => {
-                outbox.add_credit();
-                return tracing::error!(%refusal, "assignment not understood");
-            }
+            Err(refusal) => return self.give_back(lease, run_token, &refusal, outbox),
         };
         let control = Arc::new(Control::new(assigned.run_token.clone(), self.drain.clone(), self.hurry.clone()));
         let session = self.session.as_ref().map_or("", |session| &session.id);
@@ -242,6 +242,27 @@ impl Shift {
             drop(guard);
         };
         self.runs.spawn(task.instrument(span));
+    }
+
+    /// Releases a run that cannot be read. It counts as in hand until then, so that its lease lasts for the release.
+    fn give_back(&mut self, lease: Option<Lease>, run_token: String, refusal: &Refusal, outbox: &mut Outbox) {
+        let held: Result<HeldRun, _> = lease.clone().unwrap_or_default().from_wire("lease");
+        let Ok(held) = held else {
+            tracing::error!(%refusal, "this worker cannot read an assignment, not even which run it names; its lease will run out");
+            return outbox.add_credit();
+        };
+        tracing::error!(run = %held.run, fence = held.fence, %refusal, "this worker cannot read an assignment and releases its run");
+        let control = Arc::new(Control::new(run_token, self.drain.clone(), self.hurry.clone()));
+        let session = self.session.as_ref().map_or("", |session| &session.id);
+        let Some(guard) = self.held.take(held, session, Arc::clone(&control)) else {
+            return outbox.add_credit();
+        };
+        outbox.add_ack(lease.unwrap_or_default());
+        let kit = self.kit.clone();
+        self.runs.spawn(async move {
+            run::give_back(kit, held, control).await;
+            drop(guard);
+        });
     }
 
     /// Waits for the runs to give themselves back. The stream stays open meanwhile, so that the mesh does not take the

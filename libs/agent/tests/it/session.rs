@@ -4,7 +4,9 @@ use crate::fake::State;
 use crate::harness::{Assignment, Bench, http_tool, run_id};
 use crate::runs::last_step;
 use runmesh_domain::event::Event;
+use runmesh_domain::id::RunId;
 use runmesh_domain::message::plain_text;
+use runmesh_wire::pb::worker as pb;
 use runmesh_wire::pb::worker::finish_request::Outcome;
 use runmesh_wire::pb::worker::journal_entry::Entry;
 use std::time::{Duration, Instant};
@@ -93,6 +95,40 @@ async fn a_worker_stops_by_its_own_clock_when_nobody_answers() {
     bench.mesh.state().mute = false;
     bench.mesh.until("it beats", |state| state.heartbeats.last().is_some_and(|beat| beat.session_id == "ses_1")).await;
     assert_eq!(bench.mesh.state().log.len(), before, "the dropped run says nothing more");
+}
+
+/// An assignment of a newer version: this worker does not know what its spec holds, or what is in its context.
+fn unreadable(number: i64) -> pb::Assignment {
+    let mut assignment = Assignment::of("hello").into_wire();
+    let run_id = RunId::derived(&[&number.to_be_bytes()]).to_string();
+    assignment.lease = Some(pb::Lease { run_id, fence: number });
+    assignment
+}
+
+#[tokio::test]
+async fn what_a_worker_cannot_read_is_released_at_once() {
+    let mut bench = Bench::new().await;
+    let (mut spec, mut paged, mut token) = (unreadable(1), unreadable(2), unreadable(3));
+    spec.spec.as_mut().unwrap().agent_id = "from a newer version".into();
+    let mut page = paged.context.take().unwrap();
+    page.messages[0].role = 77;
+    token.context.as_mut().unwrap().messages[0].role = 77;
+    {
+        let mut state = bench.mesh.state();
+        state.pages.insert(String::new(), page);
+        state.assignments.extend([spec, paged, token]);
+    }
+    bench.start();
+    bench.mesh.until("all are released", |state| state.releases.len() == 3).await;
+    bench.mesh.until("each gave its credit back", |state| state.credits == 2).await;
+    let state = bench.mesh.state();
+    let mut fences: Vec<_> = state.releases.iter().map(|release| release.lease.as_ref().unwrap().fence).collect();
+    fences.sort_unstable();
+    assert_eq!(fences, [1, 2, 3]);
+    assert!(state.releases.iter().all(|release| release.acked.is_none()), "the log stays where it was");
+    assert!(state.finishes.is_empty() && state.recorded.is_empty());
+    assert_eq!(state.metadata.0, "Bearer run-token");
+    assert_eq!(bench.model.calls(), 0);
 }
 
 #[tokio::test]
