@@ -15,6 +15,7 @@ mod pool;
 mod purge;
 mod schema;
 mod scope;
+mod stored;
 mod tx;
 
 pub mod actions;

@@ -4,14 +4,15 @@
 use crate::columns::{At, bad_row, big, count, read_actor};
 use crate::error::sql;
 use crate::runs::Committed;
+use crate::stored::Stored;
 use crate::tx::Tx;
 use runmesh_domain::chain::Chain;
 use runmesh_domain::id::{AgentId, OrgId, RunId, SessionId, ThreadId, UserId};
 use runmesh_domain::log::Position;
 use runmesh_domain::run::{RunIds, StateName};
-use runmesh_domain::transition::{Cause, Stored, Transition};
+use runmesh_domain::transition::{Cause, Record, Transition};
 use runmesh_domain::{Fault, Result};
-use sqlx::types::Json;
+use std::collections::HashSet;
 use uuid::Uuid;
 
 /// The columns of [`Row`], of tables called `t` and `r`.
@@ -34,7 +35,7 @@ pub(crate) struct Row {
     fence: i64,
     session_id: Option<Uuid>,
     at: At,
-    record: Json<Stored>,
+    record: Stored<Record>,
     logged: bool,
     actor_kind: String,
     actor_id: Option<Uuid>,
@@ -48,6 +49,11 @@ pub(crate) struct Row {
 }
 
 impl Row {
+    /// The run's version after it.
+    pub(crate) const fn version(&self) -> u64 {
+        count(self.version)
+    }
+
     /// The transition, and whether it is marked as logged.
     pub(crate) fn read(self) -> Result<(Committed, bool), Fault> {
         let run = RunId::from_uuid(self.run_id);
@@ -64,7 +70,7 @@ impl Row {
             session: self.session_id.map(SessionId::from_uuid),
             actor: read_actor(&self.actor_kind, self.actor_id),
             at: self.at.0,
-            record: self.record.0.record,
+            record: self.record.read("run_transitions", "record", &id)?,
         };
         let ids = RunIds {
             id: run,
@@ -89,7 +95,9 @@ const UNLOGGED: &str = "
 const UNFED: &str = concat!(
     "SELECT ",
     transition_columns!(),
-    " FROM run_transitions t JOIN runs r ON r.id = t.run_id WHERE NOT t.fed ORDER BY t.at, t.run_id, t.version LIMIT $1"
+    // Else a batch of what this version does not know would hide everything behind it.
+    " FROM run_transitions t JOIN runs r ON r.id = t.run_id
+     WHERE NOT t.fed AND t.cause = ANY ($2) AND t.to_state = ANY ($3) ORDER BY t.at, t.run_id, t.version LIMIT $1"
 );
 
 /// A mark that is lost with the server is only made again, so it need not wait for the disk.
@@ -150,14 +158,44 @@ pub async fn rows_for(tx: &mut Tx, run: RunId, after_version: u64) -> Result<Vec
     Ok(rows.into_iter().map(|(committed, logged)| (committed.transition, logged)).collect())
 }
 
-/// Transitions that the feed has not got, the oldest first; those of one run in order. Scope System.
+/// The transitions that this version can read, for people: what a newer one wrote and this one does not know is passed over.
+pub(crate) fn known(rows: Vec<Row>) -> Vec<Transition> {
+    let read = |row: Row| row.read().inspect_err(|fault| tracing::warn!(%fault, "a transition is left out of a history")).ok();
+    rows.into_iter().filter_map(read).map(|(committed, _)| committed.transition).collect()
+}
+
+/// Rows that this version can read, up to the first of each run that it cannot: what stands behind that one is shown by the
+/// version that wrote it, and never before it. One run's row never stops another's.
+pub(crate) fn readable(rows: Vec<Row>) -> Vec<(Committed, bool)> {
+    let mut stopped = HashSet::new();
+    let mut read = Vec::with_capacity(rows.len());
+    for row in rows {
+        let run = row.run_id;
+        if stopped.contains(&run) {
+            continue;
+        }
+        match row.read() {
+            Ok(one) => read.push(one),
+            Err(fault) => {
+                tracing::warn!(%fault, "a transition of a newer version is left to it");
+                stopped.insert(run);
+            }
+        }
+    }
+    read
+}
+
+/// Transitions that the feed has not got, the oldest first; those of one run in order. What a newer version wrote and this one
+/// does not know is passed over: the newest transition of a run is all that the feed's readers keep. Scope System.
 ///
 /// # Errors
 /// [`Fault`] only.
 pub async fn unfed(tx: &mut Tx, limit: u32) -> Result<Vec<(RunIds, Transition)>> {
-    let rows: Vec<Row> = sqlx::query_as(UNFED).bind(i64::from(limit)).fetch_all(tx.connection()).await.map_err(sql)?;
-    let read = |row: Row| row.read().map(|(committed, _)| (committed.ids, committed.transition)).map_err(Into::into);
-    rows.into_iter().map(read).collect()
+    let causes: Vec<&str> = Cause::ALL.iter().map(|cause| cause.name()).collect();
+    let states: Vec<&str> = StateName::ALL.iter().map(|state| state.name()).collect();
+    let query = sqlx::query_as(UNFED).bind(i64::from(limit)).bind(causes).bind(states);
+    let rows: Vec<Row> = query.fetch_all(tx.connection()).await.map_err(sql)?;
+    Ok(readable(rows).into_iter().map(|(committed, _)| (committed.ids, committed.transition)).collect())
 }
 
 /// Marks what the run log and the feed have: for each run, every transition up to a version. Scope System, in a transaction

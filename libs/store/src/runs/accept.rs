@@ -7,6 +7,7 @@ use super::committed::Committed;
 use super::row::{JournalSize, RunRow};
 use crate::columns::{At as Time, big, count, stored_actor};
 use crate::error::sql;
+use crate::stored::Stored;
 use crate::threads::{message_bytes, title_of};
 use crate::tx::Tx;
 use runmesh_domain::actor::Actor;
@@ -18,7 +19,7 @@ use runmesh_domain::log::Position;
 use runmesh_domain::message::Part;
 use runmesh_domain::run::{Run, RunIds};
 use runmesh_domain::spec::RunSpec;
-use runmesh_domain::transition::{Cause, Record, Stored, Transition};
+use runmesh_domain::transition::{Cause, Record, Transition};
 use runmesh_domain::{Refusal, Result, Timestamp};
 use sqlx::types::Json;
 use std::time::Duration;
@@ -46,6 +47,8 @@ pub struct LockedThread {
     pub agent_is_deleted: bool,
     /// The database's clock once the lock was held.
     pub now: Timestamp,
+    /// The definition as it is stored.
+    agent_form: serde_json::Value,
     title: String,
     next_turn: i64,
     next_place: i64,
@@ -170,7 +173,7 @@ struct ThreadRow {
     next_place: i64,
     member_role: Option<String>,
     agent_version: i64,
-    spec: Json<AgentSpec>,
+    spec: Stored<AgentSpec>,
     agent_deleted: bool,
     now: Time,
 }
@@ -194,13 +197,15 @@ pub async fn lock_thread(tx: &mut Tx, org: OrgId, thread: ThreadId, user: UserId
     let query = sqlx::query_as(LOCK_THREAD).bind(thread.uuid()).bind(org.uuid()).bind(user.uuid());
     let row: Option<ThreadRow> = query.fetch_optional(tx.connection()).await.map_err(sql)?;
     let row = row.ok_or(Refusal::NotFound { what: "thread" })?;
+    let agent = AgentId::from_uuid(row.agent_id);
     let locked = LockedThread {
         id: thread,
         org,
         owner: UserId::from_uuid(row.user_id),
-        agent: AgentId::from_uuid(row.agent_id),
+        agent,
         agent_version: count(row.agent_version),
-        agent_spec: row.spec.0,
+        agent_form: row.spec.form().clone(),
+        agent_spec: row.spec.read("agents", "spec", agent)?,
         agent_is_deleted: row.agent_deleted,
         now: row.now.0,
         title: row.title,
@@ -268,9 +273,9 @@ async fn write(tx: &mut Tx, thread: &LockedThread, new: &NewTurn, count_org: boo
         .bind(new.message.uuid())
         .bind(Json(&new.parts))
         .bind(message_bytes(&new.parts))
-        .bind(Json(&new.spec))
+        .bind(frozen(thread, &new.spec))
         .bind(Cause::Accepted.name())
-        .bind(Json(Stored::new(Record::Quiet)))
+        .bind(Stored::new(&Record::Quiet))
         .bind(i64::from(new.queues.open_per_user_max))
         .bind(count_org)
         .bind(i64::from(new.queues.open_per_org_max))
@@ -281,6 +286,14 @@ async fn write(tx: &mut Tx, thread: &LockedThread, new: &NewTurn, count_org: boo
         .bind(actor_kind)
         .bind(actor_id);
     query.fetch_one(tx.connection()).await.map_err(sql)
+}
+
+/// The spec as it is stored. One of the thread's own agent keeps what its definition has and this version does not know.
+fn frozen(thread: &LockedThread, spec: &RunSpec) -> Stored<RunSpec> {
+    if (spec.agent_id, spec.agent_version) == (thread.agent, thread.agent_version) {
+        return Stored::keeping(spec, "agent", &thread.agent_form);
+    }
+    Stored::new(spec)
 }
 
 /// The built-in tools that a worker must have.

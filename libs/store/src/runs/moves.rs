@@ -3,14 +3,14 @@
 use super::row::RunRow;
 use crate::columns::{At, big, int, stored_actor};
 use crate::error::sql;
+use crate::stored::Stored;
 use crate::tx::Tx;
 use runmesh_domain::run::StateName;
-use runmesh_domain::transition::{Stored, Transition};
+use runmesh_domain::transition::Transition;
 use runmesh_domain::{Fault, Result};
 use sqlx::Postgres;
 use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
-use sqlx::types::Json;
 use uuid::Uuid;
 
 /// A run as it shall be, and the transition that makes it so.
@@ -132,7 +132,7 @@ fn bind_transitions(query: PgQuery, moves: &[Move]) -> PgQuery {
         .bind(each(&noted, |t| big(t.fence)))
         .bind(each(&noted, |t| t.session.map(|id| id.uuid())))
         .bind(each(&noted, |t| At(t.at)))
-        .bind(each(&noted, |t| Json(Stored::new(t.record.clone()))))
+        .bind(each(&noted, |t| Stored::new(&t.record)))
         .bind(each(&noted, |t| stored_actor(t.actor).0))
         .bind(each(&noted, |t| stored_actor(t.actor).1))
 }

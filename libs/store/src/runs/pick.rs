@@ -8,12 +8,12 @@ use super::claim::ClaimFor;
 use super::row::{Row, RunRow, run_columns};
 use crate::columns::{At, int};
 use crate::error::sql;
+use crate::stored::Stored;
 use crate::tx::Tx;
 use runmesh_domain::id::{RunId, SessionId};
 use runmesh_domain::limits::Queues;
 use runmesh_domain::spec::RunSpec;
 use runmesh_domain::{Refusal, Result, Timestamp};
-use sqlx::types::Json;
 use uuid::Uuid;
 
 /// Orgs that one claim serves at most; which ones is left to chance, so none is passed over for long.
@@ -124,7 +124,7 @@ struct OrgsRow {
 struct PickedRow {
     #[sqlx(flatten)]
     run: Row,
-    spec: Json<RunSpec>,
+    spec: Stored<RunSpec>,
     now: At,
 }
 
@@ -171,5 +171,10 @@ pub(crate) async fn pick(tx: &mut Tx, wish: &ClaimFor, orgs: &[Uuid]) -> Result<
         .bind(i64::from(int(wish.queues.running_per_org_max)))
         .bind(USERS_MAX);
     let rows: Vec<PickedRow> = query.fetch_all(tx.connection()).await.map_err(sql)?;
-    rows.into_iter().map(|PickedRow { run, spec, now }| Ok(Picked { row: run.read()?, spec: spec.0, now: now.0 })).collect()
+    let read = |PickedRow { run, spec, now }: PickedRow| {
+        let row = run.read()?;
+        let spec = spec.read("run_specs", "spec", row.run.id)?;
+        Ok(Picked { row, spec, now: now.0 })
+    };
+    rows.into_iter().map(read).collect()
 }

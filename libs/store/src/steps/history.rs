@@ -70,9 +70,8 @@ async fn transitions(tx: &mut Tx, run: RunId, after: u64) -> Result<(Vec<Transit
     let mut rows: Vec<outbox::Row> = query.fetch_all(tx.connection()).await.map_err(sql)?;
     let is_cut = rows.len() > max as usize;
     rows.truncate(max as usize);
-    let read = |row: outbox::Row| row.read().map(|(committed, _)| committed.transition);
-    let transitions = rows.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
-    let last = transitions.last().filter(|_| is_cut).map(|last| last.version);
+    let last = rows.last().filter(|_| is_cut).map(outbox::Row::version);
+    let transitions = outbox::known(rows);
     Ok((transitions, last))
 }
 

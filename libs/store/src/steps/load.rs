@@ -2,6 +2,7 @@
 
 use crate::columns::{At, bad_row, big, count, int, small};
 use crate::error::sql;
+use crate::stored::Stored;
 use crate::tx::Tx;
 use runmesh_domain::canonical::Sha256Digest;
 use runmesh_domain::id::RunId;
@@ -73,7 +74,7 @@ struct CallRow {
     name: String,
     arguments: String,
     state: String,
-    verdict: Json<Verdict>,
+    verdict: Stored<Verdict>,
     idempotent: bool,
     content: String,
     fence: i64,
@@ -185,8 +186,8 @@ pub(crate) async fn digest(tx: &mut Tx, run: RunId, step_index: u32) -> Result<S
 /// What a run runs.
 pub(crate) async fn spec(tx: &mut Tx, run: RunId) -> Result<RunSpec> {
     let query = sqlx::query_scalar("SELECT spec FROM run_specs WHERE run_id = $1").bind(run.uuid());
-    let Json(spec) = query.fetch_one(tx.connection()).await.map_err(sql)?;
-    Ok(spec)
+    let spec: Stored<RunSpec> = query.fetch_one(tx.connection()).await.map_err(sql)?;
+    Ok(spec.read("run_specs", "spec", run)?)
 }
 
 impl StepRow {
@@ -206,7 +207,8 @@ impl CallRow {
     fn read(self) -> Result<StoredCall, Fault> {
         let run = RunId::from_uuid(self.run_id);
         let (step_index, call_index) = (small(self.step_index), small(self.call_index));
-        let bad = || bad_row("calls", "state", format!("{run}/{step_index}/{call_index}"), &self.state);
+        let id = format!("{run}/{step_index}/{call_index}");
+        let bad = || bad_row("calls", "state", &id, &self.state);
         let state = CallState::from_name(&self.state).ok_or_else(bad)?;
         let call = Call {
             call_index,
@@ -214,7 +216,7 @@ impl CallRow {
             name: self.name,
             arguments: self.arguments,
             state,
-            verdict: self.verdict.0,
+            verdict: self.verdict.read("calls", "verdict", &id)?,
             idempotent: self.idempotent,
             idempotency_key: call_key(run, step_index, call_index),
             content: self.content,

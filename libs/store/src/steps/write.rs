@@ -5,6 +5,7 @@ use super::load::{self, StoredCall};
 use crate::columns::{At, big, int};
 use crate::error::sql;
 use crate::runs::{LastStep, Locked, RunRow};
+use crate::stored::Stored;
 use crate::tx::Tx;
 use runmesh_domain::id::{OrgId, RunId};
 use runmesh_domain::{Result, Timestamp};
@@ -101,7 +102,7 @@ fn bind_calls(query: PgQuery, run: RunId, org: OrgId, calls: &[(&StoredCall, boo
         .bind(each(calls, |stored| stored.call.name.clone()))
         .bind(each(calls, |stored| stored.call.arguments.clone()))
         .bind(each(calls, |stored| stored.call.state.name()))
-        .bind(each(calls, |stored| Json(stored.call.verdict.clone())))
+        .bind(each(calls, |stored| Stored::new(&stored.call.verdict)))
         .bind(each(calls, |stored| stored.call.idempotent))
         .bind(each(calls, |stored| stored.call.content.clone()))
         .bind(each(calls, |stored| big(stored.fence)))

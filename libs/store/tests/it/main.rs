@@ -15,6 +15,7 @@ mod growth;
 mod growth_lists;
 mod journal;
 mod lease;
+mod newer;
 mod nouns;
 mod orgs;
 mod outbox;
