@@ -71,8 +71,10 @@ fn means_of_code(code: &str) -> Means {
         "25P03" => Means::NotNow,
         // transaction_timeout, which may fire while COMMIT runs.
         "25P04" => Means::Gone,
-        // An earlier statement failed, or the server became a standby: nothing of the transaction can be committed.
-        "25P02" | "25006" => Means::NotNow,
+        // An earlier statement failed: nothing of the transaction can be committed.
+        "25P02" => Means::NotNow,
+        // A write in a transaction that only reads.
+        "25006" => Means::Fault,
         // Cancelled or over its time (statement_timeout, lock_timeout, a lock not to be had). Postgres takes no cancel any more
         // once a COMMIT is written.
         "57014" | "55P03" | "55006" => Means::NotNow,
@@ -165,14 +167,14 @@ mod tests {
                 Means::Gone,
                 &["08000", "08003", "08006", "08P01", "40003", "25P04", "57000", "57P01", "57P02", "57P03", "57P04", "57P05"],
             ),
-            (
-                Means::NotNow,
-                &["25P02", "25P03", "25006", "53000", "53100", "53200", "53300", "55006", "55P03", "57014", "58000", "58030"],
-            ),
+            (Means::NotNow, &["25P02", "25P03", "53000", "53100", "53200", "53300", "55006", "55P03", "57014", "58000", "58030"]),
             (Means::BadText, &["22021", "22P05"]),
             (
                 Means::Fault,
-                &["0A000", "22001", "23502", "23503", "23505", "23514", "40002", "42501", "42P01", "54000", "P0001", "XX000"],
+                &[
+                    "0A000", "25006", "22001", "23502", "23503", "23505", "23514", "40002", "42501", "42P01", "54000", "P0001",
+                    "XX000",
+                ],
             ),
         ];
         for (want, codes) in cases {
