@@ -99,6 +99,14 @@ pub enum Refusal {
         /// The call.
         call_index: u32,
     },
+    /// The run's journal is full: no model step and no new call of a tool goes in.
+    #[error("the run's journal is full: at most {bytes_max} bytes and {calls_max} tool calls; end the run")]
+    JournalLimit {
+        /// Bytes at most.
+        bytes_max: u64,
+        /// Tool calls at most.
+        calls_max: u32,
+    },
     /// The worker session is over.
     #[error("the worker session is over")]
     SessionLost,
@@ -163,6 +171,7 @@ impl Refusal {
             Self::RunFinished => Reason::RunFinished,
             Self::StepConflict { .. } => Reason::StepConflict,
             Self::CallNotAllowed { .. } => Reason::CallNotAllowed,
+            Self::JournalLimit { .. } => Reason::JournalLimit,
             Self::SessionLost => Reason::SessionLost,
             Self::TokenMismatch { .. } => Reason::TokenMismatch,
             Self::InvalidCursor { .. } => Reason::InvalidCursor,

@@ -87,8 +87,25 @@ pub const TOOL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(600);
 /// Tries of one model call before the run fails.
 pub const MODEL_TRIES_MAX: u32 = 3;
 
-/// Attempts in a row without a journaled step before the run fails.
+/// Attempts in a row that lost their lease without a journaled step before the run fails.
 pub const BARREN_ATTEMPTS_MAX: u32 = 5;
+/// Attempts in a row that ended by a cut stream or a release without a journaled step before the run fails. More than of lost leases,
+/// for a deploy may cut a run several times that did nothing wrong.
+pub const CUT_ATTEMPTS_MAX: u32 = 10;
+/// After so many attempts without a journaled step a run is alone on its worker: it may be what kills the worker.
+pub const SHARED_ATTEMPTS_MAX: u32 = 3;
+/// How long a run waits after its second attempt without a journaled step; doubled by every further one.
+pub const ATTEMPT_BACKOFF: Duration = Duration::from_secs(1);
+/// The longest such wait.
+pub const ATTEMPT_BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// Bytes of a run's journal: a long task fits, and its end is never too large for a row.
+pub const JOURNAL_BYTES_MAX: u64 = 64 << 20;
+/// Tool calls of a run.
+pub const JOURNAL_CALLS_MAX: u32 = 4_096;
+/// Bytes of the assistant's message that a run leaves. What is more stays in its journal.
+pub const ANSWER_BYTES_MAX: usize = 8 << 20;
+/// One tool result in the assistant's message; the journal has all of it.
+pub const ANSWER_RESULT_CHARS_MAX: usize = 64 << 10;
 /// How long a run may wait for a person.
 pub const APPROVAL_WINDOW: Duration = Duration::from_secs(24 * 3600);
 /// How long idempotency keys are kept.

@@ -75,6 +75,8 @@ reasons! {
     StepConflict = "STEP_CONFLICT";
     /// No verdict lets the call run.
     CallNotAllowed = "CALL_NOT_ALLOWED";
+    /// The run's journal is full.
+    JournalLimit = "JOURNAL_LIMIT";
     /// The worker session is over.
     SessionLost = "SESSION_LOST";
     /// The token names another run, fence or session.

@@ -88,7 +88,8 @@ const LIST: &str = "
       WINDOW w AS (ORDER BY p.created_at, p.id)) p
     WHERE nth <= $4 AND (total <= $5 OR nth = 1) ORDER BY created_at, id";
 const DUE: &str = "
-    SELECT id, run_id FROM pending_actions WHERE state = 'pending' AND expires_at <= (SELECT clock_timestamp())
+    SELECT id, run_id FROM pending_actions a WHERE state = 'pending' AND expires_at <= (SELECT clock_timestamp())
+      AND NOT EXISTS (SELECT 1 FROM runs r WHERE r.id = a.run_id AND r.set_aside <> '')
     ORDER BY expires_at LIMIT $1";
 
 #[derive(sqlx::FromRow)]
@@ -185,9 +186,14 @@ pub async fn expire_due(tx: &mut Tx, limit: u32) -> Result<Vec<Committed>> {
     let due: Vec<(Uuid, Uuid)> = query.fetch_all(tx.connection()).await.map_err(sql)?;
     let mut committed = Vec::new();
     for (action, run) in due {
-        let Some(locked) = runs::lock_unless_busy(tx, RunId::from_uuid(run)).await? else { continue };
-        let changes = locked.row.run.decide(&Command::Expire { action: ActionId::from_uuid(action) })?;
-        committed.extend(runs::transition(tx, locked, &changes, TransitionExtra::default()).await?.1);
+        let (action, run) = (ActionId::from_uuid(action), RunId::from_uuid(run));
+        committed.extend(runs::sweep_one(tx, run, async |tx| expire_one(tx, action, run).await).await?.unwrap_or_default());
     }
     Ok(committed)
+}
+
+async fn expire_one(tx: &mut Tx, action: ActionId, run: RunId) -> Result<Vec<Committed>> {
+    let Some(locked) = runs::lock_unless_busy(tx, run).await? else { return Ok(Vec::new()) };
+    let changes = locked.row.run.decide(&Command::Expire { action })?;
+    Ok(runs::transition(tx, locked, &changes, TransitionExtra::default()).await?.1)
 }

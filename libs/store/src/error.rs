@@ -92,12 +92,30 @@ fn means_of_code(code: &str) -> Means {
 /// The domain's error for what a statement met before COMMIT: nothing was done.
 pub(crate) fn sql(error: sqlx::Error) -> Error {
     let means = means(&error);
-    note(if means == Means::Contention { Met::Contention } else { Met::Failure });
+    // A row that cannot be read is no failure of the statement: whoever can do without the row may go on.
+    if !is_unreadable(&error) {
+        note(if means == Means::Contention { Met::Contention } else { Met::Failure });
+    }
     match means {
         Means::Contention | Means::Gone | Means::NotNow => unavailable(error.to_string()),
         Means::BadText => Refusal::field("text", "must not contain NUL").into(),
         Means::Fault => Fault::internal(error.to_string()).into(),
     }
+}
+
+/// True when a statement went well and a value of its answer could not be read.
+const fn is_unreadable(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) | sqlx::Error::RowNotFound)
+}
+
+/// True when no statement of the transaction failed so far.
+pub(crate) fn is_clean() -> bool {
+    MET.try_with(Cell::get).is_ok_and(|met| met == Met::Nothing)
+}
+
+/// Forgets what was noted since a savepoint that was rolled back to.
+pub(crate) fn forget() {
+    note(Met::Nothing);
 }
 
 /// The domain's error for what COMMIT met.

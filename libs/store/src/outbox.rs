@@ -88,15 +88,15 @@ impl Row {
 const UNLOGGED: &str = "
     SELECT r.id, r.org_id, r.thread_id, r.user_id, r.agent_id, r.agent_version, r.log_seq, r.log_chain
     FROM runs r WHERE r.id IN (
-      SELECT run_id FROM run_transitions WHERE NOT logged AND cause NOT IN ('accepted', 'promoted')
-        AND at < clock_timestamp() - $1 * interval '1 millisecond'
-      ORDER BY at LIMIT $2)";
+      SELECT t.run_id FROM run_transitions t JOIN runs x ON x.id = t.run_id AND x.set_aside = ''
+      WHERE NOT t.logged AND t.cause NOT IN ('accepted', 'promoted') AND t.at < clock_timestamp() - $1 * interval '1 millisecond'
+      ORDER BY t.at LIMIT $2)";
 
 const UNFED: &str = concat!(
     "SELECT ",
     transition_columns!(),
     // Else a batch of what this version does not know would hide everything behind it.
-    " FROM run_transitions t JOIN runs r ON r.id = t.run_id
+    " FROM run_transitions t JOIN runs r ON r.id = t.run_id AND r.set_aside = ''
      WHERE NOT t.fed AND t.cause = ANY ($2) AND t.to_state = ANY ($3) ORDER BY t.at, t.run_id, t.version LIMIT $1"
 );
 

@@ -4,6 +4,7 @@
 //! [`transition`], the only way a row of `runs` changes its state.
 
 mod accept;
+mod aside;
 mod blocked;
 mod cancel;
 mod capable;
@@ -26,12 +27,14 @@ mod transition;
 mod turns;
 mod view;
 
+pub(crate) use aside::sweep_one;
 pub(crate) use list::read;
 pub(crate) use lock::lock_unless_busy;
 pub(crate) use row::{Row, run_columns};
 pub(crate) use view::transitions_after;
 
 pub use accept::{Accepted, At, LockedThread, NewTurn, accept, lock_thread};
+pub use aside::{SetAside, set_aside};
 pub use blocked::{blocked_by, see_blocked};
 pub use cancel::cancel;
 pub use claim::{ClaimFor, Claimed, Claims, Left, claim, claim_accepted};
@@ -41,7 +44,7 @@ pub use cut::cut;
 pub use finish::{LastStep, finish};
 pub use list::{ListRuns, get, history, list, queue};
 pub use lock::{Locked, lock};
-pub use reap::{Reaped, reap, reap_orphans};
+pub use reap::{Reaped, note_aside, reap, reap_orphans};
 pub use release::release;
 pub use row::{BlockedBy, JournalSize, RunRow};
 pub use send::{NewMessage, OnBusy, send};

@@ -1,6 +1,7 @@
 //! The journal: steps and tool calls of runs, and what a worker reads back of them. A journaled step is never done again
 //! (R4). Nothing here changes a run's state.
 
+mod answer;
 mod attempt;
 mod context;
 mod cut;
@@ -11,6 +12,7 @@ mod pages;
 mod record;
 mod write;
 
+pub(crate) use answer::load_for_answer;
 pub(crate) use context::small_contexts;
 pub(crate) use late::late_of;
 pub(crate) use load::{digest, in_flight, spec};

@@ -42,6 +42,30 @@ impl Tx {
         Arc::clone(&self.open_counts)
     }
 
+    /// Does `work` for one of many, within a savepoint: when it fails, what it did is undone and the transaction goes on. Answers
+    /// the failure apart. What met another transaction, or a connection that is gone, fails the whole transaction.
+    ///
+    /// # Errors
+    /// What ends the transaction.
+    pub(crate) async fn one_of_many<T>(
+        &mut self,
+        work: impl for<'t> AsyncFnOnce(&'t mut Self) -> Result<T>,
+    ) -> Result<std::result::Result<T, Error>> {
+        sqlx::raw_sql("SAVEPOINT one").execute(self.connection()).await.map_err(error::sql)?;
+        match work(self).await {
+            Ok(value) => {
+                sqlx::raw_sql("RELEASE one").execute(self.connection()).await.map_err(error::sql)?;
+                Ok(Ok(value))
+            }
+            Err(failure) if MET.with(Cell::get) == Met::Contention => Err(failure),
+            Err(failure) => {
+                sqlx::raw_sql("ROLLBACK TO one").execute(self.connection()).await.map_err(error::sql)?;
+                error::forget();
+                Ok(Err(failure))
+            }
+        }
+    }
+
     pub(crate) fn connection(&mut self) -> &mut PgConnection {
         self.checkout.connection()
     }

@@ -29,6 +29,7 @@ pub const fn code(reason: Reason) -> Code {
         | Reason::ThreadBusy
         | Reason::RunFinished
         | Reason::CallNotAllowed
+        | Reason::JournalLimit
         | Reason::SessionLost => Code::FailedPrecondition,
         Reason::QueueLimit | Reason::RateLimit | Reason::Overloaded | Reason::ViewerLimit => Code::ResourceExhausted,
         Reason::Unavailable | Reason::Draining => Code::Unavailable,

@@ -92,7 +92,7 @@ impl Mesh {
                 Ok((got, Left::Perhaps)) => (got, Next::Wait),
                 Ok((got, Left::Nothing)) => (got, Next::Rest),
                 Err(error) => {
-                    tracing::debug!(session = %stream.session, %error, "no claim for a session");
+                    tracing::warn!(session = %stream.session, %error, "a claim failed");
                     (0, Next::Wait)
                 }
             };
@@ -104,8 +104,13 @@ impl Mesh {
 
     async fn claim_for(&self, stream: &Arc<Stream>, limit: u32) -> Result<(u32, Left)> {
         let claim = ClaimFor { session: stream.session, limit, queues: self.queues };
-        let Claims { claimed, left } =
+        let Claims { claimed, left, aside } =
             self.db.tx(Scope::System, move |tx| Box::pin(async move { runs::claim(tx, claim).await })).await?;
+        for one in &aside {
+            tracing::error!(run = %one.run, problem = one.problem, "a run was set aside: it cannot be read; `runmesh runs end` ends it");
+        }
+        // There is room for those that stood behind it.
+        let left = if aside.is_empty() { left } else { Left::Skipped };
         let got = u32::try_from(claimed.len()).unwrap_or(u32::MAX);
         for mut run in claimed {
             self.tell(std::mem::take(&mut run.committed));

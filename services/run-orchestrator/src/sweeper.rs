@@ -7,7 +7,7 @@ use futures::stream::{self, StreamExt as _};
 use runmesh_domain::id::RunId;
 use runmesh_domain::run::RunIds;
 use runmesh_domain::transition::Transition;
-use runmesh_domain::{Error, Result};
+use runmesh_domain::{Error, Fault, Result};
 use runmesh_host::Lifecycle;
 use runmesh_store::runs::{FreeThreadsFrom, Reaped, UnservedFrom};
 use runmesh_store::{Db, Scope, Tx, actions, maintenance, outbox, runs};
@@ -166,7 +166,10 @@ impl Mesh {
     async fn publish_left_over(&self) -> Result<()> {
         let own_ms = u64::try_from(OWN_TIME.as_millis()).unwrap_or(u64::MAX);
         let unlogged = self.system(move |tx| Box::pin(async move { outbox::unlogged(tx, own_ms, BATCH).await })).await?;
-        let unfed = self.system(|tx| Box::pin(async move { outbox::unfed(tx, BATCH).await })).await?;
+        let (unfed, aside) = self.system(|tx| Box::pin(async move { outbox::unfed(tx, BATCH).await })).await?;
+        for runs::SetAside { run, problem } in aside {
+            runs::note_aside(&self.db, run, &Fault::internal(problem).into()).await;
+        }
         let logs = unlogged.into_iter().map(|(ids, _)| self.catch_up(ids.id).boxed());
         let feeds = by_run(unfed).into_iter().map(|(ids, transitions)| self.feed(ids, transitions).boxed());
         let left: Vec<BoxFuture<'_, Result<()>>> = logs.chain(feeds).collect();
@@ -195,7 +198,11 @@ impl Mesh {
 
     /// Brings one log up to its run.
     pub async fn catch_up(&self, run: RunId) -> Result<()> {
-        let (position, ids, rows) = self.system(move |tx| Box::pin(async move { runs::catch_up_rows(tx, run, 0).await })).await?;
+        let read = self.system(move |tx| Box::pin(async move { runs::catch_up_rows(tx, run, 0).await })).await;
+        if let Err(error) = &read {
+            runs::note_aside(&self.db, run, error).await;
+        }
+        let (position, ids, rows) = read?;
         let Some(version) = rows.last().map(|(row, _)| row.version) else { return Ok(()) };
         self.bus.log().catch_up(ids, position, &rows).await?;
         self.marks.logged(run, version);

@@ -47,6 +47,7 @@ impl From<Halt> for Stop {
             Halt::Lost => Self::Lost,
             Halt::Refused(detail) => Self::Ending(Ending::failed("STEP_REFUSED", detail)),
             Halt::Unreadable(_) => Self::Ending(Ending::Release),
+            Halt::Full(detail) => Self::Ending(Ending::failed("JOURNAL_LIMIT", detail)),
         }
     }
 }

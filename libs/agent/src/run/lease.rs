@@ -35,6 +35,8 @@ pub(super) enum Halt {
     Refused(String),
     /// The mesh sent what this worker cannot read: another worker may be of a newer version.
     Unreadable(String),
+    /// The journal of the run is full.
+    Full(String),
 }
 
 /// What a refusal means for the attempt.
@@ -43,6 +45,7 @@ enum Class {
     Repeat,
     Lost,
     Refused,
+    Full,
 }
 
 /// The right to drive a run, as calls carry it.
@@ -146,6 +149,7 @@ fn refused(method: &'static str, status: &Status) -> Halt {
 fn class(status: &Status) -> Class {
     match status::reason(status).unwrap_or_else(|| status::reason_of_code(status.code())) {
         Reason::InvalidField | Reason::MalformedMessage | Reason::MessageTooLarge | Reason::CallNotAllowed => Class::Refused,
+        Reason::JournalLimit => Class::Full,
         // A journal that differs from what this attempt knows is another attempt's: the next one reads it anew.
         Reason::Fenced
         | Reason::RunFinished

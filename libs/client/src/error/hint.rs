@@ -47,6 +47,7 @@ fn of_reason(error: &ClientError, reason: Reason) -> Option<String> {
         | Reason::RunFinished
         | Reason::StepConflict
         | Reason::CallNotAllowed
+        | Reason::JournalLimit
         | Reason::SessionLost => return None,
     };
     Some(hint.to_owned())

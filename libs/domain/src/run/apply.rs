@@ -3,6 +3,8 @@
 use super::Run;
 use super::command::Change;
 use super::state::State;
+use crate::limits::{ATTEMPT_BACKOFF, ATTEMPT_BACKOFF_MAX};
+use std::time::Duration;
 
 impl Run {
     /// The run after `change`.
@@ -20,7 +22,8 @@ impl Run {
             Change::GivenBack { taken, counts } => {
                 self.state = State::Ready;
                 self.fence += u64::from(*taken);
-                self.barren_attempts += u32::from(*counts);
+                let attempts = if *counts { &mut self.barren_attempts } else { &mut self.cut_attempts };
+                *attempts = attempts.saturating_add(1);
             }
             Change::Paused { action, taken } => {
                 self.state = State::Waiting { action: *action };
@@ -32,6 +35,21 @@ impl Run {
             }
         }
         self.version += 1;
+    }
+
+    /// Attempts in a row that ended without a journaled step.
+    #[must_use]
+    pub const fn attempts_in_vain(&self) -> u32 {
+        self.barren_attempts.saturating_add(self.cut_attempts)
+    }
+
+    /// How long the run waits before its next attempt: not at all after the first one in vain, then longer and longer.
+    #[must_use]
+    pub fn backoff(&self) -> Duration {
+        match self.attempts_in_vain() {
+            0 | 1 => Duration::ZERO,
+            more => ATTEMPT_BACKOFF.saturating_mul(1 << (more - 2).min(16)).min(ATTEMPT_BACKOFF_MAX),
+        }
     }
 
     /// Gives a turn its place in the conversation, unless it has one. Answers whether the place was taken.

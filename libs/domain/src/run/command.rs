@@ -36,7 +36,7 @@ pub enum Command {
         fence: u64,
         /// A question about calls that may have happened, when there are any.
         ask: Option<Ask>,
-        /// False when the loss says nothing about the run: its worker's stream was cut.
+        /// True for a lost lease, false for a cut stream. Both are counted, each against a cap of its own.
         counts: bool,
     },
     /// Somebody wants it to end.
@@ -110,7 +110,7 @@ pub enum Change {
     GivenBack {
         /// True when somebody other than the holder did it: fence +1.
         taken: bool,
-        /// True when the attempt counts against the cap.
+        /// True for a lost lease; false for a cut stream or a release.
         counts: bool,
     },
     /// RUNNING to WAITING.

@@ -7,7 +7,7 @@ use super::state::{Ended, State};
 use crate::actor::Actor;
 use crate::error::{Fault, Refusal};
 use crate::id::{ActionId, SessionId};
-use crate::limits::BARREN_ATTEMPTS_MAX;
+use crate::limits::{BARREN_ATTEMPTS_MAX, CUT_ATTEMPTS_MAX};
 use crate::transition::Cause;
 
 impl Run {
@@ -83,6 +83,10 @@ impl Run {
             }
             None if counts && self.barren_attempts + 1 >= BARREN_ATTEMPTS_MAX => {
                 let detail = format!("{BARREN_ATTEMPTS_MAX} attempts in a row were lost without a journaled step");
+                end(Ended::Failed { reason: "ATTEMPTS_EXHAUSTED".into(), detail }, Cause::AttemptsExhausted)
+            }
+            None if !counts && self.cut_attempts + 1 >= CUT_ATTEMPTS_MAX => {
+                let detail = format!("{CUT_ATTEMPTS_MAX} attempts in a row were cut off or given back without a journaled step");
                 end(Ended::Failed { reason: "ATTEMPTS_EXHAUSTED".into(), detail }, Cause::AttemptsExhausted)
             }
             None => vec![Change::GivenBack { taken, counts }],

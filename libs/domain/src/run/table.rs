@@ -76,6 +76,7 @@ fn runs() -> Vec<(&'static str, Run)> {
     let running = State::Running { session: SessionId::from_uuid(Uuid::from_u128(8)) };
     let canceled_flag = |mode| Run { cancel: Some(Cancel { mode, by: person() }), ..run(running.clone()) };
     let barren = Run { barren_attempts: 4, ..run(running.clone()) };
+    let cut = Run { cut_attempts: 9, ..run(running.clone()) };
     let failed = Ended::Failed { reason: "R".into(), detail: "d".into() };
     vec![
         ("QUEUED", run(State::Queued)),
@@ -84,6 +85,7 @@ fn runs() -> Vec<(&'static str, Run)> {
         ("RUNNING, cancel flag", canceled_flag(CancelMode::Now)),
         ("RUNNING, cancel flag, after the step", canceled_flag(CancelMode::AfterStep)),
         ("RUNNING, fifth barren attempt", barren),
+        ("RUNNING, tenth cut attempt", cut),
         ("WAITING", run(State::Waiting { action: action() })),
         ("COMPLETED", run(State::Ended(Ended::Completed))),
         ("FAILED", run(State::Ended(failed))),

@@ -109,7 +109,7 @@ pub(crate) async fn end(
     extra: &TransitionExtra,
 ) -> Result<(RunRow, Vec<Committed>)> {
     let before = &locked.row;
-    let steps = if before.last_step > 0 { steps::load(tx, before.run.id).await? } else { Vec::new() };
+    let steps = if before.last_step > 0 { steps::load_for_answer(tx, before).await? } else { Vec::new() };
     let fresh = extra.last_step.as_ref().filter(|last| last.step_index > before.last_step);
     let parts = journal::message_parts(&steps, fresh.map(|last| &last.result));
     let cut_off = extra.last_step.as_ref().is_some_and(|last| last.unfinished);

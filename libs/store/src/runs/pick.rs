@@ -3,6 +3,7 @@
 //! READY runs are found by skipping from org to org and from user to user over an index, so that a user with ten thousand
 //! of them costs no more than one with ten.
 
+use super::aside::SetAside;
 use super::capable::serves;
 use super::claim::ClaimFor;
 use super::row::{Row, RunRow, run_columns};
@@ -11,7 +12,7 @@ use crate::error::sql;
 use crate::stored::Stored;
 use crate::tx::Tx;
 use runmesh_domain::id::{RunId, SessionId};
-use runmesh_domain::limits::Queues;
+use runmesh_domain::limits::{Queues, SHARED_ATTEMPTS_MAX};
 use runmesh_domain::spec::RunSpec;
 use runmesh_domain::{Refusal, Result, Timestamp};
 use uuid::Uuid;
@@ -46,9 +47,14 @@ const LOCK_ORGS: &str = "
 /// runs were READY.
 const WAIT_FOR_ORG: &str = "SELECT id FROM orgs WHERE id = $1 AND deleted_at IS NULL FOR NO KEY UPDATE";
 
-/// The runs themselves. `room` is what a user and an org may still start: of the org's own bounds, or else of the mesh's.
+/// The runs themselves. A run whose attempts were in vain $7 times gets a session that drives nothing else, and that session gets
+/// nothing beside it; after five minutes without one it gets any. `room` is what a user and an org may still start: of the org's own bounds, or else of the mesh's.
 const PICK: &str = concat!(
-    "WITH RECURSIVE session AS MATERIALIZED (SELECT orgs, agents, tools FROM worker_sessions WHERE id = $1),
+    "WITH RECURSIVE session AS MATERIALIZED (
+       SELECT orgs, agents, tools, NOT EXISTS (SELECT 1 FROM runs x WHERE x.session_id = $1 AND x.state = 'running') AS is_idle,
+         EXISTS (SELECT 1 FROM runs x WHERE x.session_id = $1 AND x.state = 'running'
+           AND x.barren_attempts + x.cut_attempts >= $7) AS is_taken
+       FROM worker_sessions WHERE id = $1),
      served AS (
        SELECT o.id AS org_id, coalesce(o.running_per_user_max, $4::int8) AS user_max,
          coalesce(o.running_per_org_max, $5::int8) AS org_max FROM orgs o WHERE o.id = ANY ($2)),
@@ -74,7 +80,9 @@ const PICK: &str = concat!(
        FROM users u CROSS JOIN session s CROSS JOIN LATERAL (
          SELECT r.id, r.priority, r.created_at FROM runs r
          WHERE r.org_id = u.org_id AND r.user_id = u.user_id AND r.kind = 'turn' AND r.state = 'ready' AND r.set_aside = ''
-           AND (r.not_before IS NULL OR r.not_before <= clock_timestamp()) AND ",
+           AND (r.not_before IS NULL OR r.not_before <= clock_timestamp())
+           AND NOT s.is_taken AND (s.is_idle OR r.barren_attempts + r.cut_attempts < $7
+             OR r.changed_at < clock_timestamp() - interval '5 minutes') AND ",
     serves!(),
     " ORDER BY r.priority DESC, r.created_at LIMIT greatest(least(u.room, $3::int8), 0)) c),
      of_org AS (
@@ -87,7 +95,7 @@ const PICK: &str = concat!(
        SELECT ",
     run_columns!(),
     ", s.spec, c.place AS round, c.created_at AS asked_at FROM chosen c JOIN runs r ON r.id = c.id
-       JOIN run_specs s ON s.run_id = r.id
+       LEFT JOIN run_specs s ON s.run_id = r.id
        WHERE r.state = 'ready' FOR UPDATE OF r SKIP LOCKED)
      SELECT held.*, clock_timestamp() AS now FROM held ORDER BY round, asked_at"
 );
@@ -96,7 +104,9 @@ const PICK: &str = concat!(
 const MAY_TAKE: &str = concat!(
     "SELECT clock_timestamp() FROM worker_sessions s, runs r JOIN orgs o ON o.id = r.org_id
      WHERE s.id = $1 AND r.id = $2
-       AND s.lost_at IS NULL AND s.cut_ends_at IS NULL AND ",
+       AND s.lost_at IS NULL AND s.cut_ends_at IS NULL
+       AND NOT EXISTS (SELECT 1 FROM runs x WHERE x.session_id = $1 AND x.state = 'running'
+         AND x.barren_attempts + x.cut_attempts >= $5) AND ",
     serves!(),
     " AND NOT EXISTS (SELECT 1 FROM runs x WHERE x.org_id = r.org_id AND x.kind = 'turn' AND x.state = 'ready' AND x.set_aside = ''
          AND x.id <> r.id)
@@ -124,8 +134,21 @@ struct OrgsRow {
 struct PickedRow {
     #[sqlx(flatten)]
     run: Row,
-    spec: Stored<RunSpec>,
+    spec: Option<Stored<RunSpec>>,
     now: At,
+}
+
+impl PickedRow {
+    /// The run with its spec, or what of it cannot be read.
+    fn read(self) -> Result<Picked, SetAside> {
+        let Self { run, spec, now } = self;
+        let id = run.id();
+        let aside = |problem: String| SetAside { run: id, problem };
+        let row = run.read().map_err(|fault| aside(fault.to_string()))?;
+        let spec = spec.ok_or_else(|| aside("its frozen spec is missing".to_owned()))?;
+        let spec = spec.read("run_specs", "spec", id).map_err(|fault| aside(fault.to_string()))?;
+        Ok(Picked { row, spec, now: now.0 })
+    }
 }
 
 /// Orgs with READY runs that a session may serve.
@@ -156,25 +179,34 @@ pub(crate) async fn may_take(tx: &mut Tx, session: SessionId, run: RunId, queues
         .bind(session.uuid())
         .bind(run.uuid())
         .bind(i64::from(int(queues.running_per_user_max)))
-        .bind(i64::from(int(queues.running_per_org_max)));
+        .bind(i64::from(int(queues.running_per_org_max)))
+        .bind(int(SHARED_ATTEMPTS_MAX));
     let now: Option<At> = query.fetch_optional(tx.connection()).await.map_err(sql)?;
     Ok(now.map(|At(now)| now))
 }
 
-/// Chooses among the runs of locked orgs.
-pub(crate) async fn pick(tx: &mut Tx, wish: &ClaimFor, orgs: &[Uuid]) -> Result<Vec<Picked>> {
+/// Chooses among the runs of locked orgs. Those that cannot be read come apart: no other run waits for them.
+pub(crate) async fn pick(tx: &mut Tx, wish: &ClaimFor, orgs: &[Uuid]) -> Result<(Vec<Picked>, Vec<SetAside>)> {
     let query = sqlx::query_as(PICK)
         .bind(wish.session.uuid())
         .bind(orgs)
         .bind(i64::from(wish.limit))
         .bind(i64::from(int(wish.queues.running_per_user_max)))
         .bind(i64::from(int(wish.queues.running_per_org_max)))
-        .bind(USERS_MAX);
+        .bind(USERS_MAX)
+        .bind(int(SHARED_ATTEMPTS_MAX));
     let rows: Vec<PickedRow> = query.fetch_all(tx.connection()).await.map_err(sql)?;
-    let read = |PickedRow { run, spec, now }: PickedRow| {
-        let row = run.read()?;
-        let spec = spec.read("run_specs", "spec", row.run.id)?;
-        Ok(Picked { row, spec, now: now.0 })
-    };
-    rows.into_iter().map(read).collect()
+    let (mut picked, mut unreadable) = (Vec::with_capacity(rows.len()), Vec::new());
+    for row in rows {
+        match row.read() {
+            Ok(one) => picked.push(one),
+            Err(aside) => unreadable.push(aside),
+        }
+    }
+    // One that may be what kills its workers goes alone: the others wait for another worker.
+    if let Some(alone) = picked.iter().position(|one| one.row.run.attempts_in_vain() >= SHARED_ATTEMPTS_MAX) {
+        picked.swap(0, alone);
+        picked.truncate(1);
+    }
+    Ok((picked, unreadable))
 }

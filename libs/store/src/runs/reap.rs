@@ -1,5 +1,6 @@
 //! Taking runs back from sessions that are gone.
 
+use super::aside::{SetAside, set_aside};
 use super::committed::Committed;
 use super::lock::lock_unless_busy;
 use super::recover;
@@ -12,10 +13,10 @@ use crate::scope::Scope;
 use crate::sessions::gone;
 use crate::tx::Tx;
 use futures::stream::{self, StreamExt as _};
-use runmesh_domain::Result;
 use runmesh_domain::id::RunId;
 use runmesh_domain::limits::Leases;
 use runmesh_domain::run::Command;
+use runmesh_domain::{Error, Fault, Result};
 use uuid::Uuid;
 
 /// Runs that are taken back at once, each in a transaction of its own.
@@ -72,7 +73,7 @@ macro_rules! is_cut {
 
 const FIND: &str = concat!(
     "SELECT r.id, r.fence FROM worker_sessions s JOIN runs r ON r.session_id = s.id AND r.state = 'running'
-     WHERE NOT s.drained AND ",
+     WHERE NOT s.drained AND r.set_aside = '' AND ",
     lets_go!(),
     " ORDER BY r.claimed_at LIMIT $4"
 );
@@ -160,11 +161,27 @@ async fn take_back(db: &Db, clock: Trusted, leases: &Leases, found: Vec<(Uuid, i
             Ok(committed) => committed.map(|committed| (run, committed)),
             Err(error) => {
                 tracing::error!(%run, %error, "a run of a lost lease was not taken back");
+                note_aside(db, run, &error).await;
                 None
             }
         }
     };
     stream::iter(found).map(one).buffer_unordered(AT_ONCE).filter_map(std::future::ready).collect().await
+}
+
+/// Sets a run aside that cannot be moved for reasons of its own, so that no sweep meets it again. One that could not be moved because
+/// Postgres was away is left for the next tick.
+pub async fn note_aside(db: &Db, run: RunId, error: &Error) {
+    let Error::Fault(Fault::Internal { detail }) = error else { return };
+    let aside = SetAside { run, problem: detail.clone() };
+    let noted = db.tx(Scope::System, move |tx| {
+        let aside = aside.clone();
+        Box::pin(async move { set_aside(tx, &aside).await })
+    });
+    match noted.await {
+        Ok(()) => tracing::error!(%run, %error, "a run was set aside; `runmesh runs end` ends it"),
+        Err(error) => tracing::error!(%run, %error, "a run could not be set aside"),
+    }
 }
 
 /// Takes one run back; nothing when it or its session moved on meanwhile, or when its thread is busy: the next tick will see.

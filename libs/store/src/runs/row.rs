@@ -123,6 +123,10 @@ pub(crate) struct Row {
 }
 
 impl Row {
+    pub(crate) const fn id(&self) -> RunId {
+        RunId::from_uuid(self.id)
+    }
+
     pub(crate) fn read(self) -> Result<RunRow, Fault> {
         let id = RunId::from_uuid(self.id);
         let state = self.state()?;

@@ -1,5 +1,6 @@
 //! Sweepers: what should have happened already, or never will by itself.
 
+use super::aside::sweep_one;
 use super::capable::{may_serve, serves};
 use super::committed::Committed;
 use super::ending;
@@ -38,7 +39,7 @@ const HOLDER: &str =
 const UNSERVED: &str = concat!(
     "WITH old AS MATERIALIZED (
        SELECT id, org_id, agent_id, needs, changed_at FROM runs
-       WHERE state = 'ready' AND changed_at > '-infinity' AND changed_at < (SELECT clock_timestamp() - $1 * interval '1 second')
+       WHERE state = 'ready' AND set_aside = '' AND changed_at > '-infinity' AND changed_at < (SELECT clock_timestamp() - $1 * interval '1 second')
          AND (changed_at, id) > ($3, $4) ORDER BY changed_at, id LIMIT $2),
      kinds AS MATERIALIZED (SELECT DISTINCT org_id, agent_id, needs FROM old),
      served AS MATERIALIZED (
@@ -83,17 +84,24 @@ pub async fn promote_free_threads(tx: &mut Tx, from: FreeThreadsFrom, limit: u32
     let next = next.map(|(thread, _)| FreeThreadsFrom(*thread)).unwrap_or_default();
     let mut committed = Vec::new();
     for head in threads.into_iter().filter_map(|(_, head)| head) {
-        let Some(locked) = lock_unless_busy(tx, RunId::from_uuid(head)).await? else { continue };
-        // Looked at again under the thread's lock: the first look was at another moment.
-        let thread = locked.row.run.thread;
-        if locked.row.run.state.name() != StateName::Queued || holds(tx, thread).await? {
-            continue;
-        }
-        if let Some(row) = ending::head(tx, thread).await? {
-            committed.extend(ending::promote(tx, row, locked.next_place, locked.now).await?);
-        }
+        let head = RunId::from_uuid(head);
+        committed.extend(sweep_one(tx, head, async |tx| promote_head(tx, head).await).await?.unwrap_or_default());
     }
     Ok((committed, next))
+}
+
+/// Promotes the head of a thread's queue, unless the thread is held by now, or busy: the next sweep will see.
+async fn promote_head(tx: &mut Tx, head: RunId) -> Result<Vec<Committed>> {
+    let Some(locked) = lock_unless_busy(tx, head).await? else { return Ok(Vec::new()) };
+    // Looked at again under the thread's lock: the first look was at another moment.
+    let thread = locked.row.run.thread;
+    if locked.row.run.state.name() != StateName::Queued || holds(tx, thread).await? {
+        return Ok(Vec::new());
+    }
+    match ending::head(tx, thread).await? {
+        Some(row) => ending::promote(tx, row, locked.next_place, locked.now).await,
+        None => Ok(Vec::new()),
+    }
 }
 
 async fn holds(tx: &mut Tx, thread: ThreadId) -> Result<bool> {
@@ -118,12 +126,17 @@ pub async fn fail_unserved(
     let next = next.map(|(id, at, _)| UnservedFrom(at.0, *id)).unwrap_or_default();
     let mut committed = Vec::new();
     for run in old.into_iter().filter_map(|(run, _, is_unserved)| is_unserved.then_some(run)) {
-        let Some(locked) = lock_unless_busy(tx, RunId::from_uuid(run)).await? else { continue };
-        if locked.now.since(locked.row.changed_at) < older_than {
-            continue;
-        }
-        let changes = locked.row.run.decide(&Command::GiveUpWaiting)?;
-        committed.extend(transition(tx, locked, &changes, TransitionExtra::default()).await?.1);
+        let run = RunId::from_uuid(run);
+        committed.extend(sweep_one(tx, run, async |tx| fail_one(tx, run, older_than).await).await?.unwrap_or_default());
     }
     Ok((committed, next))
+}
+
+async fn fail_one(tx: &mut Tx, run: RunId, older_than: Duration) -> Result<Vec<Committed>> {
+    let Some(locked) = lock_unless_busy(tx, run).await? else { return Ok(Vec::new()) };
+    if locked.now.since(locked.row.changed_at) < older_than {
+        return Ok(Vec::new());
+    }
+    let changes = locked.row.run.decide(&Command::GiveUpWaiting)?;
+    Ok(transition(tx, locked, &changes, TransitionExtra::default()).await?.1)
 }

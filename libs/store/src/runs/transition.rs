@@ -108,6 +108,10 @@ impl Move {
             after.progress_at = Some(now);
             after.not_before = None;
         }
+        if matches!(change, Change::GivenBack { .. }) {
+            let wait = after.run.backoff();
+            after.not_before = (!wait.is_zero()).then(|| now.later(wait));
+        }
         if after.run.state.name().is_terminal() {
             after.ended_at = Some(now);
         }

@@ -1,9 +1,12 @@
 //! What journal entries mean for the journal: decided in memory over what was read under the run's lock. Pure.
 
 use super::load::StoredCall;
+use crate::runs::JournalSize;
+use crate::threads::message_bytes;
 use runmesh_domain::canonical::Sha256Digest;
 use runmesh_domain::id::RunId;
 use runmesh_domain::journal::{AskedCall, Call, CallState, ModelStep, Usage, call_key};
+use runmesh_domain::limits::{JOURNAL_BYTES_MAX, JOURNAL_CALLS_MAX};
 use runmesh_domain::policy::{self, Verdict};
 use runmesh_domain::spec::RunSpec;
 use runmesh_domain::{Fault, Refusal, Result};
@@ -81,6 +84,8 @@ pub(crate) struct Attempt {
     pub(crate) changed: BTreeSet<(u32, u32)>,
     pub(crate) dispatched_now: BTreeSet<(u32, u32)>,
     pub(crate) usage: Usage,
+    /// What the journal holds, with what this attempt adds.
+    pub(crate) journal: JournalSize,
     pub(crate) progress: bool,
 }
 
@@ -110,6 +115,8 @@ impl Attempt {
             };
         }
         self.check_holds()?;
+        let calls = u32::try_from(result.calls().count()).unwrap_or(u32::MAX);
+        self.check_room(calls)?;
         if step_index != self.last_step + 1 {
             return Err(conflict(format!("step {step_index} does not follow step {}", self.last_step)).into());
         }
@@ -120,6 +127,8 @@ impl Attempt {
             self.calls.insert(key, StoredCall { step_index, fence: self.fence, call });
             self.changed.insert(key);
         }
+        self.journal.calls = self.journal.calls.saturating_add(calls);
+        self.grow(message_bytes(&result.parts).unsigned_abs().into());
         self.last_step = step_index;
         self.known.insert(step_index, (self.fence, digest));
         self.usage = self.usage + result.usage;
@@ -130,6 +139,7 @@ impl Attempt {
 
     fn dispatched(&mut self, step_index: u32, call_index: u32) -> Result<(), Refusal> {
         let (holds, fence, run) = (self.holds, self.fence, self.run);
+        let room = self.check_room(0);
         let stored = self.call(step_index, call_index)?;
         let again = stored.call.idempotent && stored.fence < fence;
         match stored.call.state {
@@ -145,6 +155,7 @@ impl Attempt {
         if !holds {
             return Err(Refusal::Fenced);
         }
+        room?;
         debug_assert_eq!(stored.call.idempotency_key, call_key(run, step_index, call_index));
         stored.call.state = CallState::Dispatched;
         stored.fence = fence;
@@ -172,7 +183,9 @@ impl Attempt {
             return Err(conflict(format!("call {step_index}/{call_index} was not dispatched by this attempt")));
         }
         stored.call.state = state;
+        let bytes = content.len() as u64;
         stored.call.content = content;
+        self.grow(bytes);
         self.progress = true;
         self.changed.insert((step_index, call_index));
         Ok(())
@@ -186,6 +199,19 @@ impl Attempt {
             verdict: stored.call.verdict.clone(),
             idempotency_key: stored.call.idempotency_key.clone(),
         })
+    }
+
+    /// Refuses to begin anything new in a journal that is full. What is under way may still journal its results.
+    fn check_room(&self, calls: u32) -> Result<(), Refusal> {
+        let JournalSize { bytes, calls: known } = self.journal;
+        if bytes < JOURNAL_BYTES_MAX && known.saturating_add(calls) <= JOURNAL_CALLS_MAX {
+            return Ok(());
+        }
+        Err(Refusal::JournalLimit { bytes_max: JOURNAL_BYTES_MAX, calls_max: JOURNAL_CALLS_MAX })
+    }
+
+    const fn grow(&mut self, bytes: u64) {
+        self.journal.bytes = self.journal.bytes.saturating_add(bytes);
     }
 
     fn check_holds(&self) -> Result<(), Refusal> {

@@ -57,7 +57,7 @@ const STEPS_FROM: &str = "
     WHERE nth = 1 OR total <= $4 ORDER BY step_index";
 
 #[derive(sqlx::FromRow)]
-struct StepRow {
+pub(super) struct StepRow {
     run_id: Uuid,
     step_index: i32,
     fence: i64,
@@ -66,7 +66,7 @@ struct StepRow {
 }
 
 #[derive(sqlx::FromRow)]
-struct CallRow {
+pub(super) struct CallRow {
     run_id: Uuid,
     step_index: i32,
     call_index: i32,
@@ -140,6 +140,17 @@ pub(super) async fn load_from(tx: &mut Tx, run: RunId, from: (u32, u32), limit: 
     Ok(steps)
 }
 
+/// Puts calls with their steps.
+pub(super) fn add_calls(steps: &mut [Step], rows: Vec<CallRow>) -> Result<()> {
+    for row in rows {
+        let stored = row.read()?;
+        if let Some(step) = steps.iter_mut().find(|step| step.step_index == stored.step_index) {
+            step.calls.push(stored.call);
+        }
+    }
+    Ok(())
+}
+
 /// Which steps attempts before `fence` journaled, in order.
 ///
 /// # Errors
@@ -192,7 +203,7 @@ pub(crate) async fn spec(tx: &mut Tx, run: RunId) -> Result<RunSpec> {
 
 impl StepRow {
     /// Without its calls.
-    fn read(self) -> Step {
+    pub(super) fn read(self) -> Step {
         Step {
             step_index: small(self.step_index),
             fence: count(self.fence),

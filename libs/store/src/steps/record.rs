@@ -78,6 +78,7 @@ async fn read(tx: &mut Tx, row: &RunRow, lease: &LeaseClaim, entries: &[Entry], 
         changed: BTreeSet::new(),
         dispatched_now: BTreeSet::new(),
         usage: Usage::default(),
+        journal: row.journal,
         progress: false,
     };
     if !steps.is_empty() {
@@ -113,6 +114,7 @@ async fn store(tx: &mut Tx, attempt: &Attempt, row: RunRow, position: Option<Pos
     }
     row.position = moved.unwrap_or(row.position);
     row.usage = row.usage + attempt.usage;
+    row.journal = attempt.journal;
     if attempt.progress {
         row.run.note_progress();
     }

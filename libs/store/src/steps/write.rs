@@ -38,7 +38,7 @@ const RECORD: &str = concat!(
        SELECT $1, $2, $27, $28, u.step_index, u.model, u.input_tokens, u.output_tokens, $16
        FROM unnest($17::int4[], $29::text[], $30::int8[], $31::int8[]) AS u(step_index, model, input_tokens, output_tokens))
      UPDATE runs SET last_step = $20, input_tokens = $21, output_tokens = $22, barren_attempts = $23, cut_attempts = $24,
-       log_seq = $25, log_chain = $26, progress_at = $16 WHERE id = $1"
+       log_seq = $25, log_chain = $26, journal_bytes = $32, journal_calls = $33, progress_at = $16 WHERE id = $1"
 );
 
 type PgQuery = sqlx::query::Query<'static, sqlx::Postgres, sqlx::postgres::PgArguments>;
@@ -64,7 +64,9 @@ pub(crate) async fn write(tx: &mut Tx, attempt: &Attempt, row: &RunRow, now: Tim
         .bind(row.run.user.uuid())
         .bind(attempt.new_steps.iter().map(|step| step.result.model.clone()).collect::<Vec<_>>())
         .bind(attempt.new_steps.iter().map(|step| big(step.result.usage.input_tokens)).collect::<Vec<_>>())
-        .bind(attempt.new_steps.iter().map(|step| big(step.result.usage.output_tokens)).collect::<Vec<_>>());
+        .bind(attempt.new_steps.iter().map(|step| big(step.result.usage.output_tokens)).collect::<Vec<_>>())
+        .bind(big(row.journal.bytes))
+        .bind(int(row.journal.calls));
     query.execute(tx.connection()).await.map_err(sql)?;
     Ok(())
 }

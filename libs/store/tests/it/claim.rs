@@ -109,6 +109,7 @@ async fn a_session_gets_only_what_it_may_and_can_serve() {
         let claimed = world.claim(session, 10).await;
         for one in &claimed {
             world.release(lease(&one.row)).await.unwrap();
+            world.end_waits().await;
         }
         claimed.iter().map(|one| one.row.run.id).collect::<BTreeSet<_>>()
     };

@@ -89,7 +89,7 @@ pub async fn work_hard(world: &World, lease: LeaseClaim, steps: u32) {
 }
 
 /// A thread whose first answer holds five results of 1 MiB and whose second is short; and the session that gave them.
-pub async fn after_hard_work(world: &World) -> (SessionId, ThreadId) {
+async fn after_hard_work(world: &World) -> (SessionId, ThreadId) {
     let session = world.session().await;
     let thread = world.thread().await;
     let first = world.running_on(session, thread).await;

@@ -3,6 +3,7 @@
 
 mod accept;
 mod alive;
+mod aside;
 mod cancellation;
 mod claim;
 mod claim_accepted;

@@ -1,13 +1,14 @@
 //! What people read, in pages that fit into one answer of a common gRPC library, whatever there is to read.
 
-use crate::context::{MESSAGE_BYTES_MAX, after_hard_work, bytes_of, joined, work_hard};
-use crate::fixture::{World, id, model_step, step};
+use crate::context::{MESSAGE_BYTES_MAX, bytes_of, joined, work_hard};
+use crate::fixture::{World, dispatched, done, id, last, model_step, step};
 use crate::server;
 use futures::FutureExt as _;
 use runmesh_domain::agent::{Agent, AgentSpec};
 use runmesh_domain::id::{AgentId, RunId};
-use runmesh_domain::limits::{INSTRUCTIONS_BYTES_MAX, PAGE_BYTES_MAX, PAGE_TRANSITIONS_MAX};
+use runmesh_domain::limits::{ANSWER_RESULT_CHARS_MAX, INSTRUCTIONS_BYTES_MAX, PAGE_BYTES_MAX, PAGE_TRANSITIONS_MAX};
 use runmesh_domain::message::{Message, Part, plain_text};
+use runmesh_domain::run::Outcome;
 use runmesh_store::runs;
 use runmesh_store::steps::{self, History};
 use runmesh_store::{Page, PageRequest, actions, agents};
@@ -42,22 +43,30 @@ async fn long_messages_are_listed_one_by_one_and_short_ones_together() {
 #[tokio::test]
 async fn an_answer_with_large_results_goes_on_over_pages() {
     let world = World::new().await;
-    let (_, thread) = after_hard_work(&world).await;
+    let (session, thread) = (world.session().await, world.thread().await);
+    let lease = world.running_on(session, thread).await;
+    let content = |call: u32| format!("1/{call} ").repeat(20_000)[..80_000].to_owned();
+    world.record(lease, vec![model_step(1, "hm", &["read"; 60])]).await.unwrap();
+    for call in 0..60 {
+        world.record(lease, vec![dispatched(1, call), done(1, call, &content(call))]).await.unwrap();
+    }
+    world.finish(lease, Outcome::Completed, Some(last(2, "there"))).await.unwrap();
+    world.send(thread, "thanks").await;
 
     let pages = world.message_pages(thread, 0).await;
     pages.iter().for_each(|page| fits(page));
-    assert!(pages.len() > 3, "{} pages", pages.len());
     let whole = world.messages(thread).await;
-    assert_eq!(whole.len(), 4);
+    assert_eq!(whole.len(), 3);
     assert!(world.message_pages(thread, 1).await.concat().len() > whole.len(), "the large one stands on several");
-    let result = |call: usize| Part::ToolResult {
+    // Each result is cut in the message; the journal has all of it.
+    let result = |call: u32| Part::ToolResult {
         call_id: format!("c{call}"),
         name: "read".into(),
-        content: format!("1/{call}").repeat(350_000)[..MIB].to_owned(),
+        content: format!("{}\n[cut: the run's journal has all 80000 bytes]", &content(call)[..ANSWER_RESULT_CHARS_MAX]),
         is_error: false,
     };
-    let mut said = step("hm", &["read"; 5]).parts;
-    said.extend((0..5).map(result));
+    let mut said = step("hm", &["read"; 60]).parts;
+    said.extend((0..60).map(result));
     said.push(Part::text("there"));
     assert!(whole[1].parts == said, "in order, nothing twice and nothing left out");
 }

@@ -151,6 +151,7 @@ async fn attempts_that_get_nowhere_end_the_run() {
         assert_eq!(world.claim(session, 1).await.len(), 1, "attempt {attempt}");
         world.expire(session).await;
         world.reap().await;
+        world.end_waits().await;
     }
     let row = world.get(sent.run).await;
     assert_eq!(row.run.state.reason_and_detail().0, "ATTEMPTS_EXHAUSTED");
