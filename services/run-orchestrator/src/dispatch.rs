@@ -107,7 +107,7 @@ impl Mesh {
         let Claims { claimed, left, aside } =
             self.db.tx(Scope::System, move |tx| Box::pin(async move { runs::claim(tx, claim).await })).await?;
         for one in &aside {
-            tracing::error!(run = %one.run, problem = one.problem, "a run was set aside: it cannot be read; `runmesh runs end` ends it");
+            tracing::error!(run = %one.run, problem = one.problem, "a run was set aside: it cannot be read; `runmesh cancel` ends it");
         }
         // There is room for those that stood behind it.
         let left = if aside.is_empty() { left } else { Left::Skipped };

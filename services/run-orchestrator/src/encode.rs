@@ -13,7 +13,7 @@ use runmesh_wire::pb::{org, run, thread, worker};
 
 /// A run.
 pub fn run(row: RunRow) -> run::Run {
-    let RunRow { run, created_at, started_at, ended_at, usage, blocked_by, .. } = row;
+    let RunRow { run, created_at, started_at, ended_at, usage, blocked_by, set_aside, .. } = row;
     let (reason, detail) = run.state.reason_and_detail();
     let state = run.state.name();
     run::Run {
@@ -30,7 +30,7 @@ pub fn run(row: RunRow) -> run::Run {
         fence: signed(run.fence),
         session_id: run.state.session().map(|session| session.to_string()).unwrap_or_default(),
         cancel_requested: run.is_cancel_requested(),
-        blocked_by: blocked(blocked_by, state).into(),
+        blocked_by: blocked(blocked_by, &set_aside, state).into(),
         create_time: Some(created_at.into_wire()),
         start_time: started_at.map(|at| at.into_wire()),
         end_time: ended_at.map(|at| at.into_wire()),
@@ -44,12 +44,16 @@ pub fn run(row: RunRow) -> run::Run {
     }
 }
 
-fn blocked(by: Option<BlockedBy>, state: StateName) -> run::run::BlockedBy {
+fn blocked(by: Option<BlockedBy>, set_aside: &str, state: StateName) -> run::run::BlockedBy {
+    if !set_aside.is_empty() && !state.is_terminal() {
+        return run::run::BlockedBy::SetAside;
+    }
     match by {
         Some(by) if state == StateName::Ready => match by {
             BlockedBy::UserLimit => run::run::BlockedBy::UserLimit,
             BlockedBy::OrgLimit => run::run::BlockedBy::OrgLimit,
             BlockedBy::NoCapableWorker => run::run::BlockedBy::NoCapableWorker,
+            BlockedBy::SetAside => run::run::BlockedBy::SetAside,
         },
         Some(_) | None => run::run::BlockedBy::Unspecified,
     }

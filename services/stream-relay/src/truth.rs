@@ -223,6 +223,7 @@ impl Waits {
             Some(BlockedBy::UserLimit) => WireBlockedBy::UserLimit,
             Some(BlockedBy::OrgLimit) => WireBlockedBy::OrgLimit,
             Some(BlockedBy::NoCapableWorker) => WireBlockedBy::NoCapableWorker,
+            Some(BlockedBy::SetAside) => WireBlockedBy::SetAside,
         };
         pb::Status {
             state: self.state.into_wire().into(),

@@ -40,7 +40,7 @@ pub(crate) async fn sweep_one<T>(
     match tx.one_of_many(work).await? {
         Ok(value) => Ok(Some(value)),
         Err(Error::Fault(Fault::Internal { detail })) => {
-            tracing::error!(%run, detail, "a run was set aside: it cannot be moved; `runmesh runs end` ends it");
+            tracing::error!(%run, detail, "a run was set aside: it cannot be moved; `runmesh cancel` ends it");
             set_aside(tx, &SetAside { run, problem: detail }).await?;
             Ok(None)
         }

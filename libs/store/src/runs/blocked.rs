@@ -15,7 +15,7 @@ use uuid::Uuid;
 /// of the org's own bounds, or else of the mesh's, and no count goes further than the limit that it is compared with.
 const BLOCKED: &str = concat!(
     "WITH asked AS MATERIALIZED (
-       SELECT r.id, r.org_id, r.user_id, r.agent_id, r.needs FROM runs r WHERE r.id = ANY ($1) AND r.state = 'ready'),
+       SELECT r.id, r.org_id, r.user_id, r.agent_id, r.needs, r.set_aside FROM runs r WHERE r.id = ANY ($1) AND r.state = 'ready'),
      of_org AS MATERIALIZED (
        SELECT m.org_id, m.user_max, m.org_max, (SELECT count(*) FROM (
            SELECT 1 FROM runs x WHERE x.org_id = m.org_id AND x.kind = 'turn' AND x.state = $4 AND x.created_at > '-infinity' LIMIT m.org_max) n) AS running
@@ -34,7 +34,7 @@ const BLOCKED: &str = concat!(
     serves!(),
     ") AS served
        FROM (SELECT DISTINCT org_id, agent_id, needs FROM asked) r)
-     SELECT a.id, CASE WHEN u.running >= o.user_max THEN 'user' WHEN o.running >= o.org_max THEN 'org'
+     SELECT a.id, CASE WHEN a.set_aside <> '' THEN 'aside' WHEN u.running >= o.user_max THEN 'user' WHEN o.running >= o.org_max THEN 'org'
        WHEN NOT w.served THEN 'worker' END AS blocked_by
      FROM asked a JOIN of_org o ON o.org_id = a.org_id JOIN of_user u ON u.org_id = a.org_id AND u.user_id = a.user_id
        JOIN wants w ON w.org_id = a.org_id AND w.agent_id = a.agent_id AND w.needs = a.needs"
@@ -74,6 +74,7 @@ async fn look(tx: &mut Tx, runs: Vec<Uuid>, queues: &Queues) -> Result<HashMap<U
         let by = match by.as_deref()? {
             "user" => BlockedBy::UserLimit,
             "org" => BlockedBy::OrgLimit,
+            "aside" => BlockedBy::SetAside,
             _ => BlockedBy::NoCapableWorker,
         };
         Some((run, by))

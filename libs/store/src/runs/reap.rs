@@ -179,7 +179,7 @@ pub async fn note_aside(db: &Db, run: RunId, error: &Error) {
         Box::pin(async move { set_aside(tx, &aside).await })
     });
     match noted.await {
-        Ok(()) => tracing::error!(%run, %error, "a run was set aside; `runmesh runs end` ends it"),
+        Ok(()) => tracing::error!(%run, %error, "a run was set aside; `runmesh cancel` ends it"),
         Err(error) => tracing::error!(%run, %error, "a run could not be set aside"),
     }
 }

@@ -65,6 +65,8 @@ pub enum BlockedBy {
     OrgLimit,
     /// No live worker serves its org, agent and tools.
     NoCapableWorker,
+    /// It was set aside.
+    SetAside,
 }
 
 /// The columns of [`Row`], of a table called `r`.

@@ -50,6 +50,9 @@ async fn a_run_that_cannot_be_read_is_set_aside_and_all_others_are_claimed() {
         assert_eq!(world.state(*run).await, StateName::Ready);
     }
     assert_eq!(claim_all(&world, session).await, vec![], "they are not picked again");
+    let run = bad[0];
+    let blocked = world.system(move |tx| runs::blocked_by(tx, run, &QUEUES).boxed()).await.unwrap();
+    assert_eq!(blocked, Some(runs::BlockedBy::SetAside));
     // Whoever may cancel a run ends it all the same.
     for run in &bad {
         world.cancel(*run).await.unwrap();

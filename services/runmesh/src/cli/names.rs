@@ -29,6 +29,9 @@ pub const fn blocked_by(blocked: pb::run::BlockedBy) -> Option<&'static str> {
         pb::run::BlockedBy::UserLimit => Some("you have as many runs going as allowed"),
         pb::run::BlockedBy::OrgLimit => Some("the org has as many runs going as allowed"),
         pb::run::BlockedBy::NoCapableWorker => Some("no connected worker serves this agent"),
+        pb::run::BlockedBy::SetAside => {
+            Some("set aside: a part of it cannot be read; the log says which, `runmesh cancel` ends it")
+        }
     }
 }
 
