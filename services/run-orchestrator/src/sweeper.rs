@@ -7,7 +7,7 @@ use futures::stream::{self, StreamExt as _};
 use runmesh_domain::id::RunId;
 use runmesh_domain::run::RunIds;
 use runmesh_domain::transition::Transition;
-use runmesh_domain::{Error, Fault, Result};
+use runmesh_domain::{Error, Result};
 use runmesh_host::Lifecycle;
 use runmesh_store::runs::{FreeThreadsFrom, Reaped, UnservedFrom};
 use runmesh_store::{Db, Scope, Tx, actions, maintenance, outbox, runs};
@@ -166,10 +166,7 @@ impl Mesh {
     async fn publish_left_over(&self) -> Result<()> {
         let own_ms = u64::try_from(OWN_TIME.as_millis()).unwrap_or(u64::MAX);
         let unlogged = self.system(move |tx| Box::pin(async move { outbox::unlogged(tx, own_ms, BATCH).await })).await?;
-        let (unfed, aside) = self.system(|tx| Box::pin(async move { outbox::unfed(tx, BATCH).await })).await?;
-        for runs::SetAside { run, problem } in aside {
-            runs::note_aside(&self.db, run, &Fault::internal(problem).into()).await;
-        }
+        let unfed = self.system(|tx| Box::pin(async move { outbox::unfed(tx, BATCH).await })).await?;
         let logs = unlogged.into_iter().map(|(ids, _)| self.catch_up(ids.id).boxed());
         let feeds = by_run(unfed).into_iter().map(|(ids, transitions)| self.feed(ids, transitions).boxed());
         let left: Vec<BoxFuture<'_, Result<()>>> = logs.chain(feeds).collect();

@@ -123,6 +123,7 @@ impl Lease {
             };
             match class(&status) {
                 Class::Refused => return Err(refused(method, &status)),
+                Class::Full => return Err(Halt::Full(status.message().to_owned())),
                 Class::Lost => return Err(lost(method, &status)),
                 Class::Repeat if began.elapsed() > REPEAT_FOR => return Err(lost(method, &status)),
                 Class::Repeat => tracing::debug!(method, %status, "repeating"),

@@ -8,7 +8,7 @@ use runmesh_store::{outbox, runs};
 
 async fn unfed(world: &World) -> Vec<Transition> {
     let rows = world.system(|tx| outbox::unfed(tx, 100).boxed()).await.unwrap();
-    rows.0.into_iter().map(|(_, transition)| transition).collect()
+    rows.into_iter().map(|(_, transition)| transition).collect()
 }
 
 async fn unlogged(world: &World) -> Vec<RunId> {
