@@ -90,7 +90,9 @@ pub(crate) async fn drive(kit: Kit, assigned: Assigned, control: Arc<Control>) {
             tracing::error!(detail, "this worker cannot read the run's context and releases the run");
             return release(&lease).await;
         }
-        Err(Halt::Refused(detail) | Halt::Full(detail)) => return ending::say_unreadable(&lease, assigned.position, detail).await,
+        Err(Halt::Refused(detail) | Halt::Full(detail)) => {
+            return ending::say_unreadable(&lease, assigned.position, detail).await;
+        }
     };
     let mut drive = Drive::new(kit, &assigned, (tools, context), control, Arc::clone(&lease));
     let ending = match drive.play().await {

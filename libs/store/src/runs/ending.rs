@@ -16,7 +16,7 @@ use crate::steps;
 use crate::threads::message_bytes;
 use crate::tx::Tx;
 use runmesh_domain::id::{MessageId, RunId, ThreadId};
-use runmesh_domain::journal::{self, CALL_CLOSED, CALL_UNKNOWN};
+use runmesh_domain::journal::{self, CALL_CLOSED, CALL_UNKNOWN, Step};
 use runmesh_domain::message::{Message, Role};
 use runmesh_domain::run::{Change, Command, Ended, Run, RunKind};
 use runmesh_domain::transition::{Cause, Finished, Record};
@@ -111,21 +111,7 @@ pub(crate) async fn end(
     let before = &locked.row;
     let steps = if before.last_step > 0 { steps::load_for_answer(tx, before).await? } else { Vec::new() };
     let fresh = extra.last_step.as_ref().filter(|last| last.step_index > before.last_step);
-    let parts = journal::message_parts(&steps, fresh.map(|last| &last.result));
-    let cut_off = extra.last_step.as_ref().is_some_and(|last| last.unfinished);
-    // A background run answers by its result, not in the conversation.
-    let says_something = !parts.is_empty() && before.run.kind == RunKind::Turn;
-    let message = says_something.then(|| Message {
-        id: MessageId::derived(&[b"answer", before.run.id.uuid().as_bytes()]),
-        thread: before.run.thread,
-        run: before.run.id,
-        turn_number: before.run.turn_number,
-        role: Role::Assistant,
-        parts,
-        unfinished: cut_off || *ended != Ended::Completed,
-        internal: false,
-        created_at: locked.now,
-    });
+    let message = answer(locked, &steps, extra.last_step.as_ref(), ended);
     let next = match extra.successor {
         Successor::Head if before.run.holds_thread() => head(tx, before.run.thread).await?,
         Successor::Head | Successor::Given(_) => None,
@@ -179,6 +165,24 @@ pub(crate) async fn end(
         committed.extend(promote(tx, next, next_place, locked.now).await?);
     }
     Ok((row, committed))
+}
+
+/// The assistant's message: what the run said and did. A background run answers by its result, not in the conversation.
+fn answer(locked: &Locked, steps: &[Step], last: Option<&LastStep>, ended: &Ended) -> Option<Message> {
+    let before = &locked.row;
+    let fresh = last.filter(|last| last.step_index > before.last_step);
+    let parts = journal::message_parts(steps, fresh.map(|last| &last.result));
+    (!parts.is_empty() && before.run.kind == RunKind::Turn).then(|| Message {
+        id: MessageId::derived(&[b"answer", before.run.id.uuid().as_bytes()]),
+        thread: before.run.thread,
+        run: before.run.id,
+        turn_number: before.run.turn_number,
+        role: Role::Assistant,
+        parts,
+        unfinished: last.is_some_and(|last| last.unfinished) || *ended != Ended::Completed,
+        internal: false,
+        created_at: locked.now,
+    })
 }
 
 /// Binds $40 to $48.
