@@ -75,7 +75,7 @@ fn turns_that_do_not_are_errors() {
         ("left after event 1", [cut.clone(), whole(2)].concat()),
         ("left after event 1", [cut.clone(), vec![idle(1, 1)]].concat()),
         ("left after event 0", [vec![begins(1)], whole(2)].concat()),
-        ("turn 1 after turn 2", [whole(2), whole(1)].concat()),
+        ("turn 1 at place 1 follows turn 2 at place 2", [whole(2), whole(1)].concat()),
         ("before any turn", vec![event(1, 1, text())]),
         ("missing", vec![begins(1), event(1, 2, text())]),
         ("repeated", [cut, vec![event(1, 1, text())]].concat()),
