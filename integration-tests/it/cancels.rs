@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// Fails every transaction that asks for the end of a run, when it commits.
 const REFUSE_CANCELS: &str = "
     CREATE FUNCTION refuse_cancels() RETURNS trigger LANGUAGE plpgsql AS $$
-      BEGIN IF NEW.cancel_requested THEN RAISE EXCEPTION 'no cancels today'; END IF; RETURN NULL; END $$;
+      BEGIN IF NEW.cancel IS NOT NULL THEN RAISE EXCEPTION 'no cancels today'; END IF; RETURN NULL; END $$;
     CREATE CONSTRAINT TRIGGER refuse_cancels AFTER UPDATE ON runs DEFERRABLE INITIALLY DEFERRED
       FOR EACH ROW EXECUTE FUNCTION refuse_cancels()";
 

@@ -5,7 +5,7 @@ use crate::harness::{mesh, small};
 use crate::rpc::Api;
 use crate::tools::ask;
 use runmesh_domain::agent::{Tool, ToolKind, ToolPolicy};
-use runmesh_domain::limits::TOOL_RESULT_BYTES_MAX;
+use runmesh_domain::limits::{ANSWER_RESULT_CHARS_MAX, TOOL_RESULT_BYTES_MAX};
 use runmesh_domain::message::Part;
 use runmesh_domain::run::StateName;
 use runmesh_testkit::mesh::{Mesh, Run};
@@ -115,7 +115,9 @@ async fn clients_that_take_4_mib_read_all_of_a_large_run() {
 
     let messages = mesh.client(0).messages(run.thread).await.expect("the conversation");
     assert_eq!(messages.len(), 2);
-    let results = messages[1].parts.iter().filter(|part| matches!(part, Part::ToolResult { content, .. } if *content == whole));
+    // The message has the beginning of each, and says where all of it is.
+    let cut = format!("{}\n[cut: the run's journal has all {TOOL_RESULT_BYTES_MAX} bytes]", &whole[..ANSWER_RESULT_CHARS_MAX]);
+    let results = messages[1].parts.iter().filter(|part| matches!(part, Part::ToolResult { content, .. } if *content == cut));
     assert_eq!(results.count(), 5);
 
     // By hand: a first page, and that there is more.
@@ -124,7 +126,7 @@ async fn clients_that_take_4_mib_read_all_of_a_large_run() {
     assert_eq!(page["steps"].as_array().map(Vec::len), Some(1));
     assert_ne!(page["next_page_token"].as_str().unwrap_or_default(), "");
     let page = api.ok("ListMessages", json!({"thread_id": run.thread.to_string(), "page_size": 1_000})).await;
-    assert_eq!(page["messages"].as_array().map(Vec::len), Some(1), "the question; the answer does not fit beside it");
+    assert_eq!(page["messages"].as_array().map(Vec::len), Some(2), "the question and the answer, whose results are cut");
 
     let shown = printed(&mesh, &["show", &id, "--steps"]);
     assert_eq!((shown.matches("→ wordy").count(), shown.matches("✓ rrr").count()), (5, 5), "{shown}");
