@@ -73,12 +73,12 @@ async fn a_lost_run_that_cannot_be_read_keeps_no_other_from_coming_back() {
     sql(&world, format!("UPDATE calls SET idempotent = false WHERE run_id = '{}'", runs[1].uuid())).await;
     sql(&world, format!("DELETE FROM run_specs WHERE run_id = '{}'", runs[1].uuid())).await;
     world.expire(session).await;
-    let reaped: Vec<_> = world.reap().await.into_iter().map(|(run, _)| run).collect();
-    assert_eq!(reaped, [runs[2]]);
+    let mut reaped: Vec<_> = world.reap().await.into_iter().map(|(run, _)| run).collect();
+    reaped.sort_unstable();
+    // A verdict that this version does not know is one that lets nothing run, and no reason to leave the run.
+    assert_eq!(reaped, [runs[0], runs[2]]);
     assert_eq!(world.reap().await.len(), 0);
-    for bad in &runs[..2] {
-        assert!(!why_aside(&world, *bad).await.is_empty());
-    }
+    assert!(!why_aside(&world, runs[1]).await.is_empty());
 }
 
 #[tokio::test]
