@@ -3,6 +3,7 @@
 use crate::harness::{mesh, small};
 use crate::rpc::{Api, person, why};
 use crate::session::{Session, credential};
+use crate::sql;
 use runmesh_domain::id::{OrgId, UserId};
 use runmesh_domain::principal::WorkerCredential;
 use runmesh_testkit::mesh::{Kind, Mesh};
@@ -186,4 +187,85 @@ async fn a_result_that_comes_late_is_shown_to_who_decides() {
     assert_eq!(why("RecordStep", &refused).1, "FENCED", "{refused:?}");
     let asked = waits().await.expect("it still waits");
     assert_eq!(text(&asked, "/late_results/0/content"), "charged", "{asked}");
+}
+
+/// A worker that heartbeats, names its run, and does nothing. It ends with the test.
+struct Hung {
+    run: String,
+    fence: i64,
+    holder: Api,
+    session: Session,
+}
+
+impl Hung {
+    async fn with_a_run(mesh: &Mesh, thread: &str, key: &str) -> Self {
+        let mut session = Session::open(mesh, &credential("external")).await;
+        let parts = json!([{"text": {"text": "hi"}}]);
+        Api::of(mesh).ok("SendMessage", json!({"idempotency_key": key, "thread_id": thread, "parts": parts})).await;
+        let assignment = session.assigned().await;
+        let lease = assignment.lease.expect("a lease");
+        let holder = Api::of(mesh).with_token(&assignment.run_token);
+        Self { run: lease.run_id, fence: lease.fence, holder, session }
+    }
+
+    /// The run as it is, while the worker goes on heartbeating.
+    async fn look(&self, mesh: &Mesh) -> Value {
+        let beat = self.session.beat(json!([{"run_id": self.run, "fence": self.fence}])).await;
+        assert_eq!(beat["status"], "STATUS_OK", "the worker lives: {beat}");
+        Api::of(mesh).ok("GetRun", json!({"run_id": self.run})).await["run"].clone()
+    }
+
+    /// What it says after the run was taken from it is refused.
+    async fn is_fenced(&self) {
+        let finish = json!({"lease": {"run_id": self.run, "fence": self.fence}, "outcome": "OUTCOME_COMPLETED"});
+        let refused = self.holder.refused("Finish", finish).await;
+        assert_eq!(why("Finish", &refused).1, "FENCED", "R1: {refused:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancel_ends_a_run_whose_worker_hangs_and_frees_its_thread() {
+    let mesh = small().without_workers().start().await;
+    let you = Api::of(&mesh);
+    let thread = text(&you.ok("CreateThread", json!({"idempotency_key": "t"})).await, "/thread/thread_id");
+    let hung = Hung::with_a_run(&mesh, &thread, "1").await;
+    let parts = json!([{"text": {"text": "next"}}]);
+    let next = you.ok("SendMessage", json!({"idempotency_key": "2", "thread_id": thread, "parts": parts})).await;
+    you.ok("CancelRun", json!({"idempotency_key": "c", "run_id": hung.run})).await;
+    let ended = until("the cancel ends the run", Duration::from_secs(60), || async {
+        let run = hung.look(&mesh).await;
+        (run["state"] != "STATE_RUNNING").then_some(run)
+    })
+    .await;
+    assert_eq!(ended["state"], "STATE_CANCELED", "{ended}");
+    let next = you.ok("GetRun", json!({"run_id": next["run_id"]})).await;
+    assert_ne!(next["run"]["state"], "STATE_QUEUED", "the thread goes on: {next}");
+    hung.is_fenced().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_attempt_without_progress_is_taken_from_its_worker() {
+    let mesh = small().without_workers().start().await;
+    let you = Api::of(&mesh);
+    let thread = text(&you.ok("CreateThread", json!({"idempotency_key": "t"})).await, "/thread/thread_id");
+    let hung = Hung::with_a_run(&mesh, &thread, "1").await;
+    let step = json!({"step_index": 1, "result": {"parts": [{"text": {"text": "a"}}], "model": "m", "finish_reason": "stop"}});
+    let lease = json!({"run_id": hung.run, "fence": hung.fence});
+    // Nothing for nearly as long as an attempt may take, and then a step: it goes on.
+    let age = async |minutes: u32| {
+        let text = format!("UPDATE runs SET progress_at = clock_timestamp() - interval '{minutes} min' RETURNING id::text");
+        assert_eq!(sql::query(&mesh, &text).await.len(), 1);
+    };
+    age(59).await;
+    hung.holder.ok("RecordStep", json!({"lease": lease, "entries": [{"model_step": step}]})).await;
+    let recent = "SELECT (progress_at > clock_timestamp() - interval '1 min')::text FROM runs";
+    assert_eq!(sql::query(&mesh, recent).await, ["true"], "a step is progress");
+    age(61).await;
+    let taken = until("the attempt is taken back", Duration::from_secs(60), || async {
+        let run = hung.look(&mesh).await;
+        (run["fence"] != hung.fence).then_some(run)
+    })
+    .await;
+    assert!(taken["fence"].as_i64() > Some(hung.fence), "{taken}");
+    hung.is_fenced().await;
 }

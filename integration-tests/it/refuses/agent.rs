@@ -26,6 +26,8 @@ fn specs() -> Vec<(&'static str, Value, &'static str)> {
         ("an idle time of nothing", json!({"limits": {"model_idle_timeout": "0s"}}), "spec.limits.model_idle_timeout"),
         ("a negative time", json!({"limits": {"tool_timeout": "-1s"}}), "spec.limits.tool_timeout"),
         ("a long time", json!({"limits": {"tool_timeout": "3601s"}}), "spec.limits.tool_timeout"),
+        ("a call longer than an attempt", json!({"limits": {"progress_timeout": "700s"}}), "spec.limits.progress_timeout"),
+        ("an attempt of days", json!({"limits": {"progress_timeout": "86401s"}}), "spec.limits.progress_timeout"),
         ("a zone by name", json!({"time_zone": "Europe/Berlin"}), "spec.time_zone"),
         ("a later version's enum", json!({"on_unknown_outcome": 99}), "spec.on_unknown_outcome"),
         ("many tools", json!({"tools": many}), "spec.tools"),

@@ -67,6 +67,8 @@ pub struct AgentLimits {
     pub model_idle_ms: u64,
     /// The longest one tool call may take, in milliseconds.
     pub tool_timeout_ms: u64,
+    /// How long an attempt may journal nothing before it is taken from its worker, in milliseconds.
+    pub progress_timeout_ms: u64,
 }
 
 impl Default for AgentLimits {
@@ -76,6 +78,7 @@ impl Default for AgentLimits {
             context_window_tokens: limits::CONTEXT_TOKENS_DEFAULT,
             model_idle_ms: 120_000,
             tool_timeout_ms: 600_000,
+            progress_timeout_ms: limits::PROGRESS_TIMEOUT_MS_DEFAULT,
         }
     }
 }
@@ -197,6 +200,20 @@ impl ModelParameters {
 }
 
 impl AgentLimits {
+    /// The least that an attempt must be given: what one model call and one tool call may take without a word.
+    #[must_use]
+    pub const fn progress_timeout_least_ms(&self) -> u64 {
+        let one_step = self.model_idle_ms.saturating_add(self.tool_timeout_ms);
+        if one_step > limits::PROGRESS_TIMEOUT_MS_MIN { one_step } else { limits::PROGRESS_TIMEOUT_MS_MIN }
+    }
+
+    /// What an attempt is given where nothing is said of it.
+    #[must_use]
+    pub const fn progress_timeout_default_ms(&self) -> u64 {
+        let least = self.progress_timeout_least_ms();
+        if least > limits::PROGRESS_TIMEOUT_MS_DEFAULT { least } else { limits::PROGRESS_TIMEOUT_MS_DEFAULT }
+    }
+
     fn check(&self) -> Result<(), Refusal> {
         if !(1..=limits::STEPS_MAX).contains(&self.max_steps) {
             return Err(Refusal::field("spec.limits.max_steps", format!("want 1 to {}", limits::STEPS_MAX)));
@@ -210,6 +227,11 @@ impl AgentLimits {
         }
         if !(1..=3_600_000).contains(&self.tool_timeout_ms) {
             return Err(Refusal::field("spec.limits.tool_timeout", "want 1 ms to 1 h"));
+        }
+        let least = self.progress_timeout_least_ms();
+        if !(least..=limits::PROGRESS_TIMEOUT_MS_MAX).contains(&self.progress_timeout_ms) {
+            let want = format!("want {least} ms (1 min, and model_idle_timeout and tool_timeout together) to 24 h");
+            return Err(Refusal::field("spec.limits.progress_timeout", want));
         }
         Ok(())
     }

@@ -34,6 +34,12 @@ pub const EVENT_BYTES_MAX: usize = 256 << 10;
 pub const BATCH_BYTES_MAX: usize = 512 << 10;
 /// One message on any stream.
 pub const STREAM_MESSAGE_BYTES_MAX: usize = (1 << 20) + (64 << 10);
+/// The least and the most that an agent may let an attempt go on without a journaled step or call.
+pub const PROGRESS_TIMEOUT_MS_MIN: u64 = 60_000;
+/// See [`PROGRESS_TIMEOUT_MS_MIN`].
+pub const PROGRESS_TIMEOUT_MS_MAX: u64 = 24 * 3_600_000;
+/// See [`PROGRESS_TIMEOUT_MS_MIN`].
+pub const PROGRESS_TIMEOUT_MS_DEFAULT: u64 = 3_600_000;
 /// Bytes kept of a tool's result that comes after a person was asked whether its call happened: enough to decide by.
 pub const LATE_RESULT_BYTES_MAX: usize = 4_096;
 /// One tool result as journaled.

@@ -21,6 +21,8 @@ pub struct Due {
     pub unpublished: bool,
     /// A pending action is past its window.
     pub expired_actions: bool,
+    /// A run is RUNNING a lease after its cancel was acknowledged.
+    pub overdue_cancels: bool,
     /// A READY run has waited longer than a run may wait for a worker.
     pub unserved: bool,
 }
@@ -37,6 +39,8 @@ const DUE: &str = concat!(
       (SELECT expires_at FROM pending_actions WHERE state = 'pending' ORDER BY expires_at LIMIT 1) < clock_timestamp() IS TRUE AS expired_actions,
       (SELECT changed_at FROM runs WHERE state = 'ready' AND changed_at > '-infinity' ORDER BY changed_at LIMIT 1)
         < clock_timestamp() - $2 * interval '1 millisecond' IS TRUE AS unserved,
+      EXISTS (SELECT 1 FROM runs WHERE state = 'running' AND cancel IS NOT NULL
+        AND cancel_at < clock_timestamp() - $3 * interval '1 millisecond') AS overdue_cancels,
       EXISTS (SELECT 1 FROM worker_sessions s WHERE ",
     gone!("$3"),
     ") AS gone_workers"
@@ -49,6 +53,7 @@ struct Row {
     gone_workers: bool,
     unpublished: bool,
     expired_actions: bool,
+    overdue_cancels: bool,
     unserved: bool,
 }
 
@@ -61,6 +66,6 @@ pub async fn due(tx: &mut Tx, leases: &Leases, own_time: Duration) -> Result<Due
     let query = sqlx::query_as(DUE).bind(big(own_ms)).bind(big(leases.no_worker_ms));
     let query = query.bind(big(leases.lease_ms));
     let row: Row = query.fetch_one(tx.connection()).await.map_err(sql)?;
-    let Row { now, lost_leases, gone_workers, unpublished, expired_actions, unserved } = row;
-    Ok(Due { now: now.0, lost_leases, gone_workers, unpublished, expired_actions, unserved })
+    let Row { now, lost_leases, gone_workers, unpublished, expired_actions, overdue_cancels, unserved } = row;
+    Ok(Due { now: now.0, lost_leases, gone_workers, unpublished, expired_actions, overdue_cancels, unserved })
 }

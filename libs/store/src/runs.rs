@@ -44,7 +44,7 @@ pub use cut::cut;
 pub use finish::{LastStep, finish};
 pub use list::{ListRuns, get, history, list, queue};
 pub use lock::{Locked, lock};
-pub use reap::{Reaped, note_aside, reap, reap_orphans};
+pub use reap::{Reaped, note_aside, reap, reap_hung, reap_orphans};
 pub use release::release;
 pub use row::{BlockedBy, JournalSize, RunRow};
 pub use send::{NewMessage, OnBusy, send};

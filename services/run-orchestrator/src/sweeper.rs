@@ -87,6 +87,7 @@ impl Mesh {
         let chores = [
             when(due.lost_leases || due.gone_workers, self.reap()).await,
             when(due.gone_workers, self.reap_gone()).await,
+            when(due.overdue_cancels || now_and_then, self.reap_hung()).await,
             when(now_and_then, self.reap_orphans()).await,
             when(now_and_then, self.promote(rounds)).await,
             when(due.expired_actions, self.expire()).await,
@@ -105,6 +106,16 @@ impl Mesh {
                 break;
             }
         }
+        Ok(())
+    }
+
+    /// Takes back the runs whose workers get nowhere with them.
+    async fn reap_hung(&self) -> Result<()> {
+        let reaped = runs::reap_hung(&self.db, &self.leases, BATCH).await?;
+        for (run, _) in &reaped {
+            tracing::warn!(%run, "a worker hung: it did not end a canceled run, or journaled nothing for too long");
+        }
+        self.tell_lost(reaped);
         Ok(())
     }
 

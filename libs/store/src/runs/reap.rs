@@ -96,6 +96,31 @@ const ORPHANS: &str = "
     SELECT r.id, r.fence FROM holders h JOIN runs r ON r.session_id = h.id AND r.state = 'running'
     WHERE NOT EXISTS (SELECT 1 FROM worker_sessions s WHERE s.id = h.id AND NOT s.drained) LIMIT $1";
 
+/// Whether RUNNING run `r` is held by a worker that gets nowhere with it, at the moment `$1`: somebody was promised a lease (`$2`)
+/// ago that it ends, or nothing was journaled for longer than its agent allows. What the stored spec does not say, or says in a way
+/// that cannot be read, is an hour: no run keeps others from being looked at.
+macro_rules! hangs {
+    () => {
+        "((r.cancel = 'now' AND r.cancel_at <= $1 - $2 * interval '1 millisecond')
+          OR (r.progress_at <= $1 - interval '1 minute' AND r.progress_at <= $1 - interval '1 millisecond' * coalesce((
+            SELECT CASE WHEN jsonb_typeof(x.spec #> '{agent,limits,progress_timeout_ms}') = 'number'
+              THEN least((x.spec #>> '{agent,limits,progress_timeout_ms}')::numeric, 86400000) END
+            FROM run_specs x WHERE x.run_id = r.id)::float8, 3600000)))"
+    };
+}
+const FIND_HUNG: &str =
+    concat!("SELECT r.id, r.fence FROM runs r WHERE r.state = 'running' AND r.set_aside = '' AND ", hangs!(), " LIMIT $3");
+const STILL_HUNG: &str = concat!("SELECT false FROM runs r WHERE r.id = $3 AND ", hangs!());
+
+/// Why a run is taken from its holder.
+#[derive(Debug, Clone, Copy)]
+enum Why {
+    /// Its session lets go of it.
+    LetGo,
+    /// It hangs.
+    Hangs,
+}
+
 /// Runs that were taken back, each with what was committed of it.
 pub type Reaped = Vec<(RunId, Vec<Committed>)>;
 
@@ -109,7 +134,25 @@ pub async fn reap(db: &Db, leases: &Leases, limit: u32) -> Result<Option<Reaped>
     let Some(clock) = db.trusted_clock(leases).await? else { return Ok(None) };
     let leases = *leases;
     let found = db.tx(Scope::System, move |tx| Box::pin(async move { find(tx, clock, &leases, limit).await })).await?;
-    Ok(Some(take_back(db, clock, &leases, found).await))
+    Ok(Some(take_back(db, clock, &leases, found, Why::LetGo).await))
+}
+
+/// As [`reap`], for runs whose worker lives and gets nowhere with them. A cancel that was acknowledged ends the run within a lease,
+/// whatever its worker does. An attempt without progress is over as if its worker were lost, and counts as such.
+///
+/// # Errors
+/// [`runmesh_domain::Fault`] only.
+pub async fn reap_hung(db: &Db, leases: &Leases, limit: u32) -> Result<Reaped> {
+    let Some(clock) = db.trusted_clock(leases).await?.filter(|clock| clock.by_time) else { return Ok(Vec::new()) };
+    let leases = *leases;
+    let found = db.tx(Scope::System, move |tx| {
+        Box::pin(async move {
+            let query = sqlx::query_as(FIND_HUNG).bind(At(clock.now)).bind(big(leases.lease_ms)).bind(i64::from(limit));
+            let found: Vec<(Uuid, i64)> = query.fetch_all(tx.connection()).await.map_err(sql)?;
+            Ok(found)
+        })
+    });
+    Ok(take_back(db, clock, &leases, found.await?, Why::Hangs).await)
 }
 
 /// As [`reap`], for RUNNING runs whose session is not there at all: none of ours goes before its runs, so there are some only when
@@ -130,7 +173,7 @@ pub async fn reap_orphans(db: &Db, leases: &Leases, limit: u32) -> Result<Reaped
         return Ok(Vec::new());
     }
     let Some(clock) = db.trusted_clock(leases).await? else { return Ok(Vec::new()) };
-    Ok(take_back(db, clock, leases, found).await)
+    Ok(take_back(db, clock, leases, found, Why::LetGo).await)
 }
 
 async fn find(tx: &mut Tx, clock: Trusted, leases: &Leases, limit: u32) -> Result<Vec<(Uuid, i64)>> {
@@ -151,12 +194,12 @@ fn two_heartbeats(leases: &Leases) -> i64 {
     big(leases.heartbeat_ms.saturating_mul(2))
 }
 
-async fn take_back(db: &Db, clock: Trusted, leases: &Leases, found: Vec<(Uuid, i64)>) -> Reaped {
+async fn take_back(db: &Db, clock: Trusted, leases: &Leases, found: Vec<(Uuid, i64)>, why: Why) -> Reaped {
     let leases = *leases;
     let one = |(id, fence): (Uuid, i64)| async move {
         let run = RunId::from_uuid(id);
         let lose =
-            db.tx(Scope::System, move |tx| Box::pin(async move { lose(tx, clock, &leases, run, count(fence)).await })).await;
+            db.tx(Scope::System, move |tx| Box::pin(async move { lose(tx, clock, &leases, run, count(fence), why).await })).await;
         match lose {
             Ok(committed) => committed.map(|committed| (run, committed)),
             Err(error) => {
@@ -185,12 +228,16 @@ pub async fn note_aside(db: &Db, run: RunId, error: &Error) {
 }
 
 /// Takes one run back; nothing when it or its session moved on meanwhile, or when its thread is busy: the next tick will see.
-async fn lose(tx: &mut Tx, clock: Trusted, leases: &Leases, run: RunId, fence: u64) -> Result<Option<Vec<Committed>>> {
+async fn lose(tx: &mut Tx, clock: Trusted, leases: &Leases, run: RunId, fence: u64, why: Why) -> Result<Option<Vec<Committed>>> {
     let Some(locked) = lock_unless_busy(tx, run).await? else { return Ok(None) };
     if locked.row.run.check_holder(fence).is_err() {
         return Ok(None);
     }
-    let still = sqlx::query_scalar(STILL).bind(At(clock.now)).bind(two_heartbeats(leases)).bind(clock.by_time).bind(run.uuid());
+    let still = match why {
+        Why::LetGo => sqlx::query_scalar(STILL).bind(At(clock.now)).bind(two_heartbeats(leases)).bind(clock.by_time),
+        Why::Hangs => sqlx::query_scalar(STILL_HUNG).bind(At(clock.now)).bind(big(leases.lease_ms)),
+    };
+    let still = still.bind(run.uuid());
     let still: Option<bool> = still.fetch_optional(tx.connection()).await.map_err(sql)?;
     let Some(is_cut) = still else { return Ok(None) };
     let (ask, extra) = recover::ask(tx, &locked).await?;

@@ -42,6 +42,7 @@ struct LimitsForm {
     context_window_tokens: Option<u64>,
     model_idle_ms: Option<u64>,
     tool_timeout_ms: Option<u64>,
+    progress_timeout_ms: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -82,7 +83,7 @@ impl Form for AgentSpec {
     fn write(&self) -> Value {
         let Self { instructions, model, parameters, tools, limits, on_unknown_outcome, time_zone } = self;
         let ModelParameters { temperature, top_p, max_output_tokens } = *parameters;
-        let AgentLimits { max_steps, context_window_tokens, model_idle_ms, tool_timeout_ms } = *limits;
+        let AgentLimits { max_steps, context_window_tokens, model_idle_ms, tool_timeout_ms, progress_timeout_ms } = *limits;
         let form = SpecForm {
             instructions: instructions.clone(),
             model: model.clone(),
@@ -93,6 +94,7 @@ impl Form for AgentSpec {
                 context_window_tokens: Some(context_window_tokens),
                 model_idle_ms: Some(model_idle_ms),
                 tool_timeout_ms: Some(tool_timeout_ms),
+                progress_timeout_ms: Some(progress_timeout_ms),
             },
             on_unknown_outcome: match on_unknown_outcome {
                 OnUnknownOutcome::Ask => "ask".to_owned(),
@@ -106,18 +108,12 @@ impl Form for AgentSpec {
     fn read(form: Value) -> Result<Self, String> {
         let SpecForm { instructions, model, parameters, tools, limits, on_unknown_outcome, time_zone } = fields(form)?;
         let ParametersForm { temperature, top_p, max_output_tokens } = parameters;
-        let default = AgentLimits::default();
         Ok(Self {
             instructions,
             model,
             parameters: ModelParameters { temperature, top_p, max_output_tokens },
             tools: tools.into_iter().filter_map(read_tool).collect(),
-            limits: AgentLimits {
-                max_steps: limits.max_steps.unwrap_or(default.max_steps),
-                context_window_tokens: limits.context_window_tokens.unwrap_or(default.context_window_tokens),
-                model_idle_ms: limits.model_idle_ms.unwrap_or(default.model_idle_ms),
-                tool_timeout_ms: limits.tool_timeout_ms.unwrap_or(default.tool_timeout_ms),
-            },
+            limits: read_limits(&limits),
             on_unknown_outcome: match on_unknown_outcome.as_str() {
                 "fail" => OnUnknownOutcome::Fail,
                 _ => OnUnknownOutcome::Ask,
@@ -125,6 +121,19 @@ impl Form for AgentSpec {
             time_zone,
         })
     }
+}
+
+fn read_limits(form: &LimitsForm) -> AgentLimits {
+    let default = AgentLimits::default();
+    let limits = AgentLimits {
+        max_steps: form.max_steps.unwrap_or(default.max_steps),
+        context_window_tokens: form.context_window_tokens.unwrap_or(default.context_window_tokens),
+        model_idle_ms: form.model_idle_ms.unwrap_or(default.model_idle_ms),
+        tool_timeout_ms: form.tool_timeout_ms.unwrap_or(default.tool_timeout_ms),
+        ..default
+    };
+    let progress_timeout_ms = form.progress_timeout_ms.unwrap_or(limits.progress_timeout_default_ms());
+    AgentLimits { progress_timeout_ms, ..limits }
 }
 
 fn write_tool(tool: &Tool) -> Value {
@@ -211,7 +220,13 @@ mod tests {
                 tool("current_time", "", ToolPolicy::Allow, ToolKind::Builtin),
                 tool("post", "d", ToolPolicy::Deny, kind),
             ],
-            limits: AgentLimits { max_steps: 3, context_window_tokens: 4, model_idle_ms: 5, tool_timeout_ms: 6 },
+            limits: AgentLimits {
+                max_steps: 3,
+                context_window_tokens: 4,
+                model_idle_ms: 5,
+                tool_timeout_ms: 6,
+                progress_timeout_ms: 3_600_000,
+            },
             on_unknown_outcome: OnUnknownOutcome::Fail,
             time_zone: "+02:00".into(),
         }

@@ -1,18 +1,18 @@
 //! What becomes of a run whose holder leaves it.
 
-use crate::fixture::{LEASES, QUEUES, World, dispatched, done, lease, model_step};
+use crate::fixture::{LEASES, QUEUES, REAPS, World, dispatched, done, lease, model_step};
 use futures::FutureExt as _;
 use runmesh_domain::id::{AgentId, RunId};
 use runmesh_domain::journal::{CALL_UNKNOWN, CallState};
 use runmesh_domain::limits::{BARREN_ATTEMPTS_MAX, Queues};
 use runmesh_domain::message::Part;
 use runmesh_domain::principal::LeaseClaim;
-use runmesh_domain::run::StateName;
+use runmesh_domain::run::{Outcome, StateName};
 use runmesh_domain::transition::{Cause, Record};
 use runmesh_domain::{Error, Refusal, Result};
 use runmesh_store::actions::{self, PendingAction};
 use runmesh_store::runs::{ClaimFor, Committed, UnservedFrom};
-use runmesh_store::{PageRequest, runs, steps};
+use runmesh_store::{PageRequest, maintenance, runs, steps};
 use std::time::Duration;
 
 async fn pending(world: &World) -> Vec<PendingAction> {
@@ -234,4 +234,64 @@ async fn a_run_that_waits_for_room_is_not_given_up() {
     world.session_with(&LEASES, |new| new.agents = vec![AgentId::from_uuid(crate::fixture::id())]).await;
     let committed = fail().await.unwrap();
     assert_eq!((committed[0].ids.id, committed[0].transition.cause), (second.run, Cause::NoWorker), "only one for other agents");
+}
+
+async fn reap_hung(world: &World) -> Vec<RunId> {
+    runs::reap_hung(&world.db, &REAPS, 100).await.unwrap().into_iter().map(|(run, _)| run).collect()
+}
+
+#[tokio::test]
+async fn a_worker_that_hangs_keeps_no_run() {
+    let world = World::new().await;
+    let session = world.session().await;
+    let (canceled, slow, patient, odd, missing) = (
+        world.running(session).await,
+        world.running(session).await,
+        world.running(session).await,
+        world.running(session).await,
+        world.running(session).await,
+    );
+    world.cancel(canceled.run).await.unwrap();
+    world.reap().await;
+    let is_due = async || {
+        let due = world.system(|tx| async move { maintenance::due(tx, &LEASES, Duration::ZERO).await }.boxed());
+        due.await.unwrap().overdue_cancels
+    };
+    assert!(!is_due().await);
+    assert_eq!(reap_hung(&world).await, [], "the cancel is younger than a lease, and everybody was claimed just now");
+    let set = |run: RunId, what: &str| {
+        format!(
+            "UPDATE run_specs SET spec = jsonb_set(spec, '{{agent,limits,progress_timeout_ms}}', '{what}') WHERE run_id = '{}';",
+            run.uuid()
+        )
+    };
+    let text = [
+        format!("UPDATE runs SET cancel_at = clock_timestamp() - interval '601 s' WHERE id = '{}';", canceled.run.uuid()),
+        set(patient.run, "7200000"),
+        set(odd.run, "\"soon\""),
+        format!("DELETE FROM run_specs WHERE run_id = '{}';", missing.run.uuid()),
+        format!("UPDATE runs SET progress_at = clock_timestamp() - interval '61 min' WHERE id <> '{}'", canceled.run.uuid()),
+    ];
+    crate::server::execute(&world.url, &text.concat()).await;
+    world.record(slow, vec![model_step(1, "", &["read"]), dispatched(1, 0)]).await.unwrap();
+    assert!(is_due().await);
+    let mut taken = reap_hung(&world).await;
+    let mut wanted = vec![canceled.run, odd.run, missing.run];
+    taken.sort_unstable();
+    wanted.sort_unstable();
+    assert_eq!(taken, wanted, "a step is progress, and an agent may be patient");
+    assert_eq!(world.state(canceled.run).await, StateName::Canceled);
+    assert_eq!(world.state(odd.run).await, StateName::Ready);
+    assert_eq!(world.get(odd.run).await.run.barren_attempts, 1, "it counts");
+    for lost in [canceled, odd, missing] {
+        let late = world.finish(lost, Outcome::Completed, None).await;
+        assert!(matches!(late, Err(Error::Refused(Refusal::Fenced))), "R1: {late:?}");
+    }
+    crate::server::execute(&world.url, "UPDATE runs SET progress_at = progress_at - interval '61 min' WHERE state = 'running'")
+        .await;
+    let mut taken = reap_hung(&world).await;
+    let mut wanted = vec![slow.run, patient.run];
+    taken.sort_unstable();
+    wanted.sort_unstable();
+    assert_eq!(taken, wanted, "everybody's patience ends");
 }

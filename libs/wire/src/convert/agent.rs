@@ -77,12 +77,13 @@ impl FromWire<ModelParameters> for pb::ModelParameters {
 
 impl IntoWire<pb::AgentLimits> for AgentLimits {
     fn into_wire(self) -> pb::AgentLimits {
-        let Self { max_steps, context_window_tokens, model_idle_ms, tool_timeout_ms } = self;
+        let Self { max_steps, context_window_tokens, model_idle_ms, tool_timeout_ms, progress_timeout_ms } = self;
         pb::AgentLimits {
             max_steps: signed32(max_steps),
             context_window_tokens: signed(context_window_tokens),
             model_idle_timeout: Some(Duration::from_millis(model_idle_ms).into_wire()),
             tool_timeout: Some(Duration::from_millis(tool_timeout_ms).into_wire()),
+            progress_timeout: Some(Duration::from_millis(progress_timeout_ms).into_wire()),
         }
     }
 }
@@ -90,7 +91,7 @@ impl IntoWire<pb::AgentLimits> for AgentLimits {
 impl FromWire<AgentLimits> for pb::AgentLimits {
     /// What is zero or absent takes its default.
     fn from_wire(self, path: &str) -> Result<AgentLimits, Refusal> {
-        let Self { max_steps, context_window_tokens, model_idle_timeout, tool_timeout } = self;
+        let Self { max_steps, context_window_tokens, model_idle_timeout, tool_timeout, progress_timeout } = self;
         let mut limits = AgentLimits::default();
         if max_steps != 0 {
             limits.max_steps = unsigned(&join(path, "max_steps"), max_steps)?;
@@ -104,6 +105,10 @@ impl FromWire<AgentLimits> for pb::AgentLimits {
         if let Some(timeout) = tool_timeout {
             limits.tool_timeout_ms = millis(timeout, &join(path, "tool_timeout"))?;
         }
+        limits.progress_timeout_ms = match progress_timeout {
+            Some(timeout) => millis(timeout, &join(path, "progress_timeout"))?,
+            None => limits.progress_timeout_default_ms(),
+        };
         Ok(limits)
     }
 }
@@ -171,7 +176,13 @@ mod tests {
                     kind: ToolKind::Builtin,
                 },
             ],
-            limits: AgentLimits { max_steps: 3, context_window_tokens: 4_000, model_idle_ms: 5, tool_timeout_ms: 6 },
+            limits: AgentLimits {
+                max_steps: 3,
+                context_window_tokens: 4_000,
+                model_idle_ms: 5,
+                tool_timeout_ms: 6,
+                progress_timeout_ms: 60_007,
+            },
             on_unknown_outcome: OnUnknownOutcome::Fail,
             time_zone: "+02:00".into(),
         };

@@ -56,6 +56,7 @@ struct LimitsFile {
     context_window_tokens: Option<u64>,
     model_idle_timeout: Option<String>,
     tool_timeout: Option<String>,
+    progress_timeout: Option<String>,
 }
 
 /// The name and the definition in a file.
@@ -95,17 +96,20 @@ fn http_of(index: usize, file: HttpFile) -> Result<ToolKind, String> {
 }
 
 fn limits_of(file: LimitsFile) -> Result<AgentLimits, String> {
-    let LimitsFile { max_steps, context_window_tokens, model_idle_timeout, tool_timeout } = file;
+    let LimitsFile { max_steps, context_window_tokens, model_idle_timeout, tool_timeout, progress_timeout } = file;
     let defaults = AgentLimits::default();
     let millis = |key: &str, text: Option<String>, default: u64| {
         text.map_or(Ok(default), |text| span::millis(&text).map_err(|problem| format!("limits.{key}: {problem}")))
     };
-    Ok(AgentLimits {
+    let mut limits = AgentLimits {
         max_steps: max_steps.unwrap_or(defaults.max_steps),
         context_window_tokens: context_window_tokens.unwrap_or(defaults.context_window_tokens),
         model_idle_ms: millis("model_idle_timeout", model_idle_timeout, defaults.model_idle_ms)?,
         tool_timeout_ms: millis("tool_timeout", tool_timeout, defaults.tool_timeout_ms)?,
-    })
+        ..defaults
+    };
+    limits.progress_timeout_ms = millis("progress_timeout", progress_timeout, limits.progress_timeout_default_ms())?;
+    Ok(limits)
 }
 
 #[cfg(test)]
