@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use tokio::sync::watch;
@@ -74,6 +75,13 @@ impl Reporter {
     pub fn close(&self) {
         self.drain();
         self.closed.cancel();
+    }
+
+    /// Waits until the process and all services known to it serve, at most `time`. The result is whether they do.
+    pub async fn wait_all_serving(&self, time: Duration) -> bool {
+        let mut state = self.state.subscribe();
+        let all_serve = state.wait_for(|state| !state.draining && state.serving.values().all(|serving| *serving));
+        matches!(tokio::time::timeout(time, all_serve).await, Ok(Ok(_)))
     }
 
     /// Whether the process as a whole serves.

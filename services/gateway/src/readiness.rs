@@ -11,8 +11,8 @@ use crate::identity::Identities;
 use crate::methods;
 use crate::upstreams::Upstreams;
 
-/// Time between looks; the pickers themselves learn of a failure at once.
-const PERIOD: Duration = Duration::from_millis(500);
+/// Time between looks, which read memory only; the pickers themselves learn of a failure at once.
+const PERIOD: Duration = Duration::from_millis(100);
 
 /// Says what is known now and keeps saying it until the drain.
 pub(crate) fn report(health: Reporter, upstreams: Arc<Upstreams>, identities: Arc<Identities>, lifecycle: &Lifecycle) {

@@ -17,6 +17,8 @@ use tokio::net::TcpListener;
 
 /// Ports tried for the gateway, from the one asked for on.
 const PORTS_TRIED: u16 = 50;
+/// How long the gateway may take to reach every service; `dev` goes on after that, and `doctor` names what is missing.
+const SERVING_WITHIN: Duration = Duration::from_secs(10);
 /// How long each service may take to drain.
 const GRACE: Duration = Duration::from_secs(15);
 
@@ -216,7 +218,11 @@ async fn gateway(dev: &Dev, parts: &Parts, upstreams: Upstreams) -> Result<(Sock
         ..GatewayConfig::default()
     };
     let health = Reporter::new(runmesh_gateway::services());
-    runmesh_gateway::serve(config, listener, life.clone(), health).await.map_err(Failure::start)?;
+    runmesh_gateway::serve(config, listener, life.clone(), health.clone()).await.map_err(Failure::start)?;
+    // What `dev` prints next says that the mesh is ready: it must be so for the first call.
+    if !health.wait_all_serving(SERVING_WITHIN).await {
+        tracing::warn!("not every service answers the gateway yet; the log says which one");
+    }
     Ok((address, life))
 }
 
