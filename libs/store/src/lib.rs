@@ -6,6 +6,7 @@
 
 mod clock;
 mod columns;
+mod command;
 mod db;
 mod error;
 mod migrate;
@@ -31,6 +32,7 @@ pub mod steps;
 pub mod summary;
 pub mod threads;
 
+pub use command::Command;
 pub use db::{Db, Role, StoreConfig};
 pub use migrate::{MIGRATION_LOCK, Migrated, newest_migration};
 pub use page::{Page, PageRequest};

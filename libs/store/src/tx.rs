@@ -4,6 +4,7 @@
 //! neither a half-open transaction nor an acknowledged write that never commits. A transaction costs one round trip for
 //! BEGIN and its scope, its statements, and one for COMMIT.
 
+use crate::command::{Closure, Command};
 use crate::db::Db;
 use crate::error::{self, MET, Met};
 use crate::open_counts::OpenCounts;
@@ -79,31 +80,49 @@ enum Try<T> {
 }
 
 impl Db {
-    /// Runs `f` in a transaction of this scope and commits what it did, or rolls back when it fails. `f` may be called up to
-    /// three times, so it must have no effect but through its transaction.
+    /// Runs a command in a transaction of this scope and commits what it did, or rolls back when it fails. The command may be
+    /// run up to three times.
+    ///
+    /// The transaction ends even when the caller does not wait for it.
     ///
     /// # Errors
-    /// What `f` answers; [`Fault::Unavailable`] when Postgres cannot be reached or a time-out of it ended the transaction, also
-    /// at COMMIT (nothing was done); [`Fault::OutcomeUnknown`] when it went away during COMMIT.
+    /// What the command answers; [`Fault::Unavailable`] when Postgres cannot be reached or a time-out of it ended the
+    /// transaction, also at COMMIT (nothing was done); [`Fault::OutcomeUnknown`] when it went away during COMMIT.
+    pub async fn run<C: Command>(&self, scope: Scope, command: C) -> Result<C::Answer> {
+        self.run_on(Arc::clone(&self.inner.pool), scope, Kind::Durable, command).await
+    }
+
+    /// As [`Db::run`] for what people read: it cannot write, runs on connections of its own and may take a second per statement
+    /// by default ([`crate::StoreConfig`]), so that lists, however many are asked for, keep no command from its connection.
+    ///
+    /// # Errors
+    /// As [`Db::run`]; [`Fault::Unavailable`] when a statement takes too long or every connection for reads is in use.
+    pub async fn run_read<C: Command>(&self, scope: Scope, command: C) -> Result<C::Answer> {
+        self.run_on(Arc::clone(&self.inner.reads), scope, Kind::Read, command).await
+    }
+
+    /// As [`Db::run`], of a closure: for what is said in one place and once, as tests and this crate do.
+    ///
+    /// # Errors
+    /// As [`Db::run`].
     pub async fn tx<T, F>(&self, scope: Scope, f: F) -> Result<T>
     where
         T: Send + 'static,
         F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T>> + Send + Sync + 'static,
     {
-        self.tx_on(Arc::clone(&self.inner.pool), scope, Kind::Durable, f).await
+        self.run(scope, Closure::new(f)).await
     }
 
-    /// As [`Db::tx`] for what people read: it cannot write, runs on connections of its own and may take a second per statement
-    /// by default ([`crate::StoreConfig`]), so that lists, however many are asked for, keep no command from its connection.
+    /// As [`Db::run_read`], of a closure.
     ///
     /// # Errors
-    /// As [`Db::tx`]; [`Fault::Unavailable`] when a statement takes too long or every connection for reads is in use.
+    /// As [`Db::run_read`].
     pub async fn read<T, F>(&self, scope: Scope, f: F) -> Result<T>
     where
         T: Send + 'static,
         F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T>> + Send + Sync + 'static,
     {
-        self.tx_on(Arc::clone(&self.inner.reads), scope, Kind::Read, f).await
+        self.run_read(scope, Closure::new(f)).await
     }
 
     /// As [`Db::tx`] over System, on the connections kept apart for heartbeats.
@@ -112,14 +131,10 @@ impl Db {
         T: Send + 'static,
         F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T>> + Send + Sync + 'static,
     {
-        self.tx_on(Arc::clone(&self.inner.beats), Scope::System, Kind::Beat, f).await
+        self.run_on(Arc::clone(&self.inner.beats), Scope::System, Kind::Beat, Closure::new(f)).await
     }
 
-    async fn tx_on<T, F>(&self, pool: Arc<Pool>, scope: Scope, kind: Kind, f: F) -> Result<T>
-    where
-        T: Send + 'static,
-        F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T>> + Send + Sync + 'static,
-    {
+    async fn run_on<C: Command>(&self, pool: Arc<Pool>, scope: Scope, kind: Kind, command: C) -> Result<C::Answer> {
         let role = scope.role(self.inner.role);
         let begin = scope.begin(self.inner.role, kind);
         let counts = Arc::clone(&self.inner.open_counts);
@@ -127,7 +142,7 @@ impl Db {
         let whole = async move {
             let mut tries = 1;
             loop {
-                match MET.scope(Cell::new(Met::Nothing), once(&pool, role, &begin, &counts, &f)).await {
+                match MET.scope(Cell::new(Met::Nothing), once(&pool, role, &begin, &counts, &command)).await {
                     Try::Done(answer) => return answer,
                     Try::Again(error) if tries == TRIES_MAX => return Err(error),
                     Try::Again(error) => tracing::debug!(%error, tries, "transaction tried again"),
@@ -144,15 +159,18 @@ impl Db {
     }
 }
 
-async fn once<T, F>(pool: &Arc<Pool>, role: &'static str, begin: &str, counts: &Arc<OpenCounts>, f: &F) -> Try<T>
-where
-    F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T>> + Send + Sync,
-{
+async fn once<C: Command>(
+    pool: &Arc<Pool>,
+    role: &'static str,
+    begin: &str,
+    counts: &Arc<OpenCounts>,
+    command: &C,
+) -> Try<C::Answer> {
     let mut tx = match self::begin(pool, role, begin).await {
         Ok(checkout) => Tx { checkout, open_counts: Arc::clone(counts) },
         Err(error) => return Try::Done(Err(error)),
     };
-    let Ok(answer) = timeout(WORK_LIMIT, f(&mut tx)).await else {
+    let Ok(answer) = timeout(WORK_LIMIT, command.run(&mut tx)).await else {
         // Dropped, the connection is closed, and the server rolls back.
         return Try::Done(Err(error::unavailable("a transaction took too long")));
     };
