@@ -12,14 +12,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("agent", &["domain", "wire"]),
     ("bus", &["domain", "wire"]),
     ("store", &["domain"]),
+    ("command", &["domain", "wire", "bus", "store"]),
     ("host", &[]),
     ("engines", &[]),
     ("mock-model", &[]),
     ("gateway", &["domain", "wire", "host"]),
     ("stream-relay", &["domain", "wire", "bus", "store", "host"]),
-    ("run-orchestrator", &["domain", "wire", "bus", "store", "agent", "host"]),
-    ("approval", &["domain", "wire", "bus", "store", "host"]),
-    ("summary", &["domain", "wire", "bus", "store", "host"]),
+    ("run-orchestrator", &["domain", "wire", "bus", "store", "command", "agent", "host"]),
+    ("approval", &["domain", "wire", "bus", "store", "command", "host"]),
+    ("summary", &["domain", "wire", "bus", "store", "command", "host"]),
     // The checkers of histories speak the vocabulary of domain and the messages of wire.
     (
         "testkit",

@@ -49,6 +49,15 @@ pub struct Verified<T> {
     pub expires_at: u64,
 }
 
+impl<T: Send + Sync + 'static> Verified<T> {
+    /// The claims that the server found in the request's header and verified; none where the server verifies no claims of this
+    /// type.
+    #[must_use]
+    pub fn of(extensions: &http::Extensions) -> Option<&T> {
+        extensions.get::<Self>().map(|verified| &verified.claims)
+    }
+}
+
 #[derive(Serialize)]
 struct Signing<'a, T> {
     aud: &'a str,

@@ -1,11 +1,12 @@
 //! ApprovalService.
 
-use runmesh_domain::principal::Principal;
-use runmesh_domain::{Error, Refusal, Result};
+use runmesh_command::Command;
+use runmesh_domain::id::OrgId;
+use runmesh_domain::{Error, Result};
 use runmesh_host::signed::Verified;
 use runmesh_store::actions::{self, PendingAction};
-use runmesh_store::{Db, PageRequest, Scope, orgs};
-use runmesh_wire::caller::{self, Caller};
+use runmesh_store::{Db, Page, PageRequest, Tx};
+use runmesh_wire::caller;
 use runmesh_wire::convert::{signed, signed32, unsigned};
 use runmesh_wire::pb::approval as pb;
 use runmesh_wire::{IntoWire as _, status};
@@ -23,22 +24,26 @@ impl Api {
     }
 
     async fn list(&self, request: Request<pb::ListPendingActionsRequest>) -> Result<pb::ListPendingActionsResponse> {
-        let principal = request.extensions().get::<Verified<Principal>>().map(|verified| &verified.claims);
-        let Caller { org, user } = caller::user(principal)?;
+        let caller = caller::user(Verified::of(request.extensions()))?;
         let pb::ListPendingActionsRequest { page_size, page_token } = request.into_inner();
         let page = PageRequest { page_size: unsigned("page_size", page_size)?, page_token };
-        let page = self
-            .db
-            .read(Scope::Org(org), move |tx| {
-                let page = page.clone();
-                Box::pin(async move {
-                    orgs::role(tx, org, user).await?.ok_or(Refusal::NotFound { what: "org" })?;
-                    actions::list_pending(tx, org, &page).await
-                })
-            })
-            .await?;
+        let page = runmesh_command::read(&self.db, caller, ListPending { org: caller.org, page }).await?;
         let actions = page.items.into_iter().map(encode).collect();
         Ok(pb::ListPendingActionsResponse { actions, next_page_token: page.next_page_token })
+    }
+}
+
+/// Reads a page of the actions that an org's people may decide.
+struct ListPending {
+    org: OrgId,
+    page: PageRequest,
+}
+
+impl Command for ListPending {
+    type Answer = Page<PendingAction>;
+
+    async fn run(&self, tx: &mut Tx) -> Result<Page<PendingAction>> {
+        actions::list_pending(tx, self.org, &self.page).await
     }
 }
 

@@ -3,16 +3,12 @@
 //! the principals that the gateway mints for others.
 
 use crate::config::Config;
-use crate::mesh::Mesh;
 use http::HeaderValue;
 use runmesh_agent::{Channels, Credentials, ModelConfig, Provider, Toolbox, ToolsConfig, Worker, WorkerConfig};
 use runmesh_domain::principal::{LeaseClaim, Principal, WorkerCredential};
 use runmesh_host::signed::{MeshKey, Signer, Verifier};
 use runmesh_host::start::StartError;
 use runmesh_host::{Lifecycle, Upstream, UpstreamConfig};
-use runmesh_wire::IntoWire as _;
-use runmesh_wire::convert::journal::HeldRun;
-use runmesh_wire::pb::worker as pb;
 use runmesh_wire::{channel, header};
 use secrecy::SecretString;
 use std::net::SocketAddr;
@@ -26,26 +22,6 @@ pub const CREDENTIAL: &str = WorkerCredential::BUILT_IN;
 
 /// A hop's principal is good for this long; one is made for every call.
 const HOP_TTL: Duration = Duration::from_secs(60);
-
-/// Passes cancel hints of other replicas on to the workers whose streams are here.
-pub fn hints(mesh: &Mesh, life: &Lifecycle) {
-    let (mesh, soft) = (mesh.clone(), life.soft().clone());
-    life.spawn("cancel-hints", async move { soft.run_until_cancelled(mesh.pass_hints()).await.unwrap_or(Ok(())) });
-}
-
-impl Mesh {
-    async fn pass_hints(&self) -> runmesh_domain::Result<()> {
-        let mut hints = self.bus.cancel_hints().await?;
-        while let Some(hint) = hints.next().await {
-            let Some(stream) = self.sessions.get(hint.session) else { continue };
-            let lease = HeldRun { run: hint.run, fence: hint.fence }.into_wire();
-            let message = pb::claim_response::Message::Cancel(pb::CancelHint { lease: Some(lease) });
-            // Only a hint: a worker too slow to hear it hears the heartbeat's answer.
-            drop(stream.answers.try_send(Ok(pb::ClaimResponse { message: Some(message) })));
-        }
-        Err(runmesh_domain::Fault::Unavailable { part: "nats", detail: "the hint subscription ended".into() }.into())
-    }
-}
 
 /// Starts the worker; `done` is cancelled when it has given everything back.
 pub fn start(

@@ -1,13 +1,18 @@
 //! The Claim stream: a worker session's life on this replica.
 
-use crate::mesh::{Mesh, new_uuid};
-use crate::sessions::{ANSWERS_MAX, Stream};
-use crate::{auth, builtin};
+use crate::commands::sessions::{CloseSession, CutLease, ForgetLock, OpenSession, OpenStream, ReopenSession};
+use crate::ids::new_uuid;
+use crate::reaper::Reaper;
+use crate::sessions::{ANSWERS_MAX, Sessions, Stream};
+use crate::{builtin, principal};
+use runmesh_command::WorkSignal;
 use runmesh_domain::id::{AgentId, SessionId};
+use runmesh_domain::limits::Leases;
 use runmesh_domain::principal::WorkerCredential;
 use runmesh_domain::{Error, Fault, Refusal, Result, limits, text};
+use runmesh_host::Lifecycle;
 use runmesh_store::sessions::{Alive, NewSession};
-use runmesh_store::{Scope, runs, sessions};
+use runmesh_store::{Db, Scope, sessions};
 use runmesh_wire::convert::journal::HeldRun;
 use runmesh_wire::convert::{id, required, unsigned};
 use runmesh_wire::pb::worker as pb;
@@ -16,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::task::TaskTracker;
 use tonic::{Request, Status, Streaming};
 
 /// How long a new stream may take to say hello.
@@ -24,19 +30,32 @@ const HELLO_DEADLINE: Duration = Duration::from_secs(10);
 /// What the worker hears.
 pub type Answers = ReceiverStream<Result<pb::ClaimResponse, Status>>;
 
-impl Mesh {
+/// Serves the Claim streams of this replica. Clones share everything.
+#[derive(Clone)]
+pub struct ClaimStreams {
+    pub db: Db,
+    pub sessions: Arc<Sessions>,
+    pub work: Arc<WorkSignal>,
+    pub reaper: Reaper,
+    pub leases: Leases,
+    pub life: Lifecycle,
+    /// Counts the streams under way.
+    pub tasks: TaskTracker,
+}
+
+impl ClaimStreams {
     /// Serves one Claim stream; the answer begins at once, the rest goes on by itself.
-    pub fn claim_stream(&self, request: Request<Streaming<pb::ClaimRequest>>) -> Result<Answers> {
-        let credential = auth::worker(&request)?;
+    pub fn serve(&self, request: Request<Streaming<pb::ClaimRequest>>) -> Result<Answers> {
+        let credential = principal::worker(&request)?;
         if self.life.is_draining() {
             return Err(Refusal::Draining.into());
         }
         let (answers, receiver) = mpsc::channel(ANSWERS_MAX);
-        let mesh = self.clone();
+        let streams = self.clone();
         let requests = request.into_inner();
         self.tasks.spawn(async move {
-            if let Err(error) = mesh.serve_claim(credential, requests, answers.clone()).await {
-                // A worker that is gone hears nothing, which is as it should be.
+            if let Err(error) = streams.serve_claim(credential, requests, answers.clone()).await {
+                // Nobody reads the error of a worker that is gone.
                 drop(answers.try_send(Err(status::of(&error))));
             }
         });
@@ -55,7 +74,7 @@ impl Mesh {
         let mut alive = if is_ours { self.hold_alive(&stream).await } else { None };
         self.sessions.insert(&stream);
         // It may serve what nobody could so far.
-        self.ready.work();
+        self.work.work_arrived();
         let ended = tokio::select! {
             ended = self.follow(&stream, capacity, &mut requests) => ended,
             () = lost(&mut alive) => Ended::LockLost,
@@ -92,12 +111,12 @@ impl Mesh {
     /// The lock is lost and the worker is not: the end of its stream makes it open the next one, with a lock of its own, while
     /// its session is kept from being taken for dead. Past a lease there is nothing to keep.
     async fn live_on(&self, stream: &Stream) -> Result<()> {
-        let (session, number) = (stream.session, stream.number);
+        let (session, open) = (stream.session, OpenStream { session: stream.session, number: stream.number });
         tracing::warn!(%session, "the lock of the session was lost");
         let lost = Fault::Unavailable { part: "postgres", detail: "the lock of the session was lost".into() };
         drop(stream.answers.try_send(Err(status::of(&lost.into()))));
         let forget = async {
-            while let Err(error) = self.system(move |tx| Box::pin(sessions::forget_lock(tx, session, number))).await {
+            while let Err(error) = self.db.run(Scope::System, ForgetLock(open)).await {
                 tracing::debug!(%session, %error, "the lock is not forgotten yet");
                 tokio::time::sleep(FORGET_AGAIN).await;
             }
@@ -130,7 +149,7 @@ impl Mesh {
             self.new_session(credential, worker, capacity, agents, tools).await?
         } else {
             let session = id("hello.session_id", &session_id)?;
-            (session, self.reopen_session(session, credential).await?)
+            (session, self.db.run(Scope::System, ReopenSession { session, credential, leases: self.leases }).await?)
         };
         let welcome = pb::Welcome {
             session_id: session.to_string(),
@@ -142,7 +161,7 @@ impl Mesh {
         if answers.send(Ok(message)).await.is_err() {
             return Err(Refusal::SessionLost.into());
         }
-        Ok((Arc::new(Stream::new(session, number, answers, Arc::clone(&self.ready))), capacity))
+        Ok((Arc::new(Stream::new(session, number, answers, Arc::clone(&self.work))), capacity))
     }
 
     async fn new_session(
@@ -154,26 +173,9 @@ impl Mesh {
         tools: Vec<String>,
     ) -> Result<(SessionId, i64)> {
         let session = SessionId::from_uuid(new_uuid());
-        let leases = self.leases;
         let new = NewSession { id: session, worker, capacity, credential, agents, tools };
-        let number = self
-            .db
-            .tx(Scope::System, move |tx| {
-                let new = new.clone();
-                Box::pin(async move { sessions::open(tx, new, &leases).await })
-            })
-            .await?;
+        let number = self.db.run(Scope::System, OpenSession { new, leases: self.leases }).await?;
         Ok((session, number))
-    }
-
-    async fn reopen_session(&self, session: SessionId, credential: WorkerCredential) -> Result<i64> {
-        let leases = self.leases;
-        self.db
-            .tx(Scope::System, move |tx| {
-                let credential = credential.clone();
-                Box::pin(async move { sessions::reopen(tx, session, &credential, &leases).await })
-            })
-            .await
     }
 
     /// Reads credits until the stream ends or this replica drains.
@@ -216,17 +218,15 @@ impl Mesh {
 
     /// The worker is done with the stream. The session goes with it, unless it has moved to a newer one.
     async fn close_session(&self, stream: &Stream) -> Result<()> {
-        let (session, number) = (stream.session, stream.number);
-        self.db.tx(Scope::System, move |tx| Box::pin(async move { sessions::close(tx, session, number).await })).await
+        self.db.run(Scope::System, CloseSession(OpenStream { session: stream.session, number: stream.number })).await
     }
 
     /// The stream broke: the lease is cut to a second, and the runs that can be redone are taken back then, unless the worker
     /// comes back first.
     async fn cut(&self, stream: &Stream) -> Result<()> {
-        let (session, number) = (stream.session, stream.number);
-        self.db.tx(Scope::System, move |tx| Box::pin(async move { runs::cut(tx, session, number).await })).await?;
+        self.db.run(Scope::System, CutLease(OpenStream { session: stream.session, number: stream.number })).await?;
         tokio::time::sleep(CUT_LEASE).await;
-        self.reap().await
+        self.reaper.reap().await
     }
 }
 

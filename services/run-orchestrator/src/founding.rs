@@ -1,14 +1,14 @@
-//! How orgs come to be: those that the settings name, at start, and those that people make, whom the settings allow it. Every org
+//! How orgs come to be: those that the settings name, at start, and those that people make whom the settings permit it. Every org
 //! begins with an admin and an agent to talk to.
 
+use crate::commands::sweeps::SettleOrg;
 use crate::config::Config;
-use crate::mesh::Mesh;
 use runmesh_domain::agent::AgentSpec;
 use runmesh_domain::id::{OrgId, UserId};
 use runmesh_domain::{Refusal, Result};
 use runmesh_host::start::StartError;
 use runmesh_store::orgs::{self, NewOrg, Org};
-use runmesh_store::{PageRequest, Tx, agents};
+use runmesh_store::{Db, PageRequest, Scope, Tx, agents};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -69,7 +69,7 @@ impl Founding {
     }
 
     /// Makes an org of the settings, unless it is there or was deleted. Scope System.
-    async fn settle(&self, tx: &mut Tx, name: &str) -> Result<()> {
+    pub async fn settle(&self, tx: &mut Tx, name: &str) -> Result<()> {
         let org = OrgId::of_name(name);
         if !orgs::ensure(tx, org, name, None).await? {
             tracing::warn!(name, "the settings name an org that was deleted, and it stays so");
@@ -95,19 +95,12 @@ fn persons(setting: &str, texts: &[String]) -> Result<Vec<UserId>, StartError> {
     persons.ok_or_else(|| StartError::Part(format!("{setting}: want issuer|subject")))
 }
 
-impl Mesh {
-    /// Makes the orgs that the settings name, each in a transaction of its own.
-    pub async fn make_orgs(&self, names: &[String]) -> Result<()> {
-        for name in names {
-            let (founding, name) = (Arc::clone(&self.founding), name.clone());
-            self.system(move |tx| {
-                let (founding, name) = (Arc::clone(&founding), name.clone());
-                Box::pin(async move { founding.settle(tx, &name).await })
-            })
-            .await?;
-        }
-        Ok(())
+/// Makes the orgs that the settings name, each in a transaction of its own.
+pub async fn make_orgs(db: &Db, founding: &Arc<Founding>, names: &[String]) -> Result<()> {
+    for name in names {
+        db.run(Scope::System, SettleOrg { founding: Arc::clone(founding), name: name.clone() }).await?;
     }
+    Ok(())
 }
 
 #[cfg(test)]

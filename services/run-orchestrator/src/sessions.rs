@@ -1,11 +1,10 @@
 //! The worker sessions whose Claim streams this replica serves, with their credits. Never says whether a session is alive:
 //! that is the database's to say.
 
-use crate::ready::Ready;
+use runmesh_command::WorkSignal;
 use runmesh_domain::id::SessionId;
 use runmesh_wire::pb::worker::ClaimResponse;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::mpsc;
 
@@ -22,18 +21,18 @@ pub struct Stream {
     /// The way to the worker.
     pub answers: mpsc::Sender<Result<ClaimResponse, tonic::Status>>,
     credits: Mutex<u32>,
-    ready: Arc<Ready>,
+    work: Arc<WorkSignal>,
 }
 
 impl Stream {
-    /// A stream without credits. `ready` learns of each that it gets.
+    /// A stream without credits. `work` learns of each that it gets.
     pub fn new(
         session: SessionId,
         number: i64,
         answers: mpsc::Sender<Result<ClaimResponse, tonic::Status>>,
-        ready: Arc<Ready>,
+        work: Arc<WorkSignal>,
     ) -> Self {
-        Self { session, number, answers, credits: Mutex::new(0), ready }
+        Self { session, number, answers, credits: Mutex::new(0), work }
     }
 
     fn credits_mut(&self) -> std::sync::MutexGuard<'_, u32> {
@@ -45,7 +44,7 @@ impl Stream {
         let mut held = self.credits_mut();
         *held = held.saturating_add(credits).min(max);
         drop(held);
-        self.ready.room();
+        self.work.capacity_freed();
     }
 
     /// Takes at most `most` credits, and no more than the worker has left room to be told of: one that does not read its
@@ -65,27 +64,32 @@ impl Stream {
 }
 
 /// One credit of a stream, taken to claim a run with in a transaction that does something else first. Unless it is spent, it
-/// goes back when the last clone is dropped.
+/// goes back when it is dropped.
 #[derive(Debug)]
-pub struct Hand {
-    /// Whose credit it is.
-    pub stream: Arc<Stream>,
-    spent: AtomicBool,
+pub struct ReservedSlot {
+    stream: Arc<Stream>,
+    is_spent: bool,
 }
 
-impl Hand {
-    /// A run was claimed with it.
-    pub fn spend(&self) {
-        self.spent.store(true, Ordering::Relaxed);
+impl ReservedSlot {
+    /// The session that has room.
+    pub fn session(&self) -> SessionId {
+        self.stream.session
+    }
+
+    /// A run was claimed with it. Gives the stream to send it on.
+    pub fn spend(mut self) -> Arc<Stream> {
+        self.is_spent = true;
+        Arc::clone(&self.stream)
     }
 }
 
-impl Drop for Hand {
+impl Drop for ReservedSlot {
     fn drop(&mut self) {
-        if !self.spent.load(Ordering::Relaxed) {
+        if !self.is_spent {
             self.stream.give_back(1);
             // A dispatcher that looked meanwhile found no room here.
-            self.stream.ready.room();
+            self.stream.work.capacity_freed();
         }
     }
 }
@@ -121,9 +125,9 @@ impl Sessions {
     }
 
     /// One credit of any stream that has one.
-    pub fn hand(&self) -> Option<Arc<Hand>> {
+    pub fn reserve_slot(&self) -> Option<ReservedSlot> {
         let stream = self.map().values().find(|stream| stream.take(1) == 1).cloned()?;
-        Some(Arc::new(Hand { stream, spent: AtomicBool::new(false) }))
+        Some(ReservedSlot { stream, is_spent: false })
     }
 
     /// Every stream.
@@ -163,20 +167,19 @@ mod tests {
     }
 
     #[test]
-    fn a_hand_that_claims_nothing_gives_its_credit_back() {
+    fn a_slot_that_claims_nothing_gives_its_credit_back() {
         let (sessions, stream) = (Sessions::default(), stream(1));
         sessions.insert(&stream);
-        assert!(sessions.hand().is_none());
+        assert!(sessions.reserve_slot().is_none());
         stream.add(1, 1);
-        let hand = sessions.hand();
-        assert!(stream.ready.changed().now_or_never().is_some(), "for the credit");
-        drop(hand);
-        assert!(stream.ready.changed().now_or_never().is_some(), "for the credit that came back");
-        let hand = sessions.hand();
-        hand.iter().for_each(|hand| hand.spend());
-        assert!(hand.is_some());
-        drop(hand);
-        assert!(sessions.hand().is_none());
+        let slot = sessions.reserve_slot();
+        assert!(stream.work.changed().now_or_never().is_some(), "for the credit");
+        drop(slot);
+        assert!(stream.work.changed().now_or_never().is_some(), "for the credit that came back");
+        let slot = sessions.reserve_slot();
+        let spent = slot.map(ReservedSlot::spend);
+        assert!(spent.is_some());
+        assert!(sessions.reserve_slot().is_none());
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! SummaryService.
 
+use runmesh_command::Command;
+use runmesh_domain::id::OrgId;
 use runmesh_domain::limits::{Leases, PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX};
-use runmesh_domain::principal::Principal;
-use runmesh_domain::{Error, Refusal, Result};
+use runmesh_domain::{Error, Result};
 use runmesh_host::signed::Verified;
 use runmesh_store::summary::{self, ActiveRun, Summary};
-use runmesh_store::{Db, Scope, orgs};
-use runmesh_wire::caller::{self, Caller};
+use runmesh_store::{Db, Tx};
+use runmesh_wire::caller;
 use runmesh_wire::convert::unsigned;
 use runmesh_wire::pb::summary as pb;
 use runmesh_wire::{IntoWire as _, status};
@@ -25,22 +26,28 @@ impl Api {
     }
 
     async fn get(&self, request: Request<pb::GetSummaryRequest>) -> Result<pb::GetSummaryResponse> {
-        let principal = request.extensions().get::<Verified<Principal>>().map(|verified| &verified.claims);
-        let Caller { org, user } = caller::user(principal)?;
+        let caller = caller::user(Verified::of(request.extensions()))?;
         let pb::GetSummaryRequest { page_size } = request.into_inner();
         let asked: u32 = unsigned("page_size", page_size)?;
         let limit = if asked == 0 { PAGE_SIZE_DEFAULT } else { asked.min(PAGE_SIZE_MAX) };
-        let leases = self.leases;
-        let numbers = self
-            .db
-            .read(Scope::Org(org), move |tx| {
-                Box::pin(async move {
-                    orgs::role(tx, org, user).await?.ok_or(Refusal::NotFound { what: "org" })?;
-                    summary::summary(tx, org, &leases, limit).await
-                })
-            })
-            .await?;
+        let command = Summarize { org: caller.org, leases: self.leases, limit };
+        let numbers = runmesh_command::read(&self.db, caller, command).await?;
         Ok(encode(numbers))
+    }
+}
+
+/// Reads an org's numbers and its active runs.
+struct Summarize {
+    org: OrgId,
+    leases: Leases,
+    limit: u32,
+}
+
+impl Command for Summarize {
+    type Answer = Summary;
+
+    async fn run(&self, tx: &mut Tx) -> Result<Summary> {
+        summary::summary(tx, self.org, &self.leases, self.limit).await
     }
 }
 

@@ -1,55 +1,66 @@
 //! OrgService.
 
-use super::{Api, Done, answer, page};
-use crate::auth::{self, Person};
-use crate::encode;
-use crate::idempotent::By;
-use crate::mesh::Mesh;
+use super::{answer, page};
+use crate::commands::orgs::{CreateOrg, DeleteOrg, GetOrg, ListMembers, ListOrgs, PutMember, RemoveMember, UpdateOrg};
+use crate::founding::Founding;
+use crate::{encode, principal};
+use runmesh_bus::Bus;
+use runmesh_command::{AdminOnly, By, Caller, Commands, Idempotent, Person, WorkSignal};
 use runmesh_domain::id::UserId;
 use runmesh_domain::{Refusal, Result, limits, text};
-use runmesh_store::orgs::{self, MemberRole, NewOrg, OrgChange};
-use runmesh_store::{Schema, Scope};
+use runmesh_store::orgs::{Member, MemberRole, NewOrg, Org, OrgChange};
+use runmesh_store::{Db, Schema, Scope};
 use runmesh_wire::FromWire as _;
 use runmesh_wire::convert::id;
 use runmesh_wire::pb::org as pb;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
+/// Serves OrgService.
+pub struct OrgApi {
+    pub commands: Commands,
+    pub founding: Arc<Founding>,
+    pub work: Arc<WorkSignal>,
+    /// For what it runs on, and for what a person is in every org.
+    pub db: Db,
+    pub bus: Bus,
+}
+
 #[tonic::async_trait]
-impl pb::org_service_server::OrgService for Api {
+impl pb::org_service_server::OrgService for OrgApi {
     async fn get_org(&self, request: Request<pb::GetOrgRequest>) -> Result<Response<pb::GetOrgResponse>, Status> {
-        answer(self.0.get_org(request).await)
+        answer(self.get(request).await)
     }
 
     async fn create_org(&self, request: Request<pb::CreateOrgRequest>) -> Result<Response<pb::CreateOrgResponse>, Status> {
-        answer(self.0.create_org(request).await)
+        answer(self.create(request).await)
     }
 
     async fn list_orgs(&self, request: Request<pb::ListOrgsRequest>) -> Result<Response<pb::ListOrgsResponse>, Status> {
-        answer(self.0.list_orgs(request).await)
+        answer(self.list(request).await)
     }
 
     async fn update_org(&self, request: Request<pb::UpdateOrgRequest>) -> Result<Response<pb::UpdateOrgResponse>, Status> {
-        answer(self.0.update_org(request).await)
+        answer(self.update(request).await)
     }
 
     async fn delete_org(&self, request: Request<pb::DeleteOrgRequest>) -> Result<Response<pb::DeleteOrgResponse>, Status> {
-        answer(self.0.delete_org(request).await)
+        answer(self.delete(request).await)
     }
 
     async fn list_members(&self, request: Request<pb::ListMembersRequest>) -> Result<Response<pb::ListMembersResponse>, Status> {
-        answer(self.0.list_members(request).await)
+        answer(self.members(request).await)
     }
 
     async fn put_member(&self, request: Request<pb::PutMemberRequest>) -> Result<Response<pb::PutMemberResponse>, Status> {
-        answer(self.0.put_member(request).await)
+        answer(self.put(request).await)
     }
 
     async fn remove_member(
         &self,
         request: Request<pb::RemoveMemberRequest>,
     ) -> Result<Response<pb::RemoveMemberResponse>, Status> {
-        answer(self.0.remove_member(request).await)
+        answer(self.remove(request).await)
     }
 }
 
@@ -57,92 +68,84 @@ fn check_display_name(text: &str) -> Result<()> {
     Ok(text::at_most_chars("display_name", text, limits::DISPLAY_NAME_CHARS_MAX)?)
 }
 
-impl Mesh {
-    async fn get_org(&self, request: Request<pb::GetOrgRequest>) -> Result<pb::GetOrgResponse> {
-        let caller = auth::caller(&request)?;
+fn decode_create(founding: Arc<Founding>, admin: UserId, request: pb::CreateOrgRequest) -> Result<CreateOrg> {
+    let pb::CreateOrgRequest { idempotency_key: _, name, display_name } = request;
+    text::org_name("name", &name)?;
+    check_display_name(&display_name)?;
+    Ok(CreateOrg { founding, new: NewOrg { name, display_name }, admin })
+}
+
+fn encode_created((org, member): (Org, Option<Member>)) -> pb::CreateOrgResponse {
+    pb::CreateOrgResponse { org: Some(encode::org(org)), member: member.map(encode::member), replayed: false }
+}
+
+fn decode_update(caller: Caller, request: pb::UpdateOrgRequest) -> Result<AdminOnly<UpdateOrg>> {
+    let pb::UpdateOrgRequest { idempotency_key: _, display_name, limits } = request;
+    display_name.as_deref().map_or(Ok(()), check_display_name)?;
+    let limits = limits.map(|limits| limits.from_wire("limits")).transpose()?;
+    Ok(AdminOnly { caller, command: UpdateOrg { org: caller.org, change: OrgChange { display_name, limits } } })
+}
+
+fn decode_put_member(caller: Caller, request: pb::PutMemberRequest) -> Result<AdminOnly<PutMember>> {
+    let user: UserId = id("user_id", &request.user_id)?;
+    let role = match request.role() {
+        pb::member::Role::Unspecified => return Err(Refusal::field("role", "is required").into()),
+        pb::member::Role::Member => MemberRole::Member,
+        pb::member::Role::Admin => MemberRole::Admin,
+    };
+    Ok(AdminOnly { caller, command: PutMember { org: caller.org, user, role } })
+}
+
+fn decode_remove_member(caller: Caller, request: pb::RemoveMemberRequest) -> Result<AdminOnly<RemoveMember>> {
+    let pb::RemoveMemberRequest { idempotency_key: _, user_id } = request;
+    Ok(AdminOnly { caller, command: RemoveMember { org: caller.org, user: id("user_id", &user_id)? } })
+}
+
+impl OrgApi {
+    async fn get(&self, request: Request<pb::GetOrgRequest>) -> Result<pb::GetOrgResponse> {
+        let caller = principal::caller(&request)?;
         let pb::GetOrgRequest {} = request.into_inner();
-        let (org, member) = self
-            .read(caller, move |tx| {
-                Box::pin(async move {
-                    let org = orgs::get(tx, caller.org).await?;
-                    Ok((org, orgs::member(tx, caller.org, caller.user).await?))
-                })
-            })
-            .await?;
+        let (org, member) = self.commands.read(caller, GetOrg { org: caller.org, user: caller.user }).await?;
         let mesh = self.mesh_info().await?;
         Ok(pb::GetOrgResponse { org: Some(encode::org(org)), member: member.map(encode::member), mesh: Some(mesh) })
     }
 
-    async fn create_org(&self, request: Request<pb::CreateOrgRequest>) -> Result<pb::CreateOrgResponse> {
+    async fn create(&self, request: Request<pb::CreateOrgRequest>) -> Result<pb::CreateOrgResponse> {
         // Which orgs the token names plays no part: what may be made is not theirs to say.
-        let Person { user, orgs: _ } = auth::person(&request)?;
+        let Person { user, orgs: _ } = principal::person(&request)?;
         self.founding.check(user)?;
-        let read = |request| {
-            let pb::CreateOrgRequest { idempotency_key: _, name, display_name } = request;
-            text::org_name("name", &name)?;
-            check_display_name(&display_name)?;
-            Ok(NewOrg { name, display_name })
-        };
         let founding = Arc::clone(&self.founding);
-        self.mutate(By::Person(user), request.into_inner(), read, move |tx, new| {
-            let founding = Arc::clone(&founding);
-            Box::pin(async move {
-                let org = founding.found(tx, &new, user).await?;
-                let member = orgs::member(tx, org.id, user).await?.map(encode::member);
-                Ok(Done::quiet(pb::CreateOrgResponse { org: Some(encode::org(org)), member, replayed: false }))
-            })
-        })
-        .await
+        let decode = |request| decode_create(founding, user, request);
+        self.commands.mutate(Idempotent::new(By::Person(user), request.into_inner(), decode, encode_created)?).await
     }
 
-    async fn list_orgs(&self, request: Request<pb::ListOrgsRequest>) -> Result<pb::ListOrgsResponse> {
-        let Person { user, orgs: among } = auth::person(&request)?;
+    async fn list(&self, request: Request<pb::ListOrgsRequest>) -> Result<pb::ListOrgsResponse> {
+        let Person { user, orgs: among } = principal::person(&request)?;
         let pb::ListOrgsRequest { page_size: size, page_token } = request.into_inner();
         let page = page(size, page_token)?;
-        let page = self
-            .db
-            .read(Scope::Person(user), move |tx| {
-                let (among, page) = (among.clone(), page.clone());
-                Box::pin(async move { orgs::list_of(tx, user, among.as_deref(), &page).await })
-            })
-            .await?;
+        let page = self.db.run_read(Scope::Person(user), ListOrgs { user, among, page }).await?;
         let place = |(org, member)| pb::Membership { org: Some(encode::org(org)), member: Some(encode::member(member)) };
         let memberships = page.items.into_iter().map(place).collect();
         Ok(pb::ListOrgsResponse { memberships, next_page_token: page.next_page_token })
     }
 
-    async fn update_org(&self, request: Request<pb::UpdateOrgRequest>) -> Result<pb::UpdateOrgResponse> {
-        let caller = auth::caller(&request)?;
-        let read = |request| {
-            let pb::UpdateOrgRequest { idempotency_key: _, display_name, limits } = request;
-            display_name.as_deref().map_or(Ok(()), check_display_name)?;
-            let limits = limits.map(|limits| limits.from_wire("limits")).transpose()?;
-            Ok(OrgChange { display_name, limits })
-        };
-        let updated = self.mutate(By::Member(caller), request.into_inner(), read, move |tx, change| {
-            Box::pin(async move {
-                auth::require_admin(tx, caller).await?;
-                let org = orgs::update(tx, caller.org, &change).await?;
-                Ok(Done::quiet(pb::UpdateOrgResponse { org: Some(encode::org(org)), replayed: false }))
-            })
-        });
-        let updated = updated.await?;
+    async fn update(&self, request: Request<pb::UpdateOrgRequest>) -> Result<pb::UpdateOrgResponse> {
+        let caller = principal::caller(&request)?;
+        let encode = |org: Org| pb::UpdateOrgResponse { org: Some(encode::org(org)), replayed: false };
+        let decode = |request| decode_update(caller, request);
+        let call = Idempotent::new(By::Member(caller), request.into_inner(), decode, encode)?;
+        let updated = self.commands.mutate(call).await?;
         // There may be more room now. Replicas elsewhere look by themselves before long.
-        self.ready.work();
+        self.work.work_arrived();
         Ok(updated)
     }
 
-    async fn delete_org(&self, request: Request<pb::DeleteOrgRequest>) -> Result<pb::DeleteOrgResponse> {
-        let caller = auth::caller(&request)?;
-        let read = |pb::DeleteOrgRequest { idempotency_key: _ }| Ok(());
-        self.mutate(By::FormerMember(caller), request.into_inner(), read, move |tx, ()| {
-            Box::pin(async move {
-                auth::require_admin(tx, caller).await?;
-                orgs::delete(tx, caller.org).await?;
-                Ok(Done::quiet(pb::DeleteOrgResponse { replayed: false }))
-            })
-        })
-        .await
+    async fn delete(&self, request: Request<pb::DeleteOrgRequest>) -> Result<pb::DeleteOrgResponse> {
+        let caller = principal::caller(&request)?;
+        let decode =
+            |pb::DeleteOrgRequest { idempotency_key: _ }| Ok(AdminOnly { caller, command: DeleteOrg { org: caller.org } });
+        let encode = |()| pb::DeleteOrgResponse { replayed: false };
+        self.commands.mutate(Idempotent::new(By::FormerMember(caller), request.into_inner(), decode, encode)?).await
     }
 
     /// What this mesh runs on.
@@ -159,54 +162,25 @@ impl Mesh {
         })
     }
 
-    async fn list_members(&self, request: Request<pb::ListMembersRequest>) -> Result<pb::ListMembersResponse> {
-        let caller = auth::caller(&request)?;
+    async fn members(&self, request: Request<pb::ListMembersRequest>) -> Result<pb::ListMembersResponse> {
+        let caller = principal::caller(&request)?;
         let pb::ListMembersRequest { page_size: size, page_token } = request.into_inner();
-        let page = page(size, page_token)?;
-        let page = self
-            .read(caller, move |tx| {
-                let page = page.clone();
-                Box::pin(async move { orgs::list_members(tx, caller.org, &page).await })
-            })
-            .await?;
+        let page = self.commands.read(caller, ListMembers { org: caller.org, page: page(size, page_token)? }).await?;
         let members = page.items.into_iter().map(encode::member).collect();
         Ok(pb::ListMembersResponse { members, next_page_token: page.next_page_token })
     }
 
-    async fn put_member(&self, request: Request<pb::PutMemberRequest>) -> Result<pb::PutMemberResponse> {
-        let caller = auth::caller(&request)?;
-        let read = |request: pb::PutMemberRequest| {
-            let user: UserId = id("user_id", &request.user_id)?;
-            let role = match request.role() {
-                pb::member::Role::Unspecified => return Err(Refusal::field("role", "is required").into()),
-                pb::member::Role::Member => MemberRole::Member,
-                pb::member::Role::Admin => MemberRole::Admin,
-            };
-            Ok((user, role))
-        };
-        self.mutate(By::Member(caller), request.into_inner(), read, move |tx, (user, role)| {
-            Box::pin(async move {
-                auth::require_admin(tx, caller).await?;
-                let member = orgs::put_member(tx, caller.org, user, role).await?;
-                Ok(Done::quiet(pb::PutMemberResponse { member: Some(encode::member(member)), replayed: false }))
-            })
-        })
-        .await
+    async fn put(&self, request: Request<pb::PutMemberRequest>) -> Result<pb::PutMemberResponse> {
+        let caller = principal::caller(&request)?;
+        let encode = |row: Member| pb::PutMemberResponse { member: Some(encode::member(row)), replayed: false };
+        let decode = |request| decode_put_member(caller, request);
+        self.commands.mutate(Idempotent::new(By::Member(caller), request.into_inner(), decode, encode)?).await
     }
 
-    async fn remove_member(&self, request: Request<pb::RemoveMemberRequest>) -> Result<pb::RemoveMemberResponse> {
-        let caller = auth::caller(&request)?;
-        let read = |request| {
-            let pb::RemoveMemberRequest { idempotency_key: _, user_id } = request;
-            Ok(id::<UserId>("user_id", &user_id)?)
-        };
-        self.mutate(By::Member(caller), request.into_inner(), read, move |tx, user| {
-            Box::pin(async move {
-                auth::require_admin(tx, caller).await?;
-                orgs::remove_member(tx, caller.org, user).await?;
-                Ok(Done::quiet(pb::RemoveMemberResponse { replayed: false }))
-            })
-        })
-        .await
+    async fn remove(&self, request: Request<pb::RemoveMemberRequest>) -> Result<pb::RemoveMemberResponse> {
+        let caller = principal::caller(&request)?;
+        let encode = |()| pb::RemoveMemberResponse { replayed: false };
+        let decode = |request| decode_remove_member(caller, request);
+        self.commands.mutate(Idempotent::new(By::Member(caller), request.into_inner(), decode, encode)?).await
     }
 }

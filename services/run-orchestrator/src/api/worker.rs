@@ -1,60 +1,74 @@
 //! WorkerService.
 
-use super::{Api, answer, page};
-use crate::auth;
-use crate::claim::Answers;
-use crate::dispatch::wire_context;
-use crate::encode;
-use crate::mesh::Mesh;
+use super::{answer, page};
+use crate::assign::wire_context;
+use crate::claim::{Answers, ClaimStreams};
+use crate::commands::runs::{FinishRun, GetContext, KeepLate, RecordEntries, ReleaseRun};
+use crate::commands::sessions::{ListSessions, Nothing};
+use crate::{encode, principal};
+use runmesh_command::Commands;
 use runmesh_domain::id::SessionId;
 use runmesh_domain::journal::ModelStep;
+use runmesh_domain::limits::{Leases, Queues};
 use runmesh_domain::log::Position;
-use runmesh_domain::principal::LeaseClaim;
 use runmesh_domain::run::Outcome;
 use runmesh_domain::{Error, Refusal, Result, limits, text};
-use runmesh_store::runs::{self, LastStep};
-use runmesh_store::steps::{self, Entry};
-use runmesh_store::{Scope, sessions};
+use runmesh_host::Lifecycle;
+use runmesh_store::runs::LastStep;
+use runmesh_store::steps::Entry;
+use runmesh_store::{Db, Scope, sessions};
 use runmesh_wire::convert::journal::{HeldRun, verdict};
-use runmesh_wire::convert::{id, list, required, unsigned};
+use runmesh_wire::convert::{id, list as list_of, required, unsigned};
 use runmesh_wire::pb::worker as pb;
 use runmesh_wire::{FromWire as _, IntoWire as _};
 use std::sync::Arc;
 use tonic::{Request, Response, Status, Streaming};
 
+/// Serves WorkerService.
+pub struct WorkerApi {
+    pub commands: Commands,
+    /// For heartbeats, and for what is read over all orgs.
+    pub db: Db,
+    pub claims: ClaimStreams,
+    pub leases: Leases,
+    pub queues: Queues,
+    /// Heartbeats say that it drains.
+    pub life: Lifecycle,
+}
+
 #[tonic::async_trait]
-impl pb::worker_service_server::WorkerService for Api {
+impl pb::worker_service_server::WorkerService for WorkerApi {
     type ClaimStream = Answers;
 
     async fn claim(&self, request: Request<Streaming<pb::ClaimRequest>>) -> Result<Response<Answers>, Status> {
-        answer(self.0.claim_stream(request))
+        answer(self.claims.serve(request))
     }
 
     async fn heartbeat(&self, request: Request<pb::HeartbeatRequest>) -> Result<Response<pb::HeartbeatResponse>, Status> {
-        answer(self.0.heartbeat(request).await)
+        answer(self.beat(request).await)
     }
 
     async fn get_run_context(
         &self,
         request: Request<pb::GetRunContextRequest>,
     ) -> Result<Response<pb::GetRunContextResponse>, Status> {
-        answer(self.0.get_run_context(request).await)
+        answer(self.context(request).await)
     }
 
     async fn record_step(&self, request: Request<pb::RecordStepRequest>) -> Result<Response<pb::RecordStepResponse>, Status> {
-        answer(self.0.record_step(request).await)
+        answer(self.record(request).await)
     }
 
     async fn finish(&self, request: Request<pb::FinishRequest>) -> Result<Response<pb::FinishResponse>, Status> {
-        answer(self.0.finish(request).await)
+        answer(self.end(request).await)
     }
 
     async fn release(&self, request: Request<pb::ReleaseRequest>) -> Result<Response<pb::ReleaseResponse>, Status> {
-        answer(self.0.release(request).await)
+        answer(self.give_back(request).await)
     }
 
     async fn list_workers(&self, request: Request<pb::ListWorkersRequest>) -> Result<Response<pb::ListWorkersResponse>, Status> {
-        answer(self.0.list_workers(request).await)
+        answer(self.list(request).await)
     }
 }
 
@@ -136,12 +150,12 @@ fn outcome(request: &pb::FinishRequest) -> Result<Outcome> {
     }
 }
 
-impl Mesh {
-    async fn heartbeat(&self, request: Request<pb::HeartbeatRequest>) -> Result<pb::HeartbeatResponse> {
-        let credential = auth::worker(&request)?;
+impl WorkerApi {
+    async fn beat(&self, request: Request<pb::HeartbeatRequest>) -> Result<pb::HeartbeatResponse> {
+        let credential = principal::worker(&request)?;
         let pb::HeartbeatRequest { session_id, stream_number, held } = request.into_inner();
         let session: SessionId = id("session_id", &session_id)?;
-        let held: Vec<HeldRun> = list("held", held)?;
+        let held: Vec<HeldRun> = list_of("held", held)?;
         if held.len() > limits::WORKER_CAPACITY_MAX as usize {
             return Err(Refusal::field("held", format!("at most {}", limits::WORKER_CAPACITY_MAX)).into());
         }
@@ -157,43 +171,31 @@ impl Mesh {
         })
     }
 
-    async fn get_run_context(&self, request: Request<pb::GetRunContextRequest>) -> Result<pb::GetRunContextResponse> {
-        let claim = auth::lease(&request)?;
+    async fn context(&self, request: Request<pb::GetRunContextRequest>) -> Result<pb::GetRunContextResponse> {
+        let claim = principal::lease(&request)?;
         let pb::GetRunContextRequest { lease, page_token, wanted_bytes } = request.into_inner();
-        let wanted: u64 = unsigned("wanted_bytes", wanted_bytes)?;
-        let claim = auth::same_lease(claim, lease)?;
-        let context = self
-            .system(move |tx| {
-                let token = page_token.clone();
-                Box::pin(async move { steps::context(tx, claim, &token, wanted).await })
-            })
-            .await?;
+        let wanted_bytes: u64 = unsigned("wanted_bytes", wanted_bytes)?;
+        let lease = principal::same_lease(claim, lease)?;
+        let context = self.db.run(Scope::System, GetContext { lease, page_token, wanted_bytes }).await?;
         Ok(pb::GetRunContextResponse { context: Some(wire_context(context).into_wire()) })
     }
 
-    async fn record_step(&self, request: Request<pb::RecordStepRequest>) -> Result<pb::RecordStepResponse> {
-        let claim = auth::lease(&request)?;
+    async fn record(&self, request: Request<pb::RecordStepRequest>) -> Result<pb::RecordStepResponse> {
+        let claim = principal::lease(&request)?;
         let pb::RecordStepRequest { lease, entries, acked } = request.into_inner();
-        let claim = auth::same_lease(claim, lease)?;
+        let lease = principal::same_lease(claim, lease)?;
         if entries.is_empty() || entries.len() > limits::JOURNAL_ENTRIES_MAX {
             return Err(Refusal::field("entries", format!("want 1 to {}", limits::JOURNAL_ENTRIES_MAX)).into());
         }
         let entries = entries.into_iter().enumerate().map(|(index, wire)| entry(&format!("entries[{index}]"), wire));
         let entries = Arc::new(entries.collect::<Result<Vec<_>>>()?);
         let position = position(acked)?;
-        let mesh = self.clone();
-        let recorded = self.whole(async move {
-            let said = Arc::clone(&entries);
-            let record = |_| {
-                let entries = Arc::clone(&entries);
-                mesh.system(move |tx| {
-                    let entries = entries.as_ref().clone();
-                    Box::pin(async move { steps::record(tx, claim, entries, position).await })
-                })
-            };
-            let recorded = mesh.settle(Some(claim.org), record).await;
+        let (commands, db) = (self.commands.clone(), self.db.clone());
+        let recorded = self.commands.spawn_detached(async move {
+            let record = RecordEntries { lease, entries: Arc::clone(&entries), position };
+            let recorded = commands.perform_attached(lease.org, record).await;
             if matches!(recorded, Err(Error::Refused(Refusal::Fenced))) {
-                mesh.keep_late(claim, said).await;
+                keep_late(&db, KeepLate { lease, entries }).await;
             }
             recorded
         });
@@ -202,88 +204,43 @@ impl Mesh {
         Ok(pb::RecordStepResponse { verdicts: verdicts.collect(), cancel_requested: recorded.cancel_requested })
     }
 
-    /// What is refused for the journal may still be evidence for a person who is asked about the call.
-    async fn keep_late(&self, claim: LeaseClaim, entries: Arc<Vec<Entry>>) {
-        let kept = self.system(move |tx| {
-            let entries = Arc::clone(&entries);
-            Box::pin(async move { steps::keep_late(tx, claim, &entries).await })
-        });
-        if let Err(error) = kept.await {
-            tracing::warn!(run = %claim.run, %error, "a late result was not kept");
-        }
-    }
-
-    async fn finish(&self, request: Request<pb::FinishRequest>) -> Result<pb::FinishResponse> {
-        let claim = auth::lease(&request)?;
+    async fn end(&self, request: Request<pb::FinishRequest>) -> Result<pb::FinishResponse> {
+        let claim = principal::lease(&request)?;
         let body = request.into_inner();
         let outcome = outcome(&body)?;
         let pb::FinishRequest { lease, outcome: _, reason: _, detail: _, last_step, last_step_unfinished, acked } = body;
-        let claim = auth::same_lease(claim, lease)?;
+        let lease = principal::same_lease(claim, lease)?;
         let last = last_step.map(|entry| model_step("last_step", entry)).transpose()?;
         let last = last.map(|(step_index, result)| LastStep { step_index, result, unfinished: last_step_unfinished });
         let position = position(acked)?;
-        let row = self.end(claim, outcome, last, position).await?;
+        let row = self.commands.perform(lease.org, FinishRun { lease, outcome, last, position }).await?;
         Ok(pb::FinishResponse { run: Some(encode::run(row)) })
     }
 
-    async fn end(
-        &self,
-        claim: LeaseClaim,
-        outcome: Outcome,
-        last: Option<LastStep>,
-        position: Option<Position>,
-    ) -> Result<runs::RunRow> {
-        let mesh = self.clone();
-        self.whole(async move {
-            let finish = |_| {
-                let (outcome, last) = (outcome.clone(), last.clone());
-                mesh.system(move |tx| {
-                    let (outcome, last) = (outcome.clone(), last.clone());
-                    Box::pin(async move { runs::finish(tx, claim, outcome, last, position).await })
-                })
-            };
-            let (row, committed) = mesh.settle(Some(claim.org), finish).await?;
-            mesh.tell(committed);
-            Ok(row)
-        })
-        .await
-    }
-
-    async fn release(&self, request: Request<pb::ReleaseRequest>) -> Result<pb::ReleaseResponse> {
-        let claim = auth::lease(&request)?;
+    async fn give_back(&self, request: Request<pb::ReleaseRequest>) -> Result<pb::ReleaseResponse> {
+        let claim = principal::lease(&request)?;
         let pb::ReleaseRequest { lease, acked } = request.into_inner();
-        let claim = auth::same_lease(claim, lease)?;
-        let position = position(acked)?;
-        let (mesh, queues) = (self.clone(), self.queues);
-        let row = self
-            .whole(async move {
-                let release = |_| {
-                    mesh.system(move |tx| {
-                        Box::pin(async move {
-                            let (mut row, committed) = runs::release(tx, claim, position).await?;
-                            runs::see_blocked(tx, std::slice::from_mut(&mut row), &queues).await?;
-                            Ok((row, committed))
-                        })
-                    })
-                };
-                let (row, committed) = mesh.settle(Some(claim.org), release).await?;
-                mesh.tell(committed);
-                Ok(row)
-            })
-            .await?;
+        let lease = principal::same_lease(claim, lease)?;
+        let (position, queues) = (position(acked)?, self.queues);
+        let row = self.commands.perform(lease.org, ReleaseRun { lease, position, queues }).await?;
         Ok(pb::ReleaseResponse { run: Some(encode::run(row)) })
     }
 
-    async fn list_workers(&self, request: Request<pb::ListWorkersRequest>) -> Result<pb::ListWorkersResponse> {
-        let caller = auth::caller(&request)?;
+    async fn list(&self, request: Request<pb::ListWorkersRequest>) -> Result<pb::ListWorkersResponse> {
+        let caller = principal::caller(&request)?;
         let pb::ListWorkersRequest { page_size: size } = request.into_inner();
         let (limit, leases) = (page(size, String::new())?.page_size.max(1), self.leases);
         // Sessions serve many orgs, so they are read over all of them and counted for the caller's.
-        self.read(caller, |_| Box::pin(async { Ok(()) })).await?;
-        let rows = self
-            .db
-            .read(Scope::System, move |tx| Box::pin(async move { sessions::list(tx, caller.org, &leases, limit).await }))
-            .await?;
+        self.commands.read(caller, Nothing).await?;
+        let rows = self.db.run_read(Scope::System, ListSessions { org: caller.org, leases, limit }).await?;
         Ok(pb::ListWorkersResponse { workers: rows.into_iter().map(encode::worker).collect() })
+    }
+}
+
+/// Results that the journal refused may still be evidence for a person who is asked about the call.
+async fn keep_late(db: &Db, late: KeepLate) {
+    let run = late.lease.run;
+    if let Err(error) = db.run(Scope::System, late).await {
+        tracing::warn!(%run, %error, "a late result was not kept");
     }
 }

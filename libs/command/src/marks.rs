@@ -3,12 +3,12 @@
 
 use runmesh_domain::Result;
 use runmesh_domain::id::RunId;
-use runmesh_host::Lifecycle;
-use runmesh_store::{Db, Scope, outbox};
+use runmesh_store::{Command, Db, Scope, Tx, outbox};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 
 /// How long marks gather: under load a batch, when idle a delay that nobody sees.
 const GATHER: Duration = Duration::from_millis(150);
@@ -16,14 +16,14 @@ const GATHER: Duration = Duration::from_millis(150);
 const WAITING_MAX: usize = 50_000;
 
 /// Collects marks; clones share the collection.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Marks {
     waiting: Arc<Mutex<Waiting>>,
     some: Arc<Notify>,
 }
 
 /// Highest version by run.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Waiting {
     logged: HashMap<RunId, u64>,
     fed: HashMap<RunId, u64>,
@@ -51,26 +51,21 @@ impl Marks {
         self.some.notify_one();
     }
 
-    /// Writes marks until the drain, and once more at its end.
-    pub fn start(&self, db: Db, life: &Lifecycle) {
-        let marks = self.clone();
-        let soft = life.soft().clone();
-        life.spawn("marks", async move {
-            while soft.run_until_cancelled(marks.some.notified()).await.is_some() {
-                tokio::select! {
-                    () = soft.cancelled() => {}
-                    () = tokio::time::sleep(GATHER) => {}
-                }
-                marks.write_or_warn(&db).await;
+    /// Writes marks until `soft` is cancelled, and once more then.
+    pub async fn write_until(&self, db: &Db, soft: &CancellationToken) {
+        while soft.run_until_cancelled(self.some.notified()).await.is_some() {
+            tokio::select! {
+                () = soft.cancelled() => {}
+                () = tokio::time::sleep(GATHER) => {}
             }
-            marks.write_or_warn(&db).await;
-            Ok::<(), std::convert::Infallible>(())
-        });
+            self.write_or_log(db).await;
+        }
+        self.write_or_log(db).await;
     }
 
-    async fn write_or_warn(&self, db: &Db) {
+    async fn write_or_log(&self, db: &Db) {
         if let Err(error) = self.write(db).await {
-            tracing::debug!(%error, "marks not written, the sweeper will");
+            tracing::debug!(%error, "marks not written, the sweeper repeats what they mark");
         }
     }
 
@@ -79,16 +74,21 @@ impl Marks {
         if logged.is_empty() && fed.is_empty() {
             return Ok(());
         }
-        let sorted = |marks: HashMap<RunId, u64>| {
-            let mut marks: Vec<_> = marks.into_iter().collect();
-            marks.sort_unstable();
-            Arc::new(marks)
-        };
-        let (logged, fed) = (sorted(logged), sorted(fed));
-        db.tx(Scope::System, move |tx| {
-            let (logged, fed) = (Arc::clone(&logged), Arc::clone(&fed));
-            Box::pin(async move { outbox::mark(tx, &logged, &fed).await })
-        })
-        .await
+        let mark = Mark { logged: logged.into_iter().collect(), fed: fed.into_iter().collect() };
+        db.run(Scope::System, mark).await
+    }
+}
+
+/// Writes marks, those of each kind with the highest version by run.
+struct Mark {
+    logged: Vec<(RunId, u64)>,
+    fed: Vec<(RunId, u64)>,
+}
+
+impl Command for Mark {
+    type Answer = ();
+
+    async fn run(&self, tx: &mut Tx) -> Result<()> {
+        outbox::mark(tx, &self.logged, &self.fed).await
     }
 }

@@ -1,0 +1,149 @@
+//! What happens after a commit: the run log and the feed get the transitions, workers are woken, holders get their hints. All of
+//! it may fail or be cut short; the sweeper finishes it from the rows that are not marked.
+
+mod left_over;
+
+use crate::effects::AfterCommit;
+use crate::marks::Marks;
+use crate::work_signal::WorkSignal;
+use runmesh_bus::{Bus, CancelHint, CaughtUp};
+use runmesh_domain::id::{OrgId, RunId};
+use runmesh_domain::log::Tail;
+use runmesh_domain::run::StateName;
+use runmesh_domain::transition::{Cause, Transition};
+use runmesh_store::Db;
+use runmesh_store::runs::Committed;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// Runs whose transitions one replica publishes at once; what is beyond is left to the sweeper.
+const PUBLISHING_MAX: usize = 512;
+
+/// A committed transition is for its own replica to publish during this time, and for every sweeper after it.
+pub const OWN_TIME: Duration = Duration::from_millis(500);
+
+/// Publishes what transactions committed. Clones share everything.
+#[derive(Clone, Debug)]
+pub struct Publisher {
+    db: Db,
+    bus: Bus,
+    marks: Marks,
+    work: Arc<WorkSignal>,
+    tasks: TaskTracker,
+    permits: Arc<Semaphore>,
+}
+
+impl Publisher {
+    /// Over the database and the bus. `work` is raised when a run became READY: a service that claims runs waits on it. `tasks`
+    /// counts what is under way.
+    #[must_use]
+    pub fn new(db: Db, bus: Bus, work: Arc<WorkSignal>, tasks: TaskTracker) -> Self {
+        Self { db, bus, marks: Marks::default(), work, tasks, permits: Arc::new(Semaphore::new(PUBLISHING_MAX)) }
+    }
+
+    /// With another bound on the runs whose transitions are published at once.
+    #[must_use]
+    pub fn with_publishing_max(self, most: usize) -> Self {
+        Self { permits: Arc::new(Semaphore::new(most)), ..self }
+    }
+
+    /// Publishes what a transaction committed. Returns at once; the publishing goes on by itself.
+    pub fn publish(&self, after: AfterCommit) {
+        let AfterCommit { transitions, cancel_hints } = after;
+        self.publish_transitions(transitions);
+        for CancelHint { run, fence, session } in cancel_hints {
+            self.bus.hint_cancel(run, fence, session);
+        }
+    }
+
+    /// Wakes every replica that may claim runs of the org, for runs of which it is not known whether they became READY.
+    pub fn wake(&self, org: Option<OrgId>) {
+        self.work.work_arrived();
+        if let Some(org) = org {
+            self.bus.wake(org);
+        }
+    }
+
+    /// Writes the marks of what was published, in batches, until `soft` is cancelled, and once more then.
+    pub async fn write_marks(self, soft: CancellationToken) {
+        self.marks.write_until(&self.db, &soft).await;
+    }
+
+    fn publish_transitions(&self, transitions: Vec<Committed>) {
+        let runs = by_run(transitions);
+        self.wake_for(&runs);
+        for rows in runs.into_values() {
+            let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
+                tracing::debug!("publishing is at its bound, the sweeper publishes the rest");
+                return;
+            };
+            let publisher = self.clone();
+            self.tasks.spawn(tracing::Instrument::in_current_span(async move {
+                publisher.publish_run(rows).await;
+                drop(permit);
+            }));
+        }
+    }
+
+    /// Only for runs that were left READY: nobody is needed for one that was accepted and claimed in the same transaction.
+    fn wake_for(&self, runs: &BTreeMap<RunId, Vec<Committed>>) {
+        let ready = runs.values().filter_map(|rows| rows.last()).filter(|row| row.transition.to == StateName::Ready);
+        let mut orgs: Vec<OrgId> = ready.map(|row| row.ids.org).collect();
+        orgs.sort_unstable();
+        orgs.dedup();
+        if !orgs.is_empty() {
+            self.work.work_arrived();
+        }
+        for org in orgs {
+            self.bus.wake(org);
+        }
+    }
+
+    /// Publishes the transitions of one run, in order of version.
+    async fn publish_run(&self, rows: Vec<Committed>) {
+        let Some(last) = rows.last() else { return };
+        let (ids, position, version) = (last.ids, last.position, last.transition.version);
+        let transitions: Vec<Transition> = rows.into_iter().map(|row| row.transition).collect();
+        let feed = self.bus.feed().publish(ids, &transitions);
+        let log = async {
+            if !shows_something(&transitions) {
+                return Ok(false);
+            }
+            let is_new = position.seq == 0 && transitions.first().is_some_and(|first| first.version == 1);
+            let rows: Vec<_> = transitions.iter().map(|transition| (transition.clone(), false)).collect();
+            let caught_up = self.bus.log().try_catch_up(ids.into(), position, &rows, is_new.then(Tail::default));
+            match caught_up.await? {
+                CaughtUp::Yes(_) => Ok(true),
+                // The log lacks transitions that had nothing to show. They are published now, with these.
+                CaughtUp::Hole { .. } => self.catch_up(ids.id).await.map(|()| true),
+            }
+        };
+        let (fed, logged) = futures::join!(feed, log);
+        match fed {
+            Ok(()) => self.marks.fed(ids.id, version),
+            Err(error) => tracing::debug!(run = %ids.id, %error, "not published on the feed, the sweeper will"),
+        }
+        match logged {
+            Ok(true) => self.marks.logged(ids.id, version),
+            Ok(false) => {}
+            Err(error) => tracing::debug!(run = %ids.id, %error, "not published in the run log, the sweeper will"),
+        }
+    }
+}
+
+/// A run that was only accepted or promoted has nothing to show yet: its claim or its end publishes these transitions too.
+fn shows_something(transitions: &[Transition]) -> bool {
+    transitions.iter().any(|transition| !matches!(transition.cause, Cause::Accepted | Cause::Promoted))
+}
+
+fn by_run(committed: Vec<Committed>) -> BTreeMap<RunId, Vec<Committed>> {
+    let mut runs: BTreeMap<RunId, Vec<Committed>> = BTreeMap::new();
+    for row in committed {
+        runs.entry(row.ids.id).or_default().push(row);
+    }
+    runs
+}

@@ -1,0 +1,67 @@
+//! What follows a commit.
+
+use crate::world::{World, soon, until};
+use runmesh_bus::CancelHint;
+use runmesh_command::AfterCommit;
+use runmesh_domain::id::{RunId, SessionId};
+use std::time::Duration;
+use uuid::Uuid;
+
+#[tokio::test]
+async fn a_commit_is_published_in_log_and_feed_and_marked() {
+    let world = World::new().await;
+    let mut wakes = world.bus.wakes().await.unwrap();
+    world.bus.ping().await.unwrap();
+    let accepted = world.accept().await;
+    let key = runmesh_bus::RunKey::from(accepted.committed[0].ids);
+    world.publisher.publish(AfterCommit::of(accepted.committed.clone()));
+    assert!(world.work.take_work(), "who claims here is woken at once");
+    soon(async { while wakes.next().await != Some(world.admin.org) {} }).await;
+
+    let claimed = world.claim().await.pop().unwrap();
+    let version = claimed.row.run.version;
+    assert_eq!(claimed.committed.len(), 2, "the claim brings what its log lacks");
+    world.publisher.publish(AfterCommit::of(claimed.committed));
+    assert!(!world.work.take_work(), "nobody is needed for a run that is claimed");
+    until("the log holds the claim", || async { (world.bus.log().tail(key).await.unwrap().version == version).then_some(()) })
+        .await;
+    assert_eq!(world.unfed().await, [accepted.run], "not marked while nobody writes marks");
+    world.write_marks();
+    until("everything is marked", || async {
+        (world.unfed().await.is_empty() && world.unlogged().await.is_empty()).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_beyond_the_bound_is_left_to_the_sweeper() {
+    let world = World::with_publisher(|publisher| publisher.with_publishing_max(1)).await;
+    let (one, two) = (world.accept().await, world.accept().await);
+    let claimed = world.claim().await;
+    assert_eq!(claimed.len(), 2);
+    world.write_marks();
+    // Of two runs at once, one has the only permit.
+    world.publisher.publish(AfterCommit::of(claimed.into_iter().flat_map(|claimed| claimed.committed).collect()));
+    let (first, second) = (one.run.min(two.run), one.run.max(two.run));
+    until("the first run is published", || async { (world.unfed().await == [second]).then_some(()) }).await;
+    until("in its log, too", || async { (world.unlogged().await == [second]).then_some(()) }).await;
+    assert_ne!(first, second);
+
+    until("the sweeper publishes the rest", || async {
+        world.publisher.publish_left_over(Duration::ZERO).await.unwrap();
+        (world.unfed().await.is_empty() && world.unlogged().await.is_empty()).then_some(())
+    })
+    .await;
+    let key = runmesh_bus::RunKey::from(one.committed[0].ids);
+    assert_eq!(world.bus.log().tail(key).await.unwrap().version, 2);
+}
+
+#[tokio::test]
+async fn holders_get_cancel_hints_of_what_was_committed() {
+    let world = World::new().await;
+    let mut hints = world.bus.cancel_hints().await.unwrap();
+    world.bus.ping().await.unwrap();
+    let hint = CancelHint { run: RunId::from_uuid(Uuid::now_v7()), fence: 3, session: SessionId::from_uuid(Uuid::now_v7()) };
+    world.publisher.publish(AfterCommit { cancel_hints: vec![hint], ..AfterCommit::default() });
+    soon(async { while hints.next().await != Some(hint) {} }).await;
+}
