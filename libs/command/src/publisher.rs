@@ -1,7 +1,10 @@
 //! What happens after a commit: the run log and the feed get the transitions, workers are woken, holders get their hints. All of
 //! it may fail or be cut short; the sweeper finishes it from the rows that are not marked.
 
+mod failing;
 mod left_over;
+
+use failing::Failing;
 
 use crate::effects::AfterCommit;
 use crate::marks::Marks;
@@ -35,6 +38,7 @@ pub struct Publisher {
     work: Arc<WorkSignal>,
     tasks: TaskTracker,
     permits: Arc<Semaphore>,
+    failing: Failing,
 }
 
 impl Publisher {
@@ -42,7 +46,8 @@ impl Publisher {
     /// counts what is under way.
     #[must_use]
     pub fn new(db: Db, bus: Bus, work: Arc<WorkSignal>, tasks: TaskTracker) -> Self {
-        Self { db, bus, marks: Marks::default(), work, tasks, permits: Arc::new(Semaphore::new(PUBLISHING_MAX)) }
+        let (marks, permits) = (Marks::default(), Arc::new(Semaphore::new(PUBLISHING_MAX)));
+        Self { db, bus, marks, work, tasks, permits, failing: Failing::default() }
     }
 
     /// With another bound on the runs whose transitions are published at once.

@@ -6,7 +6,6 @@ use crate::id::{ActionId, RunId, SessionId};
 use crate::journal::Usage;
 use crate::message::Message;
 use crate::run::StateName;
-use serde::{Deserialize, Serialize};
 
 /// Why a run changed its state. Stored by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -105,9 +104,8 @@ pub struct Transition {
     pub record: Record,
 }
 
-/// What the run's log shows of a transition. Stored as JSON inside [`Stored`]: names are durable.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+/// What the run's log shows of a transition.
+#[derive(Debug, Clone, PartialEq)]
 pub enum Record {
     /// Nothing.
     Quiet,
@@ -125,7 +123,7 @@ pub enum Record {
 }
 
 /// How a run ended, as everybody hears it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finished {
     /// The terminal state.
     pub state: StateName,
@@ -143,27 +141,6 @@ pub struct Finished {
     pub at: Timestamp,
 }
 
-/// The stored form of a record: with the version of its form.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Stored {
-    /// The form's version; 1.
-    pub v: u32,
-    /// The record.
-    #[serde(flatten)]
-    pub record: Record,
-}
-
-impl Stored {
-    /// The newest form.
-    pub const VERSION: u32 = 1;
-
-    /// In the newest form.
-    #[must_use]
-    pub const fn new(record: Record) -> Self {
-        Self { v: Self::VERSION, record }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,13 +150,5 @@ mod tests {
         for cause in Cause::ALL {
             assert_eq!(Cause::from_name(cause.name()), Some(cause));
         }
-    }
-
-    #[test]
-    fn the_stored_form_of_today_stays_readable() {
-        let text = r#"{"v":1,"type":"approval_requested","action":"act_00000000000000000000000000000007","summary":"s"}"#;
-        let stored: Result<Stored, _> = serde_json::from_str(text);
-        let action = ActionId::from_uuid(uuid::Uuid::from_u128(7));
-        assert_eq!(stored.ok(), Some(Stored::new(Record::ApprovalRequested { action, summary: "s".into() })));
     }
 }

@@ -4,15 +4,17 @@
 use crate::columns::{At, bad_row, big, count, read_actor};
 use crate::error::sql;
 use crate::runs::Committed;
-use crate::stored::Stored;
+use crate::stored::{Stored, message_of};
+use crate::threads;
 use crate::tx::Tx;
 use runmesh_domain::chain::Chain;
-use runmesh_domain::id::{AgentId, OrgId, RunId, SessionId, ThreadId, UserId};
+use runmesh_domain::id::{AgentId, MessageId, OrgId, RunId, SessionId, ThreadId, UserId};
 use runmesh_domain::log::Position;
+use runmesh_domain::message::Message;
 use runmesh_domain::run::{RunIds, StateName};
 use runmesh_domain::transition::{Cause, Record, Transition};
 use runmesh_domain::{Fault, Result};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
 
 /// The columns of [`Row`], of tables called `t` and `r`.
@@ -54,8 +56,8 @@ impl Row {
         count(self.version)
     }
 
-    /// The transition, and whether it is marked as logged.
-    pub(crate) fn read(self) -> Result<(Committed, bool), Fault> {
+    /// The transition, and whether it is marked as logged. What its record refers to is taken from `messages`.
+    pub(crate) fn read(self, messages: &Messages) -> Result<(Committed, bool), Fault> {
         let run = RunId::from_uuid(self.run_id);
         let id = format!("{run}/{}", self.version);
         let state = |column, name: &str| StateName::from_name(name).ok_or_else(|| bad_row("run_transitions", column, &id, name));
@@ -70,7 +72,7 @@ impl Row {
             session: self.session_id.map(SessionId::from_uuid),
             actor: read_actor(&self.actor_kind, self.actor_id),
             at: self.at.0,
-            record: self.record.read("run_transitions", "record", &id)?,
+            record: with_message(self.record, messages, &id)?,
         };
         let ids = RunIds {
             id: run,
@@ -90,6 +92,7 @@ const UNLOGGED: &str = "
     FROM runs r WHERE r.id IN (
       SELECT t.run_id FROM run_transitions t JOIN runs x ON x.id = t.run_id AND x.set_aside = ''
       WHERE NOT t.logged AND t.cause NOT IN ('accepted', 'promoted') AND t.at < clock_timestamp() - $1 * interval '1 millisecond'
+        AND ($4 = 1 OR abs(hashtext(t.run_id::text)::int8) % $4 = $3) AND t.run_id <> ALL ($5)
       ORDER BY t.at LIMIT $2)";
 
 const UNFED: &str = concat!(
@@ -97,7 +100,8 @@ const UNFED: &str = concat!(
     transition_columns!(),
     // Else a batch of what this version does not know would hide everything behind it.
     " FROM run_transitions t JOIN runs r ON r.id = t.run_id AND r.set_aside = ''
-     WHERE NOT t.fed AND t.cause = ANY ($2) AND t.to_state = ANY ($3) ORDER BY t.at, t.run_id, t.version LIMIT $1"
+     WHERE NOT t.fed AND t.cause = ANY ($2) AND t.to_state = ANY ($3)
+       AND ($5 = 1 OR abs(hashtext(t.run_id::text)::int8) % $5 = $4) AND t.run_id <> ALL ($6) ORDER BY t.at, t.run_id, t.version LIMIT $1"
 );
 
 /// A mark that is lost with the server is only made again, so it need not wait for the disk.
@@ -126,13 +130,37 @@ struct UnloggedRow {
     log_chain: i64,
 }
 
+/// A part of the runs: every replica that publishes what is left over takes another one first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slice {
+    /// Which one, from 0.
+    pub nth: u32,
+    /// Of how many; at least 1.
+    pub of: u32,
+    /// Runs that are left out, because they could not be published just now.
+    pub except: Vec<RunId>,
+}
+
+impl Slice {
+    /// Every run.
+    #[must_use]
+    pub const fn whole() -> Self {
+        Self { nth: 0, of: 1, except: Vec::new() }
+    }
+
+    fn except(&self) -> Vec<Uuid> {
+        self.except.iter().map(|run| run.uuid()).collect()
+    }
+}
+
 /// Runs with a transition that was made so long ago and is not marked as logged, with where their logs stood; not those that
 /// only wait, which have nothing to show yet. Scope System.
 ///
 /// # Errors
 /// [`Fault`] only.
-pub async fn unlogged(tx: &mut Tx, older_than_ms: u64, limit: u32) -> Result<Vec<(RunIds, Position)>> {
+pub async fn unlogged(tx: &mut Tx, older_than_ms: u64, slice: Slice, limit: u32) -> Result<Vec<(RunIds, Position)>> {
     let query = sqlx::query_as(UNLOGGED).bind(big(older_than_ms)).bind(i64::from(limit));
+    let query = query.bind(i64::from(slice.nth)).bind(i64::from(slice.of)).bind(slice.except());
     let rows: Vec<UnloggedRow> = query.fetch_all(tx.connection()).await.map_err(sql)?;
     let read = |row: UnloggedRow| {
         let ids = RunIds {
@@ -158,15 +186,37 @@ pub async fn rows_for(tx: &mut Tx, run: RunId, after_version: u64) -> Result<Vec
     Ok(rows.into_iter().map(|(committed, logged)| (committed.transition, logged)).collect())
 }
 
-/// The transitions that this version can read, for people: what a newer one wrote and this one does not know is passed over.
+/// Messages that records refer to.
+pub(crate) type Messages = HashMap<MessageId, Message>;
+
+/// The messages that the records of these rows refer to.
+pub(crate) async fn messages_of(tx: &mut Tx, rows: &[Row]) -> Result<Messages> {
+    let ids: Vec<MessageId> = rows.iter().filter_map(|row| message_of(&row.record)).collect();
+    if ids.is_empty() { Ok(Messages::new()) } else { threads::messages_by_id(tx, &ids).await }
+}
+
+/// A record, with the message that it refers to.
+fn with_message(stored: Stored<Record>, messages: &Messages, id: &str) -> Result<Record, Fault> {
+    let message = message_of(&stored);
+    let mut record = stored.read("run_transitions", "record", id)?;
+    if let (Some(message), Record::Finished(finished)) = (message, &mut record) {
+        finished.message = messages.get(&message).cloned();
+    }
+    Ok(record)
+}
+
+/// The transitions that this version can read, for people, without messages: what a newer one wrote and this one does not know is
+/// passed over.
 pub(crate) fn known(rows: Vec<Row>) -> Vec<Transition> {
-    let read = |row: Row| row.read().inspect_err(|fault| tracing::warn!(%fault, "a transition is left out of a history")).ok();
+    let none = Messages::new();
+    let read =
+        |row: Row| row.read(&none).inspect_err(|fault| tracing::warn!(%fault, "a transition is left out of a history")).ok();
     rows.into_iter().filter_map(read).map(|(committed, _)| committed.transition).collect()
 }
 
 /// Rows that this version can read, up to the first of each run that it cannot: what stands behind that one is shown by the
 /// version that wrote it, and never before it. One run's row never stops another's.
-pub(crate) fn readable(rows: Vec<Row>) -> Vec<(Committed, bool)> {
+pub(crate) fn readable(rows: Vec<Row>, messages: &Messages) -> Vec<(Committed, bool)> {
     let mut stopped = HashSet::new();
     let mut read = Vec::with_capacity(rows.len());
     for row in rows {
@@ -174,7 +224,7 @@ pub(crate) fn readable(rows: Vec<Row>) -> Vec<(Committed, bool)> {
         if stopped.contains(&run) {
             continue;
         }
-        match row.read() {
+        match row.read(messages) {
             Ok(one) => read.push(one),
             Err(fault) => {
                 tracing::warn!(%fault, "a transition of a newer version is left to it");
@@ -185,17 +235,18 @@ pub(crate) fn readable(rows: Vec<Row>) -> Vec<(Committed, bool)> {
     read
 }
 
-/// Transitions that the feed has not got, the oldest first; those of one run in order. What a newer version wrote and this one
+/// Transitions that the feed has not got, the oldest first; those of one run in order. Without messages: the feed shows none. What a newer version wrote and this one
 /// does not know is passed over: the newest transition of a run is all that the feed's readers keep. Scope System.
 ///
 /// # Errors
 /// [`Fault`] only.
-pub async fn unfed(tx: &mut Tx, limit: u32) -> Result<Vec<(RunIds, Transition)>> {
+pub async fn unfed(tx: &mut Tx, slice: Slice, limit: u32) -> Result<Vec<(RunIds, Transition)>> {
     let causes: Vec<&str> = Cause::ALL.iter().map(|cause| cause.name()).collect();
     let states: Vec<&str> = StateName::ALL.iter().map(|state| state.name()).collect();
     let query = sqlx::query_as(UNFED).bind(i64::from(limit)).bind(causes).bind(states);
+    let query = query.bind(i64::from(slice.nth)).bind(i64::from(slice.of)).bind(slice.except());
     let rows: Vec<Row> = query.fetch_all(tx.connection()).await.map_err(sql)?;
-    Ok(readable(rows).into_iter().map(|(committed, _)| (committed.ids, committed.transition)).collect())
+    Ok(readable(rows, &Messages::new()).into_iter().map(|(committed, _)| (committed.ids, committed.transition)).collect())
 }
 
 /// Marks what the run log and the feed have: for each run, every transition up to a version. Scope System, in a transaction

@@ -10,6 +10,8 @@ mod agent;
 mod record;
 mod verdict;
 
+pub(crate) use record::message_of;
+
 use crate::columns::bad_row;
 use runmesh_domain::Fault;
 use serde_json::Value;

@@ -9,47 +9,118 @@ use runmesh_domain::id::RunId;
 use runmesh_domain::log::Position;
 use runmesh_domain::run::RunIds;
 use runmesh_domain::transition::Transition;
-use runmesh_store::{Command, Scope, Tx, outbox, runs};
+use runmesh_store::outbox::{self, Slice};
+use runmesh_store::{Command, Scope, Tx, runs};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use uuid::Uuid;
 
-/// Rows of one round.
+/// Rows of one look.
 const BATCH: u32 = 200;
+/// Parts of the runs. Replicas begin at different ones, so that they seldom publish the same.
+const SLICES: u32 = 8;
 /// How long one round of publishing may take; a server that hangs takes all of it.
 const PUBLISHING: Duration = Duration::from_secs(5);
 /// Runs that are published at once.
 const PUBLISHED_AT_ONCE: usize = 8;
-/// Runs that fail before a round is given up: more than a few that cannot be published for reasons of their own.
+/// Runs that fail one after the other before a round is given up: the bus is the cause then.
 const FAILURES_MAX: usize = 8;
 
+/// How far a look came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Looked {
+    /// There was nothing that it did not take.
+    All,
+    /// There may be more.
+    Some,
+    /// The bus cannot be reached.
+    InVain,
+}
+
+/// What became of the runs of one look.
+#[derive(Debug, Default)]
+struct Tried {
+    published: AtomicUsize,
+    failed_in_a_row: AtomicUsize,
+    failed: Mutex<Vec<RunId>>,
+}
+
 impl Publisher {
-    /// Publishes transitions that are not marked: those of the log that are older than `own_time`, and those of the feed. It takes
-    /// a few runs at a time, for a while at most, and gives up once several failed, because then the runs are not the cause. What is
-    /// left is found by the next call.
+    /// Publishes transitions that are not marked, until there are no more: those of the log that are older than `own_time`, and
+    /// those of the feed. It takes a few runs at a time, for a while at most. A run that fails is left out for a while; when
+    /// several fail one after the other, the rest is left to the next call.
     ///
     /// # Errors
     /// [`runmesh_domain::Fault`] when the rows cannot be read.
     pub async fn publish_left_over(&self, own_time: Duration) -> Result<()> {
         let older_than_ms = u64::try_from(own_time.as_millis()).unwrap_or(u64::MAX);
-        let unlogged = self.db.run(Scope::System, FindUnlogged { older_than_ms }).await?;
-        let unfed = self.db.run(Scope::System, FindUnfed).await?;
-        let logs = unlogged.into_iter().map(|(ids, _)| self.catch_up(ids.id).boxed());
-        let feeds = by_run(unfed).into_iter().map(|(ids, transitions)| self.feed(ids, transitions).boxed());
-        let left: Vec<BoxFuture<'_, Result<()>>> = logs.chain(feeds).collect();
-        let failed = &AtomicUsize::new(0);
-        let all = stream::iter(left).for_each_concurrent(PUBLISHED_AT_ONCE, |publish| async move {
-            if failed.load(Ordering::Relaxed) < FAILURES_MAX
-                && let Err(error) = publish.await
-            {
-                failed.fetch_add(1, Ordering::Relaxed);
-                tracing::debug!(%error, "a run was not published, the next round will");
-            }
-        });
-        if tokio::time::timeout(PUBLISHING, all).await.is_err() {
+        let Ok(looked) = tokio::time::timeout(PUBLISHING, self.publish_all(older_than_ms)).await else {
             tracing::debug!("publishing what is left over takes long, the next round goes on");
+            return Ok(());
+        };
+        looked
+    }
+
+    async fn publish_all(&self, older_than_ms: u64) -> Result<()> {
+        if self.publish_slice(older_than_ms, 0, 1).await? != Looked::Some {
+            return Ok(());
+        }
+        let first = u32::from(Uuid::now_v7().as_bytes()[15]);
+        for nth in (0..SLICES).map(|slice| (first + slice) % SLICES) {
+            loop {
+                match self.publish_slice(older_than_ms, nth, SLICES).await? {
+                    Looked::Some => {}
+                    Looked::All => break,
+                    Looked::InVain => return Ok(()),
+                }
+            }
         }
         Ok(())
+    }
+
+    /// One look at a part of the runs.
+    async fn publish_slice(&self, older_than_ms: u64, nth: u32, of: u32) -> Result<Looked> {
+        let slice = Slice { nth, of, except: self.failing.at(Instant::now()) };
+        let unlogged = self.db.run(Scope::System, FindUnlogged { older_than_ms, slice: slice.clone() }).await?;
+        let unfed = self.db.run(Scope::System, FindUnfed { slice }).await?;
+        let is_all = [unlogged.len(), unfed.len()].into_iter().all(|rows| rows < BATCH as usize);
+        let logs = unlogged.into_iter().map(|(ids, _)| (ids.id, self.catch_up(ids.id).boxed()));
+        let feeds = by_run(unfed).into_iter().map(|(ids, transitions)| (ids.id, self.feed(ids, transitions).boxed()));
+        let left: Vec<(RunId, BoxFuture<'_, Result<()>>)> = logs.chain(feeds).collect();
+        let tried = &Tried::default();
+        stream::iter(left).for_each_concurrent(PUBLISHED_AT_ONCE, |(run, publish)| self.try_one(run, publish, tried)).await;
+        // A mark that is not written yet would bring the same rows again.
+        self.marks.write_or_log(&self.db).await;
+        // Where nothing was published, the bus may be the cause, and no run is to wait for it longer than the bus is away.
+        if tried.published.load(Ordering::Relaxed) > 0 {
+            let failed = std::mem::take(&mut *tried.failed.lock().unwrap_or_else(PoisonError::into_inner));
+            failed.into_iter().for_each(|run| self.failing.failed(run, Instant::now()));
+        }
+        Ok(match tried.failed_in_a_row.load(Ordering::Relaxed) {
+            failed if failed >= FAILURES_MAX => Looked::InVain,
+            _ if is_all => Looked::All,
+            _ => Looked::Some,
+        })
+    }
+
+    async fn try_one(&self, run: RunId, publish: BoxFuture<'_, Result<()>>, tried: &Tried) {
+        if tried.failed_in_a_row.load(Ordering::Relaxed) >= FAILURES_MAX {
+            return;
+        }
+        match publish.await {
+            Ok(()) => {
+                tried.published.fetch_add(1, Ordering::Relaxed);
+                tried.failed_in_a_row.store(0, Ordering::Relaxed);
+                self.failing.succeeded(run);
+            }
+            Err(error) => {
+                tried.failed_in_a_row.fetch_add(1, Ordering::Relaxed);
+                tried.failed.lock().unwrap_or_else(PoisonError::into_inner).push(run);
+                tracing::debug!(%run, %error, "a run was not published, a later round will");
+            }
+        }
     }
 
     /// Publishes the run's oldest transitions that the feed has not got.
@@ -79,23 +150,26 @@ impl Publisher {
 
 struct FindUnlogged {
     older_than_ms: u64,
+    slice: Slice,
 }
 
 impl Command for FindUnlogged {
     type Answer = Vec<(RunIds, Position)>;
 
     async fn run(&self, tx: &mut Tx) -> Result<Self::Answer> {
-        outbox::unlogged(tx, self.older_than_ms, BATCH).await
+        outbox::unlogged(tx, self.older_than_ms, self.slice.clone(), BATCH).await
     }
 }
 
-struct FindUnfed;
+struct FindUnfed {
+    slice: Slice,
+}
 
 impl Command for FindUnfed {
     type Answer = Vec<(RunIds, Transition)>;
 
     async fn run(&self, tx: &mut Tx) -> Result<Self::Answer> {
-        outbox::unfed(tx, BATCH).await
+        outbox::unfed(tx, self.slice.clone(), BATCH).await
     }
 }
 

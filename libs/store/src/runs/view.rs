@@ -83,7 +83,8 @@ pub async fn catch_up_rows(tx: &mut Tx, run: RunId, after_version: u64) -> Resul
 pub(crate) async fn transitions_after(tx: &mut Tx, run: RunId, version: u64) -> Result<Vec<(Committed, bool)>> {
     let query = sqlx::query_as(AFTER).bind(run.uuid()).bind(big(version));
     let rows: Vec<outbox::Row> = query.fetch_all(tx.connection()).await.map_err(sql)?;
-    Ok(outbox::readable(rows))
+    let messages = outbox::messages_of(tx, &rows).await?;
+    Ok(outbox::readable(rows, &messages))
 }
 
 const UNLOGGED_OF: &str = concat!(
@@ -97,7 +98,8 @@ pub(crate) async fn unlogged_of(tx: &mut Tx, runs: &[&RunRow]) -> Result<HashMap
     let ids: Vec<Uuid> = runs.iter().map(|row| row.run.id.uuid()).collect();
     let rows: Vec<outbox::Row> = sqlx::query_as(UNLOGGED_OF).bind(ids).fetch_all(tx.connection()).await.map_err(sql)?;
     let mut by_run: HashMap<RunId, Vec<Committed>> = HashMap::new();
-    for (committed, _) in outbox::readable(rows) {
+    let messages = outbox::messages_of(tx, &rows).await?;
+    for (committed, _) in outbox::readable(rows, &messages) {
         by_run.entry(committed.ids.id).or_default().push(committed);
     }
     Ok(by_run)

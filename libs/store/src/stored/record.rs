@@ -1,24 +1,157 @@
 //! The form of what a run's log shows of a transition. A kind that this version does not know is an error of its row: shown as
 //! anything else it would be wrong, and the version that wrote it shows it.
+//!
+//! An end refers to its message and never holds it: the message stands in its own table, once.
 
-use super::{Form, fields};
-use runmesh_domain::transition::{Record, Stored};
-use serde_json::Value;
+use super::{Form, Stored, fields, versioned};
+use runmesh_domain::Timestamp;
+use runmesh_domain::id::{ActionId, MessageId, RunId};
+use runmesh_domain::journal::Usage;
+use runmesh_domain::message::Message;
+use runmesh_domain::run::StateName;
+use runmesh_domain::transition::{Finished, Record};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// The newest version: 1 held the message itself.
+const VERSION: u32 = 2;
+
+#[derive(Serialize, Deserialize)]
+struct AskedForm {
+    action: ActionId,
+    #[serde(default)]
+    summary: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct FinishedForm {
+    state: StateName,
+    #[serde(default)]
+    reason: String,
+    #[serde(default)]
+    detail: String,
+    #[serde(default)]
+    message_id: Option<MessageId>,
+    #[serde(default)]
+    promoted: Option<RunId>,
+    #[serde(default)]
+    usage: Usage,
+    at: Timestamp,
+    /// Of the first version.
+    #[serde(default, skip_serializing)]
+    message: Option<Message>,
+}
 
 impl Form for Record {
     fn write(&self) -> Value {
-        serde_json::to_value(Stored::new(self.clone())).unwrap_or_default()
+        match self {
+            Self::Quiet => typed("quiet", json!({})),
+            Self::AttemptStarted => typed("attempt_started", json!({})),
+            Self::ApprovalRequested { action, summary } => {
+                typed("approval_requested", AskedForm { action: *action, summary: summary.clone() })
+            }
+            Self::Finished(finished) => {
+                let Finished { state, reason, detail, message, promoted, usage, at } = &**finished;
+                let form = FinishedForm {
+                    state: *state,
+                    reason: reason.clone(),
+                    detail: detail.clone(),
+                    message_id: message.as_ref().map(|message| message.id),
+                    promoted: *promoted,
+                    usage: *usage,
+                    at: *at,
+                    message: None,
+                };
+                typed("finished", form)
+            }
+        }
     }
 
+    /// Without the message that the form refers to.
     fn read(form: Value) -> Result<Self, String> {
-        fields::<Stored>(form).map(|Stored { v: _, record }| record)
+        Ok(match form.get("type").and_then(Value::as_str) {
+            Some("quiet") => Self::Quiet,
+            Some("attempt_started") => Self::AttemptStarted,
+            Some("approval_requested") => {
+                let AskedForm { action, summary } = fields(form)?;
+                Self::ApprovalRequested { action, summary }
+            }
+            Some("finished") => {
+                let FinishedForm { state, reason, detail, message_id: _, promoted, usage, at, message } = fields(form)?;
+                Self::Finished(Box::new(Finished { state, reason, detail, message, promoted, usage, at }))
+            }
+            other => return Err(format!("this version of runmesh does not know the kind {other:?}")),
+        })
     }
+}
+
+/// The message that the stored record of an end refers to.
+pub(crate) fn message_of(record: &Stored<Record>) -> Option<MessageId> {
+    record.form().get("message_id").and_then(|id| MessageId::deserialize(id).ok())
+}
+
+fn typed(kind: &str, form: impl Serialize) -> Value {
+    let mut written = versioned(VERSION, form);
+    if let Value::Object(fields) = &mut written {
+        fields.insert("type".to_owned(), kind.into());
+    }
+    written
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use runmesh_domain::id::ThreadId;
+    use runmesh_domain::message::{Part, Role};
+
+    fn finished(message: Option<Message>) -> Record {
+        Record::Finished(Box::new(Finished {
+            state: StateName::Failed,
+            reason: "R".into(),
+            detail: "d".into(),
+            message,
+            promoted: Some(RunId::derived(&[b"next"])),
+            usage: Usage { input_tokens: 1, output_tokens: 2 },
+            at: Timestamp::from_micros(7),
+        }))
+    }
+
+    fn message() -> Message {
+        Message {
+            id: MessageId::derived(&[b"m"]),
+            thread: ThreadId::derived(&[b"t"]),
+            run: RunId::derived(&[b"r"]),
+            turn_number: 3,
+            role: Role::Assistant,
+            parts: vec![Part::text("the words")],
+            unfinished: true,
+            internal: false,
+            created_at: Timestamp::from_micros(6),
+        }
+    }
+
+    #[test]
+    fn an_end_refers_to_its_message() {
+        let stored = Stored::new(&finished(Some(message())));
+        assert!(!stored.form().to_string().contains("the words"), "{}", stored.form());
+        assert_eq!(message_of(&stored), Some(message().id));
+        assert_eq!(stored.read("t", "c", 1), Ok(finished(None)));
+        assert_eq!(message_of(&Stored::new(&finished(None))), None);
+    }
+
+    #[test]
+    fn the_first_form_held_the_message_and_stays_readable() {
+        let first = json!({
+            "v": 1, "type": "finished", "state": StateName::Failed, "reason": "R", "detail": "d", "message": message(),
+            "promoted": RunId::derived(&[b"next"]), "usage": {"input_tokens": 1, "output_tokens": 2},
+            "at": Timestamp::from_micros(7),
+        });
+        assert_eq!(Record::read(first), Ok(finished(Some(message()))));
+        let text = r#"{"v":1,"type":"approval_requested","action":"act_00000000000000000000000000000007","summary":"s"}"#;
+        let action = ActionId::from_uuid(uuid::Uuid::from_u128(7));
+        let read = serde_json::from_str(text).map_err(|error| error.to_string()).and_then(Record::read);
+        assert_eq!(read, Ok(Record::ApprovalRequested { action, summary: "s".into() }));
+    }
 
     #[test]
     fn fields_of_newer_versions_are_passed_over_and_their_kinds_are_not_guessed() {

@@ -2,12 +2,14 @@
 
 use super::pages::{self, Begin, Room};
 use crate::columns::{At, bad_row, count};
+use crate::error::sql;
 use crate::page::{self, Page, PageRequest};
 use crate::tx::Tx;
 use runmesh_domain::id::{MessageId, OrgId, RunId, ThreadId};
 use runmesh_domain::message::{Message, Part, ProviderData, Role};
 use runmesh_domain::{Fault, Result, limits};
 use sqlx::types::Json;
+use std::collections::HashMap;
 use uuid::Uuid;
 
 /// The columns of [`MessageRow`], of a table called `m`.
@@ -70,6 +72,16 @@ pub async fn messages(tx: &mut Tx, org: OrgId, thread: ThreadId, page: &PageRequ
     let room = Room { rows: page.size(), bytes: limits::PAGE_BYTES_MAX, message_bytes: limits::PAGE_MESSAGE_BYTES_MAX };
     let (items, next) = pages::page(tx, thread, begin, &room).await?;
     Ok(Page { items, next_page_token: next.as_ref().map(page::seal).unwrap_or_default() })
+}
+
+const BY_ID: &str = concat!("SELECT ", message_columns!(), " FROM messages m WHERE m.id = ANY ($1)");
+
+/// Some messages. Those that are not there, or that cannot be read, are left out.
+pub(crate) async fn messages_by_id(tx: &mut Tx, ids: &[MessageId]) -> Result<HashMap<MessageId, Message>> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
+    let rows: Vec<MessageRow> = sqlx::query_as(BY_ID).bind(ids).fetch_all(tx.connection()).await.map_err(sql)?;
+    let read = |row: MessageRow| row.read().inspect_err(|fault| tracing::error!(%fault, "a message cannot be read")).ok();
+    Ok(rows.into_iter().filter_map(read).map(|message| (message.id, message)).collect())
 }
 
 /// What a part takes beside its text at most: tags, lengths, and the numbers of its call.

@@ -1,18 +1,29 @@
 //! Transitions on their way out.
 
 use crate::fixture::{World, lease};
+use crate::server;
 use futures::FutureExt as _;
 use runmesh_domain::id::RunId;
-use runmesh_domain::transition::Transition;
-use runmesh_store::{outbox, runs};
+use runmesh_domain::message::plain_text;
+use runmesh_domain::transition::{Record, Transition};
+use runmesh_store::outbox::{self, Slice};
+use runmesh_store::runs;
 
 async fn unfed(world: &World) -> Vec<Transition> {
-    let rows = world.system(|tx| outbox::unfed(tx, 100).boxed()).await.unwrap();
+    let rows = world.system(|tx| outbox::unfed(tx, Slice::whole(), 100).boxed()).await.unwrap();
     rows.into_iter().map(|(_, transition)| transition).collect()
 }
 
+/// As the feed gets it.
+fn without_message(mut transition: Transition) -> Transition {
+    if let Record::Finished(finished) = &mut transition.record {
+        finished.message = None;
+    }
+    transition
+}
+
 async fn unlogged(world: &World) -> Vec<RunId> {
-    let rows = world.system(|tx| outbox::unlogged(tx, 0, 100).boxed()).await.unwrap();
+    let rows = world.system(|tx| outbox::unlogged(tx, 0, Slice::whole(), 100).boxed()).await.unwrap();
     rows.into_iter().map(|(ids, _)| ids.id).collect()
 }
 
@@ -25,7 +36,8 @@ async fn what_was_committed_is_what_is_read_back() {
     let (_, ended) = world.complete(lease(&claimed[0].row), "done").await;
     let told: Vec<_> = [&claimed[0].committed, &ended].into_iter().flatten().cloned().collect();
     let transitions: Vec<Transition> = told.iter().map(|one| one.transition.clone()).collect();
-    assert_eq!(unfed(&world).await, transitions);
+    let shown_on_the_feed: Vec<Transition> = transitions.iter().cloned().map(without_message).collect();
+    assert_eq!(unfed(&world).await, shown_on_the_feed);
     let run = sent.run;
     let (_, ids, rows) = world.system(move |tx| runs::catch_up_rows(tx, run, 1).boxed()).await.unwrap();
     assert_eq!(ids, told[0].ids);
@@ -33,6 +45,23 @@ async fn what_was_committed_is_what_is_read_back() {
     assert_eq!(rows, unmarked);
     let states = world.system(move |tx| async move { runs::states_of(tx, &[run]).await }.boxed()).await.unwrap();
     assert_eq!(states, [(run, transitions[2].to, 3)]);
+}
+
+/// The words of a run stand in its message, once: a transition that is read back gets them from there.
+#[tokio::test]
+async fn the_record_of_an_end_refers_to_its_message() {
+    let world = World::new().await;
+    let thread = world.thread().await;
+    let run = world.send(thread, "x").await.run;
+    let claimed = world.claim(world.session().await, 1).await;
+    world.complete(lease(&claimed[0].row), "the words of the answer").await;
+    let query = format!("SELECT record::text FROM run_transitions WHERE run_id = '{}' AND version = 3", run.uuid());
+    let record: String = server::value(&world.url, &query).await;
+    assert!(record.contains("message_id") && !record.contains("the words"), "{record}");
+    let rows = world.system(move |tx| outbox::rows_for(tx, run, 2).boxed()).await.unwrap();
+    let Record::Finished(finished) = &rows[0].0.record else { panic!("{rows:?}") };
+    let text = finished.message.as_ref().map(|message| plain_text(&message.parts));
+    assert_eq!(text.as_deref(), Some("the words of the answer"));
 }
 
 #[tokio::test]
@@ -56,4 +85,43 @@ async fn marks_go_up_to_a_version_and_no_further() {
     assert_eq!(unfed(&world).await, []);
     mark(vec![(run, 2)], vec![]).await.unwrap();
     assert_eq!(unlogged(&world).await, []);
+}
+
+#[tokio::test]
+async fn slices_share_the_runs_out_and_leave_out_what_they_are_told_to() {
+    let world = World::new().await;
+    let session = world.session().await;
+    let mut all = Vec::new();
+    for _ in 0..12 {
+        all.push(world.running(session).await.run);
+    }
+    all.sort_unstable();
+    let look = |slice: Slice| {
+        let world = &world;
+        async move {
+            let (one, other) = (slice.clone(), slice);
+            let logged = world.system(move |tx| {
+                let slice = one.clone();
+                outbox::unlogged(tx, 0, slice, 100).boxed()
+            });
+            let fed = world.system(move |tx| {
+                let slice = other.clone();
+                outbox::unfed(tx, slice, 100).boxed()
+            });
+            let mut logged: Vec<RunId> = logged.await.unwrap().into_iter().map(|(ids, _)| ids.id).collect();
+            let mut fed: Vec<RunId> = fed.await.unwrap().into_iter().map(|(ids, _)| ids.id).collect();
+            logged.sort_unstable();
+            fed.sort_unstable();
+            fed.dedup();
+            assert_eq!(logged, fed);
+            logged
+        }
+    };
+    let mut found = Vec::new();
+    for nth in 0..4 {
+        found.extend(look(Slice { nth, of: 4, except: Vec::new() }).await);
+    }
+    found.sort_unstable();
+    assert_eq!(found, all);
+    assert_eq!(look(Slice { except: all[1..].to_vec(), ..Slice::whole() }).await, all[..1]);
 }
