@@ -31,7 +31,8 @@ async fn a_hundred_senders_on_one_thread_get_a_hundred_turns_in_order() {
     assert_eq!(turns, (1..=100).collect::<Vec<_>>(), "every turn number once");
 
     let client = mesh.client(0);
-    let filter = RunFilter { thread: Some(thread), states: vec![runmesh_domain::run::StateName::Completed] };
+    let filter =
+        RunFilter { thread: Some(thread), states: vec![runmesh_domain::run::StateName::Completed], ..RunFilter::default() };
     runmesh_testkit::until("all turns are done", Duration::from_secs(120), || async {
         let done = client.list_runs(&filter, Paging { size: 1_000, ..Paging::default() }).await.ok()?;
         (done.items.len() == 100).then_some(())

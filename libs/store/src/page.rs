@@ -3,7 +3,7 @@
 use crate::columns::At;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use runmesh_domain::{Refusal, Timestamp, limits};
+use runmesh_domain::{Fault, Refusal, Timestamp, limits};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
@@ -74,6 +74,20 @@ impl PageRequest {
         let next_page_token = last.map(|item| seal(&key(item))).unwrap_or_default();
         Page { items, next_page_token }
     }
+}
+
+impl<R> Page<R> {
+    /// Reads the rows. One that cannot be read is left out, and hides no other.
+    pub(crate) fn readable<T>(self, read: impl Fn(R) -> Result<T, Fault>) -> Page<T> {
+        Page { items: readable(self.items, read), next_page_token: self.next_page_token }
+    }
+}
+
+/// The rows that can be read. One that cannot is logged and left out of the list.
+pub(crate) fn readable<R, T>(rows: Vec<R>, read: impl Fn(R) -> Result<T, Fault>) -> Vec<T> {
+    let read =
+        |row| read(row).inspect_err(|fault| tracing::error!(%fault, "a row that cannot be read is left out of a list")).ok();
+    rows.into_iter().filter_map(read).collect()
 }
 
 /// Where a list by time, newest first, goes on: below this time and id.

@@ -20,6 +20,7 @@ mod pick;
 mod reap;
 mod recover;
 mod release;
+mod repair;
 mod row;
 mod send;
 mod sweep;
@@ -34,7 +35,7 @@ pub(crate) use row::{Row, run_columns};
 pub(crate) use view::transitions_after;
 
 pub use accept::{Accepted, At, LockedThread, NewTurn, accept, lock_thread};
-pub use aside::{SetAside, set_aside};
+pub use aside::{SetAside, count_aside, set_aside};
 pub use blocked::{blocked_by, see_blocked};
 pub use cancel::cancel;
 pub use claim::{ClaimFor, Claimed, Claims, Left, claim, claim_accepted};

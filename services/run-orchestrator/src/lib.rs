@@ -15,6 +15,7 @@ mod dispatch;
 mod encode;
 mod founding;
 mod ids;
+mod metrics;
 mod principal;
 mod reaper;
 mod serve;

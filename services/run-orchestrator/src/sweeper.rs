@@ -1,8 +1,10 @@
 //! What time brings: lost leases, transitions that nobody published, threads that nobody promoted, questions that nobody
 //! answered, runs that nobody serves. One cheap look a tick says what is due; only then is anything done.
 
-use crate::commands::sweeps::{ExpireActions, FailUnserved, FindDue, PromoteFreeThreads};
+use crate::commands::sweeps::{CountAside, ExpireActions, FailUnserved, FindDue, PromoteFreeThreads};
+use crate::metrics;
 use crate::reaper::Reaper;
+use opentelemetry::metrics::Gauge;
 use runmesh_command::{AfterCommit, OWN_TIME, Publisher};
 use runmesh_domain::Result;
 use runmesh_domain::limits::Leases;
@@ -20,6 +22,8 @@ const BATCH: u32 = 200;
 const NOW_AND_THEN: u64 = 10;
 /// Threads that one look for those that nobody promoted goes by.
 const THREADS: u32 = 1_000;
+/// Runs that were set aside are counted up to this.
+const ASIDE_COUNTED_MAX: u32 = 10_000;
 /// Between purges of what is old.
 const PURGE_EVERY: Duration = Duration::from_secs(10);
 /// How long one purge may go on; what is left then is the next one's.
@@ -38,6 +42,8 @@ pub struct Sweeper {
     unserved: Mutex<UnservedFrom>,
     /// Raised when rows are to be published.
     unpublished: Notify,
+    /// Runs that were set aside.
+    set_aside: Gauge<u64>,
 }
 
 /// Starts the loops. Publishing has one of its own: while NATS does not answer, leases must be looked at all the same. So has
@@ -76,6 +82,7 @@ impl Sweeper {
             free_threads: Mutex::default(),
             unserved: Mutex::default(),
             unpublished: Notify::new(),
+            set_aside: opentelemetry::global::meter("runmesh-run-orchestrator").u64_gauge(metrics::RUNS_SET_ASIDE).build(),
         }
     }
 
@@ -96,6 +103,7 @@ impl Sweeper {
             when(now_and_then, self.promote()).await,
             when(due.expired_actions, self.expire()).await,
             when(due.unserved, self.give_up()).await,
+            when(now_and_then, self.count_aside()).await,
         ];
         chores.into_iter().collect()
     }
@@ -125,6 +133,13 @@ impl Sweeper {
         let (failed, next) = self.db.run(Scope::System, FailUnserved { older, from, limit: BATCH }).await?;
         *self.unserved.lock().unwrap_or_else(PoisonError::into_inner) = next;
         self.publish(failed);
+        Ok(())
+    }
+
+    /// Reports how many runs wait for an operator.
+    async fn count_aside(&self) -> Result<()> {
+        let aside = self.db.run(Scope::System, CountAside { most: ASIDE_COUNTED_MAX }).await?;
+        self.set_aside.record(aside, &[]);
         Ok(())
     }
 

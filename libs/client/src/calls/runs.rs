@@ -71,6 +71,8 @@ pub struct RunFilter {
     pub thread: Option<ThreadId>,
     /// Only those in one of these states, when there are any.
     pub states: Vec<StateName>,
+    /// Only those that were set aside, because a part of them cannot be read, and that are not over.
+    pub set_aside: bool,
 }
 
 impl Client {
@@ -116,6 +118,7 @@ impl Client {
             page_token: paging.token,
             thread_id: filter.thread.map(|thread| thread.to_string()).unwrap_or_default(),
             states,
+            set_aside: filter.set_aside,
         };
         let call = |channel, request| async move { RunServiceClient::new(channel).list_runs(request).await };
         let pb::ListRunsResponse { runs, next_page_token } = self.unary(message, call).await?;

@@ -1,5 +1,6 @@
 //! Setting a run aside that cannot be read or not be moved: everything else goes on without it, and an operator ends it.
 
+use crate::columns::count;
 use crate::error::sql;
 use crate::tx::Tx;
 use runmesh_domain::id::RunId;
@@ -16,6 +17,7 @@ pub struct SetAside {
     pub problem: String,
 }
 
+const COUNT_ASIDE: &str = "SELECT count(*) FROM (SELECT 1 FROM runs WHERE set_aside <> '' AND ended_at IS NULL LIMIT $1) aside";
 const SET_ASIDE: &str = "UPDATE runs SET set_aside = $2 WHERE id = $1 AND set_aside = ''";
 
 /// Sets a run aside: claims and sweeps pass over it from now on. Its state stays as it is. Scope System.
@@ -28,6 +30,16 @@ pub async fn set_aside(tx: &mut Tx, aside: &SetAside) -> Result<()> {
     let query = sqlx::query(SET_ASIDE).bind(aside.run.uuid()).bind(problem);
     query.execute(tx.connection()).await.map_err(sql)?;
     Ok(())
+}
+
+/// Runs that were set aside and are not over, of all orgs; no more than `most` are counted. Scope System.
+///
+/// # Errors
+/// [`runmesh_domain::Fault`] only.
+pub async fn count_aside(tx: &mut Tx, most: u32) -> Result<u64> {
+    let query = sqlx::query_scalar(COUNT_ASIDE).bind(i64::from(most));
+    let aside: i64 = query.fetch_one(tx.connection()).await.map_err(sql)?;
+    Ok(count(aside))
 }
 
 /// Moves one run of a sweep. One that cannot be moved for reasons of its own is set aside, so that no sweep meets it again; one that

@@ -1,7 +1,7 @@
 //! A person ends a run.
 
 use super::committed::Committed;
-use super::lock::lock;
+use super::repair::lock_to_end;
 use super::row::RunRow;
 use super::transition::{TransitionExtra, transition};
 use crate::orgs;
@@ -12,13 +12,14 @@ use runmesh_domain::run::{CancelMode, Command};
 use runmesh_domain::{Refusal, Result};
 
 /// Cancels a run: at once unless it is RUNNING, else by a flag that its holder hears of and that no other end than
-/// CANCELED gets past once the lease is gone. Already canceled or over: answered as it is.
+/// CANCELED gets past once the lease is gone. Already canceled or over: answered as it is. One that cannot be read is ended all the
+/// same.
 ///
 /// # Errors
 /// [`Refusal::NotFound`]; [`Refusal::PermissionDenied`] unless the caller sent the message, opened the thread, or is an
 /// admin.
 pub async fn cancel(tx: &mut Tx, org: OrgId, user: UserId, run: RunId) -> Result<(RunRow, Vec<Committed>)> {
-    let locked = lock(tx, run).await?;
+    let locked = lock_to_end(tx, run).await?;
     if locked.row.run.org != org {
         return Err(Refusal::NotFound { what: "run" }.into());
     }

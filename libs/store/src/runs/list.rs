@@ -1,8 +1,7 @@
 //! Looking at runs, one or many.
 
-use super::row::{Row, RunRow, read_all, run_columns};
+use super::row::{Row, RunRow, run_columns};
 use super::view::transitions_after;
-use crate::columns::big;
 use crate::error::sql;
 use crate::page::{self, Page, PageRequest};
 use crate::threads;
@@ -21,6 +20,8 @@ pub struct ListRuns {
     pub thread: Option<ThreadId>,
     /// Only those in one of these states, when any is given.
     pub states: Vec<StateName>,
+    /// Only those that were set aside and are not over.
+    pub set_aside: bool,
 }
 
 const GET: &str = concat!("SELECT ", run_columns!(), " FROM runs r WHERE r.id = $1");
@@ -70,6 +71,14 @@ const LIST_OPEN_OF_THREAD: &str = concat!(
      WHERE r.state = ANY ($3) ORDER BY r.turn_number DESC LIMIT $4"
 );
 
+/// Those that were set aside and are not over, which are few.
+const LIST_ASIDE: &str = concat!(
+    "SELECT ",
+    run_columns!(),
+    " FROM runs r WHERE r.org_id = $1 AND (r.created_at, r.id) < ($2, $5) AND r.set_aside <> '' AND r.ended_at IS NULL
+     AND r.state = ANY ($3) AND ($6::uuid IS NULL OR r.thread_id = $6) ORDER BY r.created_at DESC, r.id DESC LIMIT $4"
+);
+
 const QUEUE: &str = concat!(
     "SELECT * FROM (
        SELECT ",
@@ -104,24 +113,27 @@ pub(crate) async fn read(tx: &mut Tx, run: RunId) -> Result<RunRow> {
 /// # Errors
 /// A bad `page_token`.
 pub async fn list(tx: &mut Tx, org: OrgId, wish: &ListRuns) -> Result<Page<RunRow>> {
-    if let Some(thread) = wish.thread {
+    if let (Some(thread), false) = (wish.thread, wish.set_aside) {
         let before: i64 = wish.page.after()?.unwrap_or(i64::MAX);
         let rows = of_thread(tx, thread, before, wish).await?;
         // A thread of another org has no runs here.
-        let rows = rows.into_iter().filter(|row| row.run.org == org).collect();
-        return Ok(wish.page.cut_bytes(rows, words, |row| big(row.run.turn_number)));
+        let rows = rows.into_iter().filter(|row| row.org() == org).collect();
+        return Ok(wish.page.cut_bytes(rows, Row::words, Row::turn_number).readable(Row::read));
     }
     let (before, id) = page::before(&wish.page)?;
-    let query = sqlx::query_as(LIST).bind(org.uuid()).bind(before).bind(states(wish, |_| true)).bind(wish.page.fetch()).bind(id);
-    let rows = rows_of(query.fetch_all(tx.connection()).await)?;
-    Ok(wish.page.cut_bytes(rows, words, |row| (row.created_at.as_micros(), row.run.id.uuid())))
+    let statement = if wish.set_aside { LIST_ASIDE } else { LIST };
+    let query =
+        sqlx::query_as(statement).bind(org.uuid()).bind(before).bind(states(wish, |_| true)).bind(wish.page.fetch()).bind(id);
+    let query = if wish.set_aside { query.bind(wish.thread.map(|thread| thread.uuid())) } else { query };
+    let rows: Vec<Row> = query.fetch_all(tx.connection()).await.map_err(sql)?;
+    Ok(wish.page.cut_bytes(rows, Row::words, Row::created).readable(Row::read))
 }
 
 /// The runs of a thread below a turn, last turn first: by its turns, or in the states that are wanted.
-async fn of_thread(tx: &mut Tx, thread: ThreadId, before: i64, wish: &ListRuns) -> Result<Vec<RunRow>> {
+async fn of_thread(tx: &mut Tx, thread: ThreadId, before: i64, wish: &ListRuns) -> Result<Vec<Row>> {
     if wish.states.is_empty() {
         let query = sqlx::query_as(LIST_OF_THREAD).bind(thread.uuid()).bind(before).bind(wish.page.fetch());
-        return rows_of(query.fetch_all(tx.connection()).await);
+        return query.fetch_all(tx.connection()).await.map_err(sql);
     }
     let mut rows = Vec::new();
     for (statement, states) in [
@@ -130,10 +142,11 @@ async fn of_thread(tx: &mut Tx, thread: ThreadId, before: i64, wish: &ListRuns) 
     ] {
         if !states.is_empty() {
             let query = sqlx::query_as(statement).bind(thread.uuid()).bind(before).bind(states).bind(wish.page.fetch());
-            rows.extend(rows_of(query.fetch_all(tx.connection()).await)?);
+            let found: Vec<Row> = query.fetch_all(tx.connection()).await.map_err(sql)?;
+            rows.extend(found);
         }
     }
-    rows.sort_by_key(|row: &RunRow| std::cmp::Reverse(row.run.turn_number));
+    rows.sort_by_key(|row: &Row| std::cmp::Reverse(row.turn_number()));
     rows.truncate(usize::try_from(wish.page.fetch()).unwrap_or(usize::MAX));
     Ok(rows)
 }
@@ -144,16 +157,6 @@ fn states(wish: &ListRuns, which: impl Fn(StateName) -> bool) -> Vec<&'static st
     StateName::ALL.into_iter().filter(is_wanted).filter(|state| which(*state)).map(StateName::name).collect()
 }
 
-fn rows_of(rows: Result<Vec<Row>, sqlx::Error>) -> Result<Vec<RunRow>> {
-    Ok(read_all(rows.map_err(sql)?)?)
-}
-
-/// Bytes of what a run says of its end, the only thing about it that may be long.
-fn words(row: &RunRow) -> usize {
-    let (reason, detail) = row.run.state.reason_and_detail();
-    reason.len() + detail.len()
-}
-
 /// The run that holds a thread, if one does, then those queued behind it in the order they will start.
 ///
 /// # Errors
@@ -161,7 +164,7 @@ fn words(row: &RunRow) -> usize {
 pub async fn queue(tx: &mut Tx, org: OrgId, thread: ThreadId) -> Result<Vec<RunRow>> {
     threads::get(tx, org, thread).await?;
     let rows: Vec<Row> = sqlx::query_as(QUEUE).bind(thread.uuid()).fetch_all(tx.connection()).await.map_err(sql)?;
-    Ok(read_all(rows)?)
+    Ok(page::readable(rows, Row::read))
 }
 
 /// Every transition of a run, in order.

@@ -73,9 +73,9 @@ macro_rules! is_cut {
 
 const FIND: &str = concat!(
     "SELECT r.id, r.fence FROM worker_sessions s JOIN runs r ON r.session_id = s.id AND r.state = 'running'
-     WHERE NOT s.drained AND r.set_aside = '' AND ",
+     WHERE NOT s.drained AND (r.set_aside = '' OR r.cancel IS NOT NULL) AND ",
     lets_go!(),
-    " ORDER BY r.claimed_at LIMIT $4"
+    " ORDER BY r.set_aside <> '', r.claimed_at LIMIT $4"
 );
 /// Looked at again under the run's lock: a stream that was opened again since keeps what the session has.
 const STILL: &str = concat!(
@@ -108,8 +108,11 @@ macro_rules! hangs {
             FROM run_specs x WHERE x.run_id = r.id)::float8, 3600000)))"
     };
 }
-const FIND_HUNG: &str =
-    concat!("SELECT r.id, r.fence FROM runs r WHERE r.state = 'running' AND r.set_aside = '' AND ", hangs!(), " LIMIT $3");
+const FIND_HUNG: &str = concat!(
+    "SELECT r.id, r.fence FROM runs r WHERE r.state = 'running' AND (r.set_aside = '' OR r.cancel IS NOT NULL) AND ",
+    hangs!(),
+    " ORDER BY r.set_aside <> '' LIMIT $3"
+);
 const STILL_HUNG: &str = concat!("SELECT false FROM runs r WHERE r.id = $3 AND ", hangs!());
 
 /// Why a run is taken from its holder.

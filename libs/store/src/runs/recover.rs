@@ -14,8 +14,10 @@ use runmesh_domain::run::Ask;
 /// The question about calls that may have happened, if there are any, with what a pause says about it.
 pub(crate) async fn ask(tx: &mut Tx, locked: &Locked) -> Result<(Option<Ask>, TransitionExtra)> {
     let run = &locked.row.run;
-    // Nothing was journaled, so nothing can be in flight.
-    let in_flight = if locked.row.last_step == 0 { Vec::new() } else { steps::in_flight(tx, run.id).await? };
+    // A run that was canceled ends, whatever its calls did: nobody has to be able to read them. And where nothing was journaled,
+    // nothing can be in flight.
+    let in_flight =
+        if run.is_cancel_requested() || locked.row.last_step == 0 { Vec::new() } else { steps::in_flight(tx, run.id).await? };
     let Recovery::Unsafe(asked) = recovery(in_flight.iter().map(|(step, call)| (*step, call))) else {
         return Ok((None, TransitionExtra::default()));
     };

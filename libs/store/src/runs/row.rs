@@ -129,11 +129,31 @@ impl Row {
         RunId::from_uuid(self.id)
     }
 
+    /// The org of the run.
+    pub(crate) const fn org(&self) -> OrgId {
+        OrgId::from_uuid(self.org_id)
+    }
+
+    /// The number of its turn; 0 for a background run.
+    pub(crate) const fn turn_number(&self) -> i64 {
+        self.turn_number
+    }
+
+    /// What orders it among the org's runs.
+    pub(crate) const fn created(&self) -> (i64, Uuid) {
+        (self.created_at.0.as_micros(), self.id)
+    }
+
+    /// Bytes of what it says of its end, the only thing about it that may be long.
+    pub(crate) const fn words(&self) -> usize {
+        self.reason.len() + self.detail.len()
+    }
+
     pub(crate) fn read(self) -> Result<RunRow, Fault> {
         let id = RunId::from_uuid(self.id);
         let state = self.state()?;
         let kind = RunKind::from_name(&self.kind).ok_or_else(|| bad_row("runs", "kind", id, &self.kind))?;
-        let cancel = self.cancel()?;
+        let cancel = self.cancel();
         let run = Run {
             id,
             org: OrgId::from_uuid(self.org_id),
@@ -172,11 +192,11 @@ impl Row {
         })
     }
 
-    fn cancel(&self) -> Result<Option<Cancel>, Fault> {
-        let Some(name) = &self.cancel else { return Ok(None) };
-        let mode = CancelMode::from_name(name).ok_or_else(|| bad_row("runs", "cancel", RunId::from_uuid(self.id), name))?;
+    /// A mode that this version does not know is a cancel all the same, for now.
+    fn cancel(&self) -> Option<Cancel> {
+        let mode = CancelMode::from_name(self.cancel.as_ref()?).unwrap_or(CancelMode::Now);
         let by = self.cancel_by.map_or(Actor::System, |user| Actor::User(UserId::from_uuid(user)));
-        Ok(Some(Cancel { mode, by }))
+        Some(Cancel { mode, by })
     }
 
     fn state(&self) -> Result<State, Fault> {
@@ -194,9 +214,4 @@ impl Row {
             }
         })
     }
-}
-
-/// Rows as values.
-pub(crate) fn read_all(rows: Vec<Row>) -> Result<Vec<RunRow>, Fault> {
-    rows.into_iter().map(Row::read).collect()
 }

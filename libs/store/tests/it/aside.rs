@@ -3,11 +3,11 @@
 use crate::fixture::{LEASES, QUEUES, World, dispatched, done, last, lease, model_step};
 use crate::server;
 use futures::FutureExt as _;
-use runmesh_domain::id::RunId;
+use runmesh_domain::id::{RunId, ThreadId, UserId};
 use runmesh_domain::limits::{CUT_ATTEMPTS_MAX, JOURNAL_BYTES_MAX, JOURNAL_CALLS_MAX};
 use runmesh_domain::run::{Outcome, StateName};
 use runmesh_domain::{Error, Refusal};
-use runmesh_store::runs::{self, ClaimFor};
+use runmesh_store::runs::{self, ClaimFor, ListRuns};
 use runmesh_store::{actions, outbox};
 
 async fn sql(world: &World, text: String) {
@@ -92,15 +92,13 @@ async fn a_question_that_cannot_expire_keeps_no_other_from_it() {
         world.release(run).await.unwrap();
         runs.push(run.run);
     }
-    sql(&world, format!("UPDATE runs SET cancel = 'now', cancel_at = now(), kind = 'turn' WHERE id = '{}'", runs[0].uuid()))
-        .await;
-    let unknown = "ALTER TABLE runs DROP CONSTRAINT runs_cancel_check";
-    sql(&world, format!("{unknown}; UPDATE runs SET cancel = 'some day' WHERE id = '{}'", runs[0].uuid())).await;
+    let unknown = "ALTER TABLE runs DROP CONSTRAINT runs_kind_check, DROP CONSTRAINT only_turns_have_a_number";
+    sql(&world, format!("{unknown}; UPDATE runs SET kind = 'a saga' WHERE id = '{}'", runs[0].uuid())).await;
     sql(&world, "UPDATE pending_actions SET expires_at = now() - interval '1 s'".to_owned()).await;
     let expired = world.system(|tx| actions::expire_due(tx, 10).boxed()).await.unwrap();
     assert_eq!(expired.iter().map(|row| row.ids.id).collect::<Vec<_>>(), [runs[1]]);
     let aside: String = server::value(&world.url, &format!("SELECT set_aside FROM runs WHERE id = '{}'", runs[0].uuid())).await;
-    assert!(aside.contains("some day"), "{aside}");
+    assert!(aside.contains("a saga"), "{aside}");
     assert_eq!(world.system(|tx| actions::expire_due(tx, 10).boxed()).await.unwrap(), vec![]);
 }
 
@@ -109,7 +107,7 @@ async fn a_transition_that_cannot_be_read_stops_no_feed() {
     let world = World::new().await;
     let (bad, good) = (world.send(world.thread().await, "bad").await.run, world.send(world.thread().await, "good").await.run);
     sql(&world, format!("UPDATE run_transitions SET cause = 'a whim' WHERE run_id = '{}'", bad.uuid())).await;
-    let unfed = world.system(|tx| outbox::unfed(tx, 100).boxed()).await.unwrap();
+    let unfed = world.system(|tx| outbox::unfed(tx, outbox::Slice::whole(), 100).boxed()).await.unwrap();
     assert_eq!(unfed.iter().map(|(ids, _)| ids.id).collect::<Vec<_>>(), [good]);
 }
 
@@ -235,4 +233,83 @@ async fn progress_forgives_cuts_and_releases_wait_longer_and_longer() {
     world.record(lease(&row), vec![model_step(1, "x", &[])]).await.unwrap();
     assert_eq!(world.get(first.run).await.run.cut_attempts, 0);
     let _ = LEASES;
+}
+
+async fn aside_of(world: &World, thread: Option<ThreadId>) -> Vec<RunId> {
+    let (org, wish) = (world.org, ListRuns { set_aside: true, thread, ..ListRuns::default() });
+    let listed = world.org_tx(move |tx| {
+        let wish = wish.clone();
+        async move { runs::list(tx, org, &wish).await }.boxed()
+    });
+    listed.await.unwrap().items.into_iter().map(|row| row.run.id).collect()
+}
+
+#[tokio::test]
+async fn runs_set_aside_are_listed_and_counted_until_they_are_over() {
+    let world = World::new().await;
+    let threads = [world.thread().await, world.thread().await];
+    let bad = [world.send(threads[0], "a").await.run, world.send(threads[1], "b").await.run];
+    world.send(world.thread().await, "well").await;
+    sql(
+        &world,
+        "UPDATE runs SET set_aside = 'why' WHERE id IN ".to_owned() + &format!("('{}', '{}')", bad[0].uuid(), bad[1].uuid()),
+    )
+    .await;
+    assert_eq!(aside_of(&world, None).await, [bad[1], bad[0]]);
+    assert_eq!(aside_of(&world, Some(threads[0])).await, [bad[0]]);
+    assert_eq!(world.system(|tx| runs::count_aside(tx, 10).boxed()).await, Ok(2));
+    assert_eq!(world.system(|tx| runs::count_aside(tx, 1).boxed()).await, Ok(1));
+    world.cancel(bad[0]).await.unwrap();
+    assert_eq!(aside_of(&world, None).await, [bad[1]]);
+}
+
+/// The run's own row is of a newer version, or was changed by hand.
+#[tokio::test]
+async fn a_run_whose_row_cannot_be_read_hides_no_other_and_is_ended_by_a_person() {
+    let world = World::new().await;
+    let thread = world.thread().await;
+    let (paused, next) = (world.send(thread, "a").await.run, world.send(thread, "b").await.run);
+    let (saga, well) = (world.send(world.thread().await, "c").await.run, world.send(world.thread().await, "d").await.run);
+    let unknown = "ALTER TABLE runs DROP CONSTRAINT runs_kind_check, DROP CONSTRAINT only_turns_have_a_number,
+      DROP CONSTRAINT runs_state_check";
+    let (one, other) = (paused.uuid(), saga.uuid());
+    let change =
+        format!("UPDATE runs SET state = 'paused' WHERE id = '{one}'; UPDATE runs SET kind = 'a saga' WHERE id = '{other}'");
+    sql(&world, format!("{unknown}; {change}")).await;
+
+    let org = world.org;
+    let listed = world.org_tx(move |tx| async move { runs::list(tx, org, &ListRuns::default()).await }.boxed()).await.unwrap();
+    assert_eq!(listed.items.iter().map(|row| row.run.id).collect::<Vec<_>>(), [well, next]);
+    let (tx_org, stranger) = (world.org, UserId::from_uuid(crate::fixture::id()));
+    let refused = world.org_tx(move |tx| async move { runs::cancel(tx, tx_org, stranger, saga).await }.boxed()).await;
+    assert!(matches!(refused, Err(Error::Refused(Refusal::PermissionDenied { .. }))), "{refused:?}");
+    let kind: String = server::value(&world.url, &format!("SELECT kind FROM runs WHERE id = '{other}'")).await;
+    assert_eq!(kind, "a saga", "who may not end the run changes nothing about it");
+
+    for run in [paused, saga] {
+        let (row, committed) = world.cancel(run).await.unwrap();
+        assert_eq!((row.run.state.name(), committed.len()), (StateName::Canceled, 1), "{row:?}");
+        assert!(!row.set_aside.is_empty(), "why stays with the row");
+        let rows = world.system(move |tx| outbox::rows_for(tx, run, 1).boxed()).await.unwrap();
+        assert_eq!(rows.len(), 1, "the log shows the end");
+    }
+    let promoted = world.system(|tx| runs::promote_free_threads(tx, Default::default(), 100).boxed()).await.unwrap().0;
+    assert_eq!(promoted.iter().map(|row| row.ids.id).collect::<Vec<_>>(), [next]);
+}
+
+/// It cannot be taken back by itself, so that only its cancel ends it.
+#[tokio::test]
+async fn a_running_run_that_was_set_aside_ends_once_it_is_canceled() {
+    let world = World::new().await;
+    let session = world.session().await;
+    let run = world.running(session).await;
+    world.record(run, vec![model_step(1, "x", &["write"]), dispatched(1, 0)]).await.unwrap();
+    sql(&world, format!("DELETE FROM run_specs WHERE run_id = '{}'", run.run.uuid())).await;
+    world.expire(session).await;
+    assert_eq!(world.reap().await.len(), 0);
+    assert!(!why_aside(&world, run.run).await.is_empty());
+    world.cancel(run.run).await.unwrap();
+    assert_eq!(world.state(run.run).await, StateName::Running, "its worker may still end it");
+    assert_eq!(world.reap().await.len(), 1);
+    assert_eq!(world.state(run.run).await, StateName::Canceled);
 }

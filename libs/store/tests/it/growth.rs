@@ -82,8 +82,8 @@ async fn life_of_a_run(world: &World, thread: ThreadId, session: SessionId) -> V
             .await;
     all.push(("finish", rows));
     for (what, wanted) in [
-        ("list runs", ListRuns { page: page(), thread: None, states: vec![] }),
-        ("list the thread's runs", ListRuns { page: page(), thread: Some(thread), states: vec![] }),
+        ("list runs", ListRuns { page: page(), ..ListRuns::default() }),
+        ("list the thread's runs", ListRuns { page: page(), thread: Some(thread), ..ListRuns::default() }),
     ] {
         let (_, rows) = reads(world, org, move |tx| {
             let wanted = wanted.clone();

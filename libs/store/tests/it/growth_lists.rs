@@ -209,7 +209,7 @@ impl Reads<'_> {
     }
 
     async fn runs(&mut self, what: &str, org: OrgId, thread: Option<ThreadId>, states: &[StateName]) {
-        let wanted = ListRuns { page: page(), thread, states: states.to_vec() };
+        let wanted = ListRuns { page: page(), thread, states: states.to_vec(), set_aside: false };
         self.of(what, Scope::Org(org), move |tx| {
             let wanted = wanted.clone();
             async move { Ok(runs::list(tx, org, &wanted).await?.items.len()) }.boxed()
@@ -244,6 +244,15 @@ async fn every_list(db: &Db, cast: Cast) -> Vec<(String, usize, i64)> {
     reads.runs("runs of a thread", org, Some(thread), &[]).await;
     reads.runs("runs of a thread ABORTED", org, Some(thread), &[Aborted]).await;
     reads.runs("runs of a thread QUEUED, ABORTED, FAILED", org, Some(thread), &[Queued, Aborted, Failed]).await;
+    for thread in [None, Some(thread)] {
+        let wanted = ListRuns { page: page(), thread, set_aside: true, ..ListRuns::default() };
+        reads
+            .of("runs set aside", Scope::Org(org), move |tx| {
+                let wanted = wanted.clone();
+                async move { Ok(runs::list(tx, org, &wanted).await?.items.len()) }.boxed()
+            })
+            .await;
+    }
     reads.threads("threads", org, None, None).await;
     reads.threads("threads of a person", org, Some(user), None).await;
     reads.threads("threads of nobody", org, Some(UserId::from_uuid(Uuid::from_u128(1))), None).await;

@@ -122,11 +122,11 @@ impl RunApi {
 
     async fn list(&self, request: Request<pb::ListRunsRequest>) -> Result<pb::ListRunsResponse> {
         let caller = principal::caller(&request)?;
-        let pb::ListRunsRequest { page_size: size, page_token, thread_id, states } = request.into_inner();
+        let pb::ListRunsRequest { page_size: size, page_token, thread_id, states, set_aside } = request.into_inner();
         let thread = (!thread_id.is_empty()).then(|| id("thread_id", &thread_id)).transpose()?;
         let state = |number: i32| known::<pb::run::State>("states", number)?.from_wire("states");
         let states = states.into_iter().map(state).collect::<Result<Vec<StateName>, Refusal>>()?;
-        let wanted = ListRuns { page: page(size, page_token)?, thread, states };
+        let wanted = ListRuns { page: page(size, page_token)?, thread, states, set_aside };
         let page = self.commands.read(caller, FindRuns { org: caller.org, wanted, queues: self.queues }).await?;
         let runs = page.items.into_iter().map(encode::run).collect();
         Ok(pb::ListRunsResponse { runs, next_page_token: page.next_page_token })

@@ -65,6 +65,19 @@ impl Command for FailUnserved {
     }
 }
 
+/// Counts the runs that were set aside and are not over, up to a bound.
+pub struct CountAside {
+    pub most: u32,
+}
+
+impl Command for CountAside {
+    type Answer = u64;
+
+    async fn run(&self, tx: &mut Tx) -> Result<u64> {
+        runs::count_aside(tx, self.most).await
+    }
+}
+
 /// Makes an org that the settings name.
 pub struct SettleOrg {
     pub founding: Arc<Founding>,

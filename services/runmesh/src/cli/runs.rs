@@ -28,6 +28,9 @@ pub struct Runs {
     /// Only runs in this state; may be given several times.
     #[arg(long, value_parser = names::parse_state)]
     state: Vec<StateName>,
+    /// Only runs that were set aside, because a part of them cannot be read, and that are not over.
+    #[arg(long)]
+    set_aside: bool,
     /// How many at most.
     #[arg(long, default_value_t = 50)]
     limit: u32,
@@ -38,7 +41,7 @@ pub struct Runs {
 
 impl Runs {
     pub async fn run(self, context: &Context) -> Result<Done, Failure> {
-        let filter = RunFilter { thread: self.thread, states: self.state };
+        let filter = RunFilter { thread: self.thread, states: self.state, set_aside: self.set_aside };
         let runs = context.client.list_runs(&filter, Paging::first(self.limit)).await?.items;
         if self.watch {
             return watch(context, &filter, self.limit, runs).await;

@@ -4,7 +4,7 @@ use super::probe;
 use crate::cli::context::Context;
 use crate::cli::{printable, when};
 use runmesh_client::pb::worker::worker::State;
-use runmesh_client::{ClientError, pb};
+use runmesh_client::{ClientError, Paging, RunFilter, pb};
 use runmesh_domain::Timestamp;
 use runmesh_wire::descriptors;
 use serde_json::{Value, json};
@@ -12,6 +12,9 @@ use std::time::Duration;
 
 /// A difference of clocks that a person should know of: log lines of two machines no longer fit together.
 const SKEW_MAX: Duration = Duration::from_secs(5);
+
+/// Runs set aside that the report names.
+const SET_ASIDE_NAMED: u32 = 5;
 
 /// One line of the report.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +67,7 @@ pub async fn all(context: &Context) -> Vec<Check> {
     checks.extend(mesh(context).await);
     checks.push(clock(context).await);
     checks.push(workers(context).await);
+    checks.push(set_aside(context).await);
     checks
 }
 
@@ -180,6 +184,21 @@ async fn workers(context: &Context) -> Check {
                 return Check::wrong("workers", "none is live", hint);
             }
             Check::well("workers", format!("{count} live, room for {room} runs"))
+        }
+    }
+}
+
+/// Runs of the org that nobody goes on with, because a part of them cannot be read.
+async fn set_aside(context: &Context) -> Check {
+    let filter = RunFilter { set_aside: true, ..RunFilter::default() };
+    match context.client.list_runs(&filter, Paging::first(SET_ASIDE_NAMED)).await {
+        Err(error) => Check::of_error("runs set aside", &error),
+        Ok(page) if page.items.is_empty() => Check::well("runs set aside", "none"),
+        Ok(page) => {
+            let named = page.items.iter().map(|run| run.run_id.as_str()).collect::<Vec<_>>().join(", ");
+            let and_more = if page.next.is_none() { "" } else { " and more" };
+            let hint = "the run-orchestrator's log says what cannot be read; end one with runmesh cancel RUN";
+            Check::wrong("runs set aside", format!("{named}{and_more}"), hint)
         }
     }
 }
