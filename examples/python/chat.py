@@ -38,7 +38,10 @@ def retried(call, request):
 
 
 class Answer:
-    """What a run has said: text by step. A retracted step is gone, a finished one is taken as the journal has it."""
+    """What a run has said: text by step. A retracted step is gone, a finished one is taken as the journal has it.
+
+    Steps with a path are of branches: what they say is part of a tool's result, not of the answer.
+    """
 
     def __init__(self):
         self.steps: dict[int, str] = {}
@@ -47,12 +50,16 @@ class Answer:
     def add_snapshot(self, part):
         """A step whose text is larger than a frame comes in several pieces."""
         for step in part.steps:
+            if step.path:
+                continue
             self.steps[step.step_index] = self.steps.get(step.step_index, "") + step.text
         if part.HasField("finished"):
             self.finished = part.finished
 
     def apply(self, event):
         kind = event.WhichOneof("kind")
+        if kind is None or getattr(getattr(event, kind), "path", ""):
+            return
         if kind == "step_started":
             self.steps[event.step_started.step_index] = ""
         elif kind == "text_delta":

@@ -49,7 +49,9 @@ class Drive:
         self.messages, self.steps = [], []
         self._read_context(assignment.context if assignment.HasField("context") else None)
         # As the last attempt left it.
-        self.journal = {step.step_index: step for step in self.steps}
+        self.journal = {(step.path, step.step_index): step for step in self.steps}
+        # This worker opens no branches: it goes on from the steps of the top level, and only settles others.
+        self.steps = [step for step in self.steps if not step.path]
         self.log = RunLog(channel, self.lease, assignment.run_token, assignment.position, self._settle, self._tell_anew)
 
     # What the worker's session tells.
@@ -156,26 +158,30 @@ class Drive:
 
     # Telling followers.
 
-    def _finished_event(self, index: int, result):
-        return events.RunEvent(step_finished=events.StepFinished(step_index=index, parts=result.parts, usage=result.usage))
+    def _finished_event(self, index: int, result, path=""):
+        finished = events.StepFinished(step_index=index, parts=result.parts, usage=result.usage, path=path)
+        return events.RunEvent(step_finished=finished)
 
-    def _result_event(self, step_index, call_index, content, is_error):
-        finished = events.ToolCallFinished(step_index=step_index, call_index=call_index, content=content, is_error=is_error)
-        return events.RunEvent(tool_call_finished=finished)
+    def _result_event(self, step_index, call_index, content, is_error, path=""):
+        place = {"path": path, "step_index": step_index, "call_index": call_index}
+        return events.RunEvent(tool_call_finished=events.ToolCallFinished(content=content, is_error=is_error, **place))
 
     def _tell_result(self, *result):
         self.log.tell(self._result_event(*result))
 
     def _settle(self, started):
         """Steps that the log shows as open, or lacks, are told from the journal when that has them; others are void."""
-        for index in started.open_step_indexes:
-            if index in self.journal:
-                yield from self._whole_step(self.journal[index])
+        open_steps = [("", index) for index in started.open_step_indexes]
+        open_steps += [(place.path, place.step_index) for place in started.open_branch_steps]
+        for path, index in open_steps:
+            if (path, index) in self.journal:
+                yield from self._whole_step(self.journal[path, index])
             else:
-                yield events.RunEvent(step_retracted=events.StepRetracted(step_index=index, reason="attempt lost"))
+                retracted = events.StepRetracted(step_index=index, path=path, reason="attempt lost")
+                yield events.RunEvent(step_retracted=retracted)
         for place in started.open_calls:
-            step = self.journal.get(place.step_index)
-            if step and place.step_index not in started.open_step_indexes:
+            step = self.journal.get((place.path, place.step_index))
+            if step and (place.path, place.step_index) not in open_steps:
                 yield from self._results(step, [place.call_index])
 
     def _tell_anew(self):
@@ -184,7 +190,7 @@ class Drive:
             yield from self._whole_step(step)
 
     def _whole_step(self, step):
-        yield self._finished_event(step.step_index, step.result)
+        yield self._finished_event(step.step_index, step.result, step.path)
         yield from self._results(step, [call.call_index for call in step.calls])
 
     def _results(self, step, call_indexes):
@@ -192,7 +198,7 @@ class Drive:
         for call in step.calls:
             if call.call_index in call_indexes and call.state in ended:
                 is_error = call.state == run.Step.CALL_STATE_FAILED
-                yield self._result_event(step.step_index, call.call_index, call.content, is_error)
+                yield self._result_event(step.step_index, call.call_index, call.content, is_error, step.path)
 
     # Talking to the mesh.
 
@@ -231,8 +237,9 @@ class Drive:
             older[-1].parts.extend(self.messages.pop(0).parts)
         self.messages[:0] = older
         for step in page.steps:
-            if self.steps and self.steps[-1].step_index == step.step_index:
-                self.steps[-1].calls.extend(step.calls)
+            last = self.steps[-1] if self.steps else None
+            if last and (last.path, last.step_index) == (step.path, step.step_index):
+                last.calls.extend(step.calls)
             else:
                 self.steps.append(step)
 

@@ -8,6 +8,7 @@ function text(parts: readonly Part[]): string {
   return parts.map((part) => (part.content.case === "text" ? part.content.value.text : "")).join("");
 }
 
+/** Steps with a path are of branches: what they say is part of a tool's result, not of the answer. */
 export class Answer {
   private readonly steps = new Map<number, string>();
   private chain: bigint | undefined;
@@ -15,7 +16,7 @@ export class Answer {
 
   /** Adds a part of a snapshot; a step whose text is larger than a frame comes in several pieces. */
   addSnapshot(part: Snapshot): void {
-    for (const step of part.steps) {
+    for (const step of part.steps.filter((step) => step.path === "")) {
       this.steps.set(step.stepIndex, (this.steps.get(step.stepIndex) ?? "") + step.text);
     }
     this.chain = part.chain;
@@ -34,6 +35,9 @@ export class Answer {
   }
 
   private apply({ kind }: RunEvent): void {
+    if (kind.value !== undefined && "path" in kind.value && kind.value.path !== "") {
+      return;
+    }
     switch (kind.case) {
       case "stepStarted":
         this.steps.set(kind.value.stepIndex, "");

@@ -77,7 +77,7 @@ async fn an_idempotent_call_is_made_again_with_the_same_key() {
     mesh.kill(owner);
     let seen = mesh.attach(1, &run).await;
     seen.assert_exact().assert_state(StateName::Completed);
-    assert_eq!(mesh.model().effects(&call_key(run.id, 1, 0)), 2, "twice under one key");
+    assert_eq!(mesh.model().effects(&call_key(run.id, &1.into(), 0)), 2, "twice under one key");
     let history = mesh.history(&run).await;
     assert_eq!(history.steps.len(), 2, "the call's step and the answer");
     assert_eq!(mesh.model().calls(), 2, "the journaled step was not asked of the model again");

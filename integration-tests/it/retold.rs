@@ -3,6 +3,7 @@
 use crate::harness::mesh;
 use crate::tools::{ask, clock};
 use runmesh_domain::event::Event;
+use runmesh_domain::path::StepKey;
 use runmesh_domain::run::StateName;
 use runmesh_testkit::until;
 use std::time::Duration;
@@ -21,9 +22,9 @@ async fn a_step_of_a_lost_attempt_that_the_log_missed_is_told_by_the_next() {
     let seen = mesh.attach(0, &run).await;
     seen.assert_exact().assert_state(StateName::Completed);
     assert!(mesh.run(&run).await.fence > 1, "a second attempt was made");
-    let first = seen.view().steps.get(&1).expect("the first step was told");
+    let first = seen.view().steps.get(&StepKey::top(1)).expect("the first step was told");
     let (result, is_error) = first.calls[&0].outcome.clone().expect("and what its call gave");
     assert!(first.finished && !is_error);
     assert_eq!(mesh.history(&run).await.steps[0].calls[0].content, result, "as the journal has it");
-    assert_eq!(seen.count(|event| matches!(event, Event::StepFinished { step_index: 1, .. })), 1, "once");
+    assert_eq!(seen.count(|event| matches!(event, Event::StepFinished { step: StepKey { step_index: 1, .. }, .. })), 1, "once");
 }

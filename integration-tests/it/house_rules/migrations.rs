@@ -56,12 +56,20 @@ fn broken(file: &File) -> Vec<String> {
         if is_concurrent && !is_alone {
             findings.push(file.finding(0, "CONCURRENTLY stands alone in a file that begins with -- no-transaction"));
         }
+        if builds_a_key(one) && !raises {
+            findings.push(file.finding(0, "a key of a table that exists is added USING INDEX, or min_compatible is raised"));
+        }
         if let Some(word) = CONTRACTS.iter().find(|word| has(one, word)).filter(|_| !raises) {
             findings
                 .push(file.finding(0, &format!("{word} takes something from older versions, and min_compatible is not raised")));
         }
     }
     findings
+}
+
+/// Whether it builds the index of a key under the table's strongest lock.
+fn builds_a_key(statement: &str) -> bool {
+    statement.starts_with("ALTER TABLE") && ["PRIMARY KEY (", "UNIQUE ("].iter().any(|key| statement.contains(key))
 }
 
 /// The table named behind `word`.
@@ -116,6 +124,8 @@ mod tests {
             "alter table runs alter column x type bigint;",
             "ALTER TABLE runs ALTER COLUMN x SET NOT NULL;",
             "DROP TABLE runs;",
+            "ALTER TABLE steps ADD PRIMARY KEY (a, b);",
+            "ALTER TABLE steps ADD CONSTRAINT one UNIQUE (a);",
             "DO $$ BEGIN PERFORM 1; END $$; DROP TABLE runs;",
         ] {
             assert_eq!(findings("0014_x.sql", text).len(), 1, "{text}");
@@ -132,6 +142,8 @@ mod tests {
             "CREATE TABLE b (x int, type text);\nCREATE INDEX b_x ON b (x);",
             "-- no-transaction\n-- Why.\nCREATE INDEX CONCURRENTLY a ON runs (x);",
             "-- DROP TABLE runs;\nALTER TABLE runs ADD COLUMN y int;",
+            "ALTER TABLE steps ADD CONSTRAINT steps_pkey PRIMARY KEY USING INDEX steps_key;",
+            "UPDATE schema_compatibility SET min_compatible = 14; ALTER TABLE steps ADD PRIMARY KEY (a);",
             "UPDATE schema_compatibility SET min_compatible = 14;\nALTER TABLE runs DROP COLUMN x;",
             "DO $$ BEGIN PERFORM 1; PERFORM 2; END $$;",
         ] {

@@ -71,6 +71,27 @@ fn records(known: &Known, lease: &Value) -> Vec<Case> {
         ("a negative position", but(&good, "acked", json!({"seq": -1})), invalid("acked.seq")),
         ("a later step first", entries(json!([{"model_step": step(5, "a")}])), STEP_CONFLICT),
         ("a step before the first", entries(json!([{"model_step": step(0, "a")}])), STEP_CONFLICT),
+        (
+            "a malformed path",
+            entries(json!([{"model_step": but(&step(1, "a"), "path", json!("1"))}])),
+            invalid("entries[0].model_step.path"),
+        ),
+        (
+            "a path too deep",
+            entries(json!([{"model_step": but(&step(1, "a"), "path", json!("1.0/".repeat(8) + "1.0"))}])),
+            invalid("entries[0].model_step.path"),
+        ),
+        (
+            "a malformed path of a call",
+            entries(json!([{"call_dispatched": {"step_index": 1, "path": "0.0"}}])),
+            invalid("entries[0].call_dispatched.path"),
+        ),
+        (
+            "a malformed path of a result",
+            entries(json!([{"call_done": {"step_index": 1, "path": "1.0/"}}])),
+            invalid("entries[0].call_done.path"),
+        ),
+        ("a branch of no call", entries(json!([{"model_step": but(&step(1, "a"), "path", json!("1.0"))}])), STEP_CONFLICT),
         ("a call that nobody asked for", entries(dispatched), STEP_CONFLICT),
         ("the result of none", entries(done("x")), STEP_CONFLICT),
     ];
@@ -91,6 +112,7 @@ fn endings(known: &Known, lease: &Value) -> Vec<Case> {
         ("a long reason", failed(&"R".repeat(65), ""), invalid("reason")),
         ("a long detail", failed("R", &"d".repeat(4_097)), invalid("detail")),
         ("NUL in the detail", failed("R", "\0"), invalid("detail")),
+        ("a last step of a branch", last(but(&step(1, "a"), "path", json!("1.0"))), invalid("last_step.path")),
         ("a last step of nothing", last(json!({"step_index": 1})), invalid("last_step.result")),
         ("a negative position", but(&good, "acked", json!({"seq": -1})), invalid("acked.seq")),
         ("a last step that does not follow", last(step(5, "a")), STEP_CONFLICT),

@@ -47,7 +47,7 @@ struct Drive {
     spec: Arc<RunSpec>,
     tools: Vec<ChatTool>,
     history: History,
-    /// The journal.
+    /// The journaled steps of the top level: this loop drives no branches.
     steps: Vec<Step>,
     /// How many of the steps the history holds.
     steps_in_history: usize,
@@ -115,6 +115,7 @@ impl Drive {
         let events = Events::open(&kit.channels, &kit.credentials, &control, attempt, &steps);
         let unread = if next_page_token.is_empty() { 0 } else { turns_before(&messages) };
         let history = History::new(&assigned.spec.agent, &tools, &messages, unread);
+        let steps: Vec<Step> = steps.into_iter().filter(|step| step.path.is_top()).collect();
         let call_ids = steps.iter().flat_map(|step| &step.calls).map(|call| call.call_id.clone()).collect();
         let spec = Arc::new(assigned.spec.clone());
         Self { kit, control, lease, events, spec, tools, history, steps, steps_in_history: 0, call_ids, omitted_told: 0 }

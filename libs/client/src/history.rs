@@ -179,7 +179,7 @@ mod tests {
     use super::*;
 
     fn event(seq: u64) -> Entry {
-        Entry::Event(seq, Event::TextDelta { step_index: 1, text: "x".into() })
+        Entry::Event(seq, Event::TextDelta { step: 1.into(), text: "x".into() })
     }
 
     fn attempt(seq: u64, fence: u64) -> Entry {

@@ -2,6 +2,7 @@
 //! errors.
 
 use crate::id::RunId;
+use crate::path::CallKey;
 use crate::reason::Reason;
 use std::time::Duration;
 
@@ -92,12 +93,10 @@ pub enum Refusal {
         problem: String,
     },
     /// No verdict lets the call run.
-    #[error("tool call {step_index}/{call_index} may not run")]
+    #[error("tool call {call} may not run")]
     CallNotAllowed {
-        /// The step.
-        step_index: u32,
         /// The call.
-        call_index: u32,
+        call: CallKey,
     },
     /// The run's journal is full: no model step and no new call of a tool goes in.
     #[error("the run's journal is full: at most {bytes_max} bytes and {calls_max} tool calls; end the run")]

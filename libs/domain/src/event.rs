@@ -4,6 +4,7 @@ use crate::Timestamp;
 use crate::id::{ActionId, SessionId};
 use crate::journal::Usage;
 use crate::message::Part;
+use crate::path::{Path, StepKey};
 use crate::transition::Finished;
 
 /// One event.
@@ -20,29 +21,29 @@ pub enum Event {
     },
     /// A model call began.
     StepStarted {
-        /// The step, from 1.
-        step_index: u32,
+        /// The step.
+        step: StepKey,
         /// The model.
         model: String,
     },
     /// More text.
     TextDelta {
         /// The step.
-        step_index: u32,
+        step: StepKey,
         /// What to add.
         text: String,
     },
     /// More reasoning.
     ReasoningDelta {
         /// The step.
-        step_index: u32,
+        step: StepKey,
         /// What to add.
         text: String,
     },
     /// The model asks for a tool call.
     ToolCallStarted {
         /// The step.
-        step_index: u32,
+        step: StepKey,
         /// The call, from 0.
         call_index: u32,
         /// The tool.
@@ -51,7 +52,7 @@ pub enum Event {
     /// More of a tool call's arguments.
     ToolCallArgumentsDelta {
         /// The step.
-        step_index: u32,
+        step: StepKey,
         /// The call.
         call_index: u32,
         /// What to add.
@@ -60,7 +61,7 @@ pub enum Event {
     /// A tool call ended.
     ToolCallFinished {
         /// The step.
-        step_index: u32,
+        step: StepKey,
         /// The call.
         call_index: u32,
         /// The result or the error.
@@ -71,14 +72,14 @@ pub enum Event {
     /// What a step had shown is void.
     StepRetracted {
         /// The step.
-        step_index: u32,
+        step: StepKey,
         /// Why.
         reason: String,
     },
     /// A model call ended and is journaled.
     StepFinished {
         /// The step.
-        step_index: u32,
+        step: StepKey,
         /// Everything it gave.
         parts: Vec<Part>,
         /// Tokens of the call.
@@ -87,7 +88,7 @@ pub enum Event {
     /// A model call is tried again.
     ModelRetrying {
         /// The step.
-        step_index: u32,
+        step: StepKey,
         /// The try that will follow, from 2.
         attempt: u32,
         /// What went wrong.
@@ -95,6 +96,8 @@ pub enum Event {
     },
     /// History was cut to fit the model's window.
     ContextReported {
+        /// The branch whose model it is.
+        path: Path,
         /// Turns left out.
         omitted_turns: u32,
         /// Estimate of tokens sent.
@@ -119,6 +122,28 @@ pub enum Event {
 }
 
 impl Event {
+    /// The step that an event is about, when it is about one.
+    #[must_use]
+    pub const fn step(&self) -> Option<&StepKey> {
+        match self {
+            Self::StepStarted { step, .. }
+            | Self::TextDelta { step, .. }
+            | Self::ReasoningDelta { step, .. }
+            | Self::ToolCallStarted { step, .. }
+            | Self::ToolCallArgumentsDelta { step, .. }
+            | Self::ToolCallFinished { step, .. }
+            | Self::StepRetracted { step, .. }
+            | Self::StepFinished { step, .. }
+            | Self::ModelRetrying { step, .. } => Some(step),
+            Self::ContextReported { .. }
+            | Self::AttemptStarted { .. }
+            | Self::ApprovalRequested { .. }
+            | Self::RunFinished(_)
+            | Self::LogRestarted { .. }
+            | Self::Unknown => None,
+        }
+    }
+
     /// True for kinds that only a transition may bring into the log.
     #[must_use]
     pub const fn is_transition(&self) -> bool {

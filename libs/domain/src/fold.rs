@@ -6,6 +6,7 @@ use crate::chain::Chain;
 use crate::event::Event;
 use crate::journal::Step;
 use crate::message::{Part, plain_text};
+use crate::path::{CallKey, StepKey};
 use crate::transition::Finished;
 use std::collections::BTreeMap;
 
@@ -18,8 +19,8 @@ pub struct RunView {
     pub chain: Chain,
     /// The current attempt; 0 when none began.
     pub fence: u64,
-    /// Steps by index.
-    pub steps: BTreeMap<u32, StepView>,
+    /// Steps of the top level and of branches.
+    pub steps: BTreeMap<StepKey, StepView>,
     /// The end.
     pub finished: Option<Box<Finished>>,
 }
@@ -60,25 +61,25 @@ impl RunView {
     pub fn apply(&mut self, event: &Event) {
         match event {
             Event::AttemptStarted { fence, .. } => self.fence = *fence,
-            Event::StepStarted { step_index, .. } => {
-                self.steps.insert(*step_index, StepView::default());
+            Event::StepStarted { step, .. } => {
+                self.steps.insert(step.clone(), StepView::default());
             }
-            Event::TextDelta { step_index, text } => self.open_step(*step_index).text.push_str(text),
-            Event::ReasoningDelta { step_index, text } => self.open_step(*step_index).reasoning.push_str(text),
-            Event::ToolCallStarted { step_index, call_index, name } => {
-                self.call(*step_index, *call_index).name.clone_from(name);
+            Event::TextDelta { step, text } => self.open_step(step).text.push_str(text),
+            Event::ReasoningDelta { step, text } => self.open_step(step).reasoning.push_str(text),
+            Event::ToolCallStarted { step, call_index, name } => {
+                self.call(step, *call_index).name.clone_from(name);
             }
-            Event::ToolCallArgumentsDelta { step_index, call_index, arguments } => {
-                self.call(*step_index, *call_index).arguments.push_str(arguments);
+            Event::ToolCallArgumentsDelta { step, call_index, arguments } => {
+                self.call(step, *call_index).arguments.push_str(arguments);
             }
-            Event::ToolCallFinished { step_index, call_index, content, is_error } => {
-                self.call(*step_index, *call_index).outcome = Some((content.clone(), *is_error));
+            Event::ToolCallFinished { step, call_index, content, is_error } => {
+                self.call(step, *call_index).outcome = Some((content.clone(), *is_error));
             }
-            Event::StepRetracted { step_index, .. } => {
-                self.steps.remove(step_index);
+            Event::StepRetracted { step, .. } => {
+                self.steps.remove(step);
             }
-            Event::StepFinished { step_index, parts, .. } => {
-                self.steps.insert(*step_index, StepView::of_parts(parts));
+            Event::StepFinished { step, parts, .. } => {
+                self.steps.insert(step.clone(), StepView::of_parts(parts));
             }
             Event::RunFinished(finished) => {
                 self.steps.retain(|_, step| step.finished);
@@ -89,47 +90,57 @@ impl RunView {
         }
     }
 
-    /// The text a reader sees: the stored message once there is one, else that of all steps so far.
+    /// The text a reader sees: the stored message once there is one, else that of all steps of the top level so far. What branches
+    /// say is part of the results of the calls that opened them.
     #[must_use]
     pub fn text(&self) -> String {
         match &self.finished {
             Some(finished) => finished.message.as_ref().map(|message| plain_text(&message.parts)).unwrap_or_default(),
-            None => self.steps.values().map(|step| step.text.as_str()).collect(),
+            None => self.top().map(|step| step.text.as_str()).collect(),
         }
     }
 
     /// Steps that began and are not finished.
     #[must_use]
-    pub fn open_steps(&self) -> Vec<u32> {
-        self.steps.iter().filter(|(_, step)| !step.finished).map(|(index, _)| *index).collect()
+    pub fn open_steps(&self) -> Vec<StepKey> {
+        self.steps.iter().filter(|(_, step)| !step.finished).map(|(key, _)| key.clone()).collect()
     }
 
-    /// Calls of finished steps that have no result: `(step, call)`.
+    /// Calls of finished steps that have no result.
     #[must_use]
-    pub fn open_calls(&self) -> Vec<(u32, u32)> {
+    pub fn open_calls(&self) -> Vec<CallKey> {
         let finished = self.steps.iter().filter(|(_, step)| step.finished);
-        let calls = finished.flat_map(|(index, step)| step.calls.iter().map(move |(call, view)| (*index, *call, view)));
-        calls.filter(|(_, _, view)| view.outcome.is_none()).map(|(step, call, _)| (step, call)).collect()
+        let calls = finished.flat_map(|(key, step)| step.calls.iter().map(move |(call, view)| (key, *call, view)));
+        calls.filter(|(_, _, view)| view.outcome.is_none()).map(|(key, call, _)| key.clone().call(call)).collect()
+    }
+
+    /// The steps of the top level, in order.
+    fn top(&self) -> impl Iterator<Item = &StepView> {
+        self.steps.iter().filter(|(key, _)| key.path.is_top()).map(|(_, step)| step)
     }
 
     /// The same view made from the journal, for a run whose log is gone.
     #[must_use]
     pub fn of_journal(fence: u64, seq: u64, chain: Chain, steps: &[Step], finished: Option<Finished>) -> Self {
-        let steps = steps.iter().map(|step| (step.step_index, StepView::of_step(step))).collect();
+        let steps = steps.iter().map(|step| (step.key(), StepView::of_step(step))).collect();
         Self { seq, chain, fence, steps, finished: finished.map(Box::new) }
     }
 
     /// Deltas to a step that is finished already belong to a log without its head; they are not added to it.
-    fn open_step(&mut self, step_index: u32) -> &mut StepView {
-        let step = self.steps.entry(step_index).or_default();
+    fn open_step(&mut self, key: &StepKey) -> &mut StepView {
+        let step = self.step(key);
         if step.finished {
             *step = StepView::default();
         }
         step
     }
 
-    fn call(&mut self, step_index: u32, call_index: u32) -> &mut CallView {
-        self.steps.entry(step_index).or_default().calls.entry(call_index).or_default()
+    fn call(&mut self, key: &StepKey, call_index: u32) -> &mut CallView {
+        self.step(key).calls.entry(call_index).or_default()
+    }
+
+    fn step(&mut self, key: &StepKey) -> &mut StepView {
+        self.steps.entry(key.clone()).or_default()
     }
 }
 
@@ -168,7 +179,7 @@ mod tests {
     use crate::journal::Usage;
 
     fn delta(text: &str) -> Event {
-        Event::TextDelta { step_index: 1, text: text.into() }
+        Event::TextDelta { step: 1.into(), text: text.into() }
     }
 
     fn fold(events: &[Event]) -> RunView {
@@ -178,23 +189,49 @@ mod tests {
     }
 
     fn start() -> Event {
-        Event::StepStarted { step_index: 1, model: "m".into() }
+        Event::StepStarted { step: 1.into(), model: "m".into() }
     }
 
     #[test]
     fn a_retracted_step_leaves_nothing() {
-        let retracted = Event::StepRetracted { step_index: 1, reason: "r".into() };
+        let retracted = Event::StepRetracted { step: 1.into(), reason: "r".into() };
         assert_eq!(fold(&[start(), delta("a"), retracted, start(), delta("b")]).text(), "b");
     }
 
     #[test]
     fn a_finished_step_takes_the_place_of_its_deltas() {
         let parts = vec![Part::text("whole"), Part::tool_call("c", "t", "{}")];
-        let finished = Event::StepFinished { step_index: 1, parts, usage: Usage::default() };
+        let finished = Event::StepFinished { step: 1.into(), parts, usage: Usage::default() };
         let view = fold(&[start(), delta("wh"), finished]);
         assert_eq!(view.text(), "whole");
         assert!(view.open_steps().is_empty());
-        assert_eq!(view.open_calls(), [(1, 0)]);
+        assert_eq!(view.open_calls(), [StepKey::top(1).call(0)]);
+    }
+
+    #[test]
+    fn branches_are_folded_apart_and_are_no_part_of_the_text() {
+        let step = |path: &str, step_index| StepKey { path: path.parse().unwrap_or_default(), step_index };
+        let say = |step: StepKey, text: &str| Event::TextDelta { step, text: text.into() };
+        let parts = vec![Part::text("x"), Part::tool_call("c", "t", "{}"), Part::tool_call("d", "t", "{}")];
+        let whole = |step: StepKey| Event::StepFinished { step, parts: parts.clone(), usage: Usage::default() };
+        let retracted = Event::StepRetracted { step: step("1.0", 1), reason: "r".into() };
+        let result = |step: StepKey| Event::ToolCallFinished { step, call_index: 1, content: "r".into(), is_error: false };
+        let view = fold(&[
+            whole(step("", 1)),
+            say(step("1.0", 1), "a"),
+            say(step("1.1", 1), "b"),
+            say(step("1.0", 1), "a"),
+            retracted,
+            whole(step("1.1", 1)),
+            result(step("1.1", 1)),
+            say(step("1.0", 1), "again"),
+            say(step("", 2), "y"),
+        ]);
+        assert_eq!(view.text(), "xy");
+        assert_eq!(view.open_steps(), [step("1.0", 1), step("", 2)], "in the order in which they are read");
+        let open = [step("", 1).call(0), step("", 1).call(1), step("1.1", 1).call(0)];
+        assert_eq!(view.open_calls(), open);
+        assert_eq!(view.steps[&step("1.0", 1)].text, "again");
     }
 
     #[test]

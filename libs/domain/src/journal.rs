@@ -2,6 +2,7 @@
 
 use crate::canonical;
 use crate::message::Part;
+use crate::path::{CallKey, Path, StepKey};
 use crate::policy::Verdict;
 use serde::{Deserialize, Serialize};
 
@@ -136,7 +137,9 @@ pub struct Call {
 /// A step in the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// Its place in the run, from 1.
+    /// The branch that it is a step of.
+    pub path: Path,
+    /// Its place there, from 1.
     pub step_index: u32,
     /// The attempt that journaled it.
     pub fence: u64,
@@ -148,10 +151,19 @@ pub struct Step {
     pub created_at: crate::Timestamp,
 }
 
+impl Step {
+    /// What names it within its run.
+    #[must_use]
+    pub fn key(&self) -> StepKey {
+        StepKey { path: self.path.clone(), step_index: self.step_index }
+    }
+}
+
 /// The key that every try of a call carries, the same in every attempt.
 #[must_use]
-pub fn call_key(run: crate::id::RunId, step_index: u32, call_index: u32) -> String {
-    format!("{run}-{step_index}-{call_index}")
+pub fn call_key(run: crate::id::RunId, step: &StepKey, call_index: u32) -> String {
+    let StepKey { path, step_index } = step;
+    if path.is_top() { format!("{run}-{step_index}-{call_index}") } else { format!("{run}-{path}-{step_index}-{call_index}") }
 }
 
 /// What the model hears of a call that never got a result, so that the next prompt is well formed.
@@ -159,12 +171,13 @@ pub const CALL_CLOSED: &str = "not run: the run ended first";
 /// What the model hears of a call that may have happened.
 pub const CALL_UNKNOWN: &str = "unknown: the run ended while this call was under way; it may have happened";
 
-/// The parts of the assistant's message: every step with the results of its calls, in order. Calls without a result are
-/// given one that says why. `last` is a step that ends the run in the same breath and is not journaled apart.
+/// The parts of the assistant's message: every step of the top level with the results of its calls, in order. What a branch gave is
+/// in the result of the call that opened it. Calls without a result are given one that says why. `last` is a step that ends the
+/// run at the same time and is not in `steps`.
 #[must_use]
 pub fn message_parts(steps: &[Step], last: Option<&ModelStep>) -> Vec<Part> {
     let mut parts = Vec::new();
-    for step in steps {
+    for step in steps.iter().filter(|step| step.path.is_top()) {
         parts.extend(step.result.parts.iter().cloned());
         for call in &step.calls {
             parts.push(result_part(call));
@@ -194,7 +207,7 @@ fn result_part(call: &Call) -> Part {
     Part::ToolResult { call_id: call.call_id.clone(), name: call.name.clone(), content, is_error }
 }
 
-/// Tokens of all steps.
+/// Tokens of all steps, of branches too.
 #[must_use]
 pub fn usage(steps: &[Step], last: Option<&ModelStep>) -> Usage {
     let journaled = steps.iter().fold(Usage::default(), |sum, step| sum + step.result.usage);
@@ -206,17 +219,18 @@ pub fn usage(steps: &[Step], last: Option<&ModelStep>) -> Usage {
 pub enum Recovery {
     /// Nothing unsafe was in flight: the next attempt redoes what was.
     Redo,
-    /// These calls may have happened: `(step, call)`, never empty.
-    Unsafe(Vec<(u32, u32)>),
+    /// These calls may have happened; never empty.
+    Unsafe(Vec<CallKey>),
 }
 
-/// Decides from the calls in flight. A model call is always safe to redo; so is a call known idempotent.
+/// Decides from the calls in flight, those of branches included. A model call is always safe to redo; so is a call known
+/// idempotent. A call that opened a branch is judged by itself: a tool that goes on from its branch's journal is idempotent.
 #[must_use]
-pub fn recovery<'a>(calls: impl IntoIterator<Item = (u32, &'a Call)>) -> Recovery {
+pub fn recovery<'a>(calls: impl IntoIterator<Item = (&'a StepKey, &'a Call)>) -> Recovery {
     let unsafe_calls: Vec<_> = calls
         .into_iter()
         .filter(|(_, call)| matches!(call.state, CallState::Dispatched | CallState::Unknown) && !call.idempotent)
-        .map(|(step_index, call)| (step_index, call.call_index))
+        .map(|(step, call)| step.clone().call(call.call_index))
         .collect();
     if unsafe_calls.is_empty() { Recovery::Redo } else { Recovery::Unsafe(unsafe_calls) }
 }
@@ -241,15 +255,18 @@ mod tests {
 
     #[test]
     fn only_dispatched_calls_that_are_not_idempotent_are_unsafe() {
+        let step = StepKey::top(1);
         let calls = [
             call(0, CallState::Reserved, false),
             call(1, CallState::Dispatched, true),
             call(2, CallState::Done, false),
             call(3, CallState::Failed, false),
         ];
-        assert_eq!(recovery(calls.iter().map(|c| (1, c))), Recovery::Redo);
+        assert_eq!(recovery(calls.iter().map(|call| (&step, call))), Recovery::Redo);
         let lost = call(4, CallState::Dispatched, false);
-        assert_eq!(recovery([(2, &lost)]), Recovery::Unsafe(vec![(2, 4)]));
+        let branch = StepKey { path: step.clone().call(1).branch().unwrap_or_default(), step_index: 2 };
+        let asked = vec![StepKey::top(2).call(4), branch.clone().call(4)];
+        assert_eq!(recovery([(&StepKey::top(2), &lost), (&branch, &lost)]), Recovery::Unsafe(asked));
     }
 
     #[test]
@@ -258,9 +275,10 @@ mod tests {
         let result = ModelStep { parts: vec![asked(0), asked(1)], ..ModelStep::default() };
         let calls = vec![call(0, CallState::Done, true), call(1, CallState::Dispatched, true)];
         let created_at = crate::Timestamp::from_micros(0);
-        let step = Step { step_index: 1, fence: 1, result, calls, created_at };
+        let step = Step { path: Path::TOP, step_index: 1, fence: 1, result, calls, created_at };
+        let branch = Step { path: StepKey::top(1).call(0).branch().unwrap_or_default(), ..step.clone() };
         let last = ModelStep { parts: vec![asked(2)], ..ModelStep::default() };
-        let parts = message_parts(&[step], Some(&last));
+        let parts = message_parts(&[step, branch], Some(&last));
         let errors: Vec<_> = parts
             .iter()
             .filter_map(|part| match part {
@@ -268,6 +286,16 @@ mod tests {
                 _ => None,
             })
             .collect();
-        assert_eq!(errors, [("c0", false), ("c1", true), ("c2", true)]);
+        assert_eq!(errors, [("c0", false), ("c1", true), ("c2", true)], "once each: branches are in their call's result");
+    }
+
+    #[test]
+    fn the_key_of_a_call_names_its_branch() {
+        let run = crate::id::RunId::from_uuid(Default::default());
+        let step = StepKey::top(3);
+        assert_eq!(call_key(run, &step, 1), format!("{run}-3-1"));
+        let deepest = ["1000.127"; crate::limits::PATH_DEPTH_MAX].join("/").parse().unwrap_or_default();
+        let key = call_key(run, &StepKey { path: deepest, step_index: u32::MAX }, 127);
+        assert!(key.contains("-1000.127/1000.127") && key.len() <= crate::limits::IDEMPOTENCY_KEY_BYTES_MAX, "{key}");
     }
 }

@@ -17,6 +17,7 @@ pub mod journal;
 pub mod limits;
 pub mod log;
 pub mod message;
+pub mod path;
 pub mod policy;
 pub mod principal;
 pub mod reason;

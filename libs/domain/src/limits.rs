@@ -55,6 +55,10 @@ pub const MODEL_BYTES_MAX: usize = 256;
 pub const JOURNAL_ENTRIES_MAX: usize = 128;
 /// Tool calls of one model step.
 pub const CALLS_PER_STEP_MAX: usize = 128;
+/// How deep branches may be nested: calls that lead from the top level to a step.
+pub const PATH_DEPTH_MAX: usize = 8;
+/// The path of a branch as text: with the rest of a call's idempotency key it stays within [`IDEMPOTENCY_KEY_BYTES_MAX`].
+pub const PATH_BYTES_MAX: usize = 72;
 /// The reason in words of an end.
 pub const DETAIL_CHARS_MAX: usize = 4_096;
 

@@ -9,6 +9,7 @@ use crate::tx::Tx;
 use runmesh_domain::canonical::Sha256Digest;
 use runmesh_domain::id::{ActionId, OrgId, RunId, ThreadId};
 use runmesh_domain::limits::{self, APPROVAL_WINDOW};
+use runmesh_domain::path::{CallKey, Path, StepKey};
 use runmesh_domain::run::{Command, Run};
 use runmesh_domain::{Fault, Result, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,9 @@ pub struct PendingAction {
 /// A call that a question is about. Stored as JSON: names are durable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActionCall {
+    /// The branch of the step.
+    #[serde(default, skip_serializing_if = "Path::is_top")]
+    pub path: Path,
     /// The step.
     pub step_index: u32,
     /// The call, from 0.
@@ -66,14 +70,14 @@ pub(crate) struct NewAction<'a> {
     pub(crate) id: ActionId,
     pub(crate) run: &'a Run,
     pub(crate) summary: &'a str,
-    pub(crate) calls: &'a [(u32, u32)],
+    pub(crate) calls: &'a [CallKey],
     pub(crate) now: Timestamp,
 }
 
 const CALLS: &str = "
-    UPDATE calls c SET state = 'unknown' FROM unnest($2::int4[], $3::int4[]) AS a(step_index, call_index)
-    WHERE c.run_id = $1 AND c.step_index = a.step_index AND c.call_index = a.call_index
-    RETURNING c.step_index, c.call_index, c.name, c.arguments";
+    UPDATE calls c SET state = 'unknown' FROM unnest($2::text[], $3::int4[], $4::int4[]) AS a(path, step_index, call_index)
+    WHERE c.run_id = $1 AND c.path = a.path AND c.step_index = a.step_index AND c.call_index = a.call_index
+    RETURNING c.path, c.step_index, c.call_index, c.name, c.arguments";
 const ASK: &str = "
     INSERT INTO pending_actions (id, org_id, run_id, thread_id, kind, payload, digest, state, created_at, expires_at)
     VALUES ($1, $2, $3, $4, 'recovery', $5::text::jsonb, $6, 'pending', $7, $8)";
@@ -109,20 +113,17 @@ pub(crate) async fn ask(tx: &mut Tx, new: NewAction<'_>) -> Result<()> {
     let NewAction { id, run, summary, calls, now } = new;
     let query = sqlx::query_as(CALLS)
         .bind(run.id.uuid())
-        .bind(calls.iter().map(|(step, _)| int(*step)).collect::<Vec<_>>())
-        .bind(calls.iter().map(|(_, call)| int(*call)).collect::<Vec<_>>());
-    let rows: Vec<(i32, i32, String, String)> = query.fetch_all(tx.connection()).await.map_err(sql)?;
-    let mut calls: Vec<ActionCall> = rows
-        .into_iter()
-        .map(|(step_index, call_index, name, arguments)| ActionCall {
-            step_index: step_index.cast_unsigned(),
-            call_index: call_index.cast_unsigned(),
-            name,
-            arguments_digest: Sha256Digest::of(arguments.as_bytes()).hex(),
-            arguments,
-        })
-        .collect();
-    calls.sort_by_key(|call| (call.step_index, call.call_index));
+        .bind(calls.iter().map(|call| call.step.path.to_string()).collect::<Vec<_>>())
+        .bind(calls.iter().map(|call| int(call.step.step_index)).collect::<Vec<_>>())
+        .bind(calls.iter().map(|call| int(call.call_index)).collect::<Vec<_>>());
+    let rows: Vec<(String, i32, i32, String, String)> = query.fetch_all(tx.connection()).await.map_err(sql)?;
+    let read = |(path, step_index, call_index, name, arguments): (String, i32, i32, String, String)| {
+        let StepKey { path, step_index } = steps::key(run.id.uuid(), &path, step_index)?;
+        let (call_index, arguments_digest) = (call_index.cast_unsigned(), Sha256Digest::of(arguments.as_bytes()).hex());
+        Ok(ActionCall { path, step_index, call_index, name, arguments, arguments_digest })
+    };
+    let mut calls = rows.into_iter().map(read).collect::<Result<Vec<ActionCall>>>()?;
+    calls.sort_by_cached_key(|call| StepKey { path: call.path.clone(), step_index: call.step_index }.call(call.call_index));
     let payload = Payload { v: 1, summary: summary.to_owned(), calls };
     let payload = serde_json::to_string(&payload).map_err(|error| Fault::internal(format!("a question: {error}")))?;
     let Sha256Digest(digest) = Sha256Digest::of(payload.as_bytes());

@@ -9,6 +9,7 @@ mod org;
 mod run;
 pub mod snapshot;
 
+use runmesh_domain::path::{Path, StepKey};
 use runmesh_domain::{Refusal, Timestamp};
 use std::str::FromStr;
 use std::time::Duration;
@@ -81,6 +82,24 @@ pub fn signed(number: u64) -> i64 {
 #[must_use]
 pub fn signed32(number: u32) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
+}
+
+/// A step out of its index and its branch; `at` is the message that they stand in.
+///
+/// # Errors
+/// [`Refusal::InvalidField`] naming the field below `at`.
+pub fn step_key(at: &str, step_index: i32, path: &str) -> Result<StepKey, Refusal> {
+    let step_index = unsigned(&join(at, "step_index"), step_index)?;
+    // Most steps are of the top level: no field's name is made for them.
+    let path = if path.is_empty() { Path::TOP } else { Path::parse(&join(at, "path"), path)? };
+    Ok(StepKey { path, step_index })
+}
+
+impl IntoWire<(i32, String)> for StepKey {
+    /// The index, and the path.
+    fn into_wire(self) -> (i32, String) {
+        (signed32(self.step_index), self.path.to_string())
+    }
 }
 
 /// `prefix.name`, or `name` at the top.

@@ -55,14 +55,16 @@ fn encode(action: PendingAction) -> pb::PendingAction {
         name: call.name,
         arguments_digest: call.arguments_digest,
         arguments_json: call.arguments,
+        path: call.path.to_string(),
     });
     let late_results = late_results.into_iter().map(|late| pb::LateResult {
-        step_index: signed32(late.step_index),
-        call_index: signed32(late.call_index),
+        step_index: signed32(late.call.step.step_index),
+        call_index: signed32(late.call.call_index),
         fence: signed(late.fence),
         content: late.content,
         is_error: late.is_error,
         receive_time: Some(late.at.into_wire()),
+        path: late.call.step.path.to_string(),
     });
     pb::PendingAction {
         action_id: id.to_string(),

@@ -72,7 +72,7 @@ pub fn history(history: History) -> run::GetRunHistoryResponse {
 
 /// A journaled step.
 fn step(step: runmesh_domain::journal::Step) -> run::Step {
-    let runmesh_domain::journal::Step { step_index, fence, result, calls, created_at } = step;
+    let runmesh_domain::journal::Step { path, step_index, fence, result, calls, created_at } = step;
     run::Step {
         step_index: signed32(step_index),
         fence: signed(fence),
@@ -81,6 +81,7 @@ fn step(step: runmesh_domain::journal::Step) -> run::Step {
         calls: calls.into_iter().map(call).collect(),
         usage: Some(result.usage.into_wire()),
         create_time: Some(created_at.into_wire()),
+        path: path.to_string(),
     }
 }
 

@@ -8,6 +8,7 @@ use runmesh_domain::id::{OrgId, RunId, ThreadId, UserId};
 use runmesh_domain::journal::Step;
 use runmesh_domain::limits::Queues;
 use runmesh_domain::log::Position;
+use runmesh_domain::path::StepKey;
 use runmesh_domain::run::StateName;
 use runmesh_domain::transition::{Finished, Record, Transition};
 use runmesh_domain::{Fault, Refusal, Result};
@@ -143,7 +144,7 @@ impl Truth {
     }
 
     /// Which steps of a run were journaled by attempts before `fence`.
-    pub async fn journaled_before(&self, org: OrgId, run: RunId, fence: u64) -> Result<Vec<u32>> {
+    pub async fn journaled_before(&self, org: OrgId, run: RunId, fence: u64) -> Result<Vec<StepKey>> {
         let steps =
             self.db.tx(Scope::Reader(org), move |tx| Box::pin(async move { steps::journaled_before(tx, run, fence).await }));
         steps.await

@@ -2,10 +2,11 @@
 
 use super::fit;
 use super::queue::Queue;
-use super::tale::{self, Tale};
+use super::tale::Tale;
 use runmesh_domain::event::Event;
 use runmesh_domain::journal::Step;
 use runmesh_domain::log::Position;
+use runmesh_domain::path::{CallKey, StepKey};
 use std::collections::BTreeSet;
 
 /// Bytes of events that may wait.
@@ -23,9 +24,9 @@ pub(super) struct Started {
     /// Where the log ends.
     pub(super) position: Position,
     /// Steps begun and not finished, and steps that earlier attempts journaled and the log does not hold.
-    pub(super) open_steps: Vec<u32>,
+    pub(super) open_steps: Vec<StepKey>,
     /// Calls of finished steps without a result.
-    pub(super) open_calls: Vec<(u32, u32)>,
+    pub(super) open_calls: Vec<CallKey>,
 }
 
 /// The state of an attempt's events.
@@ -37,7 +38,7 @@ pub(super) struct Buffer {
     unsettled: Option<Tale>,
     position: Position,
     /// Steps of which something was dropped; set while the log takes nothing.
-    skipped: Option<BTreeSet<u32>>,
+    skipped: Option<BTreeSet<StepKey>>,
     away: bool,
     over: bool,
 }
@@ -104,14 +105,14 @@ impl Buffer {
         self.tale.note(&event);
         match &mut self.skipped {
             None => self.queue.push(event),
-            Some(steps) => steps.extend(tale::step_of(&event)),
+            Some(steps) => steps.extend(changed(&event).cloned()),
         }
     }
 
     /// Drops what was never sent. What was sent keeps its numbers and stays.
     pub(super) fn skip(&mut self) {
         let dropped = self.queue.take_unsent();
-        self.skipped.get_or_insert_default().extend(dropped.iter().filter_map(tale::step_of));
+        self.skipped.get_or_insert_default().extend(dropped.iter().filter_map(changed).cloned());
     }
 
     /// A stream is open.
@@ -133,8 +134,8 @@ impl Buffer {
     /// True when the log does not hold a step that was told to it and is not on its way: it was begun anew since.
     fn is_missed(&self, started: &Started) -> bool {
         let on_its_way =
-            |step: u32| self.queue.finishes(step) || self.skipped.as_ref().is_some_and(|skipped| skipped.contains(&step));
-        started.open_steps.iter().any(|step| self.tale.has_finished(*step) && !on_its_way(*step))
+            |step: &StepKey| self.queue.finishes(step) || self.skipped.as_ref().is_some_and(|skipped| skipped.contains(step));
+        started.open_steps.iter().any(|step| self.tale.has_finished(step) && !on_its_way(step))
     }
 
     /// The log holds the attempt's events up to `number`.
@@ -158,7 +159,7 @@ impl Buffer {
             return;
         }
         for step in self.skipped.take().into_iter().flatten() {
-            self.tale.tell(step, RETRACTED).into_iter().flat_map(fit::pieces).for_each(|event| self.queue.push(event));
+            self.tale.tell(&step, RETRACTED).into_iter().flat_map(fit::pieces).for_each(|event| self.queue.push(event));
         }
     }
 
@@ -167,12 +168,19 @@ impl Buffer {
     }
 }
 
+/// The step whose state an event changes. A retry only says what is being done.
+const fn changed(event: &Event) -> Option<&StepKey> {
+    match event {
+        Event::ModelRetrying { .. } => None,
+        other => other.step(),
+    }
+}
+
 /// What closes the steps and calls that earlier attempts left open in the log.
 fn settle(journal: &Tale, started: &Started) -> Vec<Event> {
-    let steps = started.open_steps.iter().flat_map(|step| journal.tell(*step, ATTEMPT_LOST));
-    let told = |step: &u32| started.open_steps.contains(step) && journal.has_finished(*step);
-    let calls =
-        started.open_calls.iter().filter(|(step, _)| !told(step)).filter_map(|(step, call)| journal.call_end(*step, *call));
+    let steps = started.open_steps.iter().flat_map(|step| journal.tell(step, ATTEMPT_LOST));
+    let told = |step: &StepKey| started.open_steps.contains(step) && journal.has_finished(step);
+    let calls = started.open_calls.iter().filter(|call| !told(&call.step)).filter_map(|call| journal.call_end(call));
     steps.chain(calls).flat_map(fit::pieces).collect()
 }
 

@@ -8,13 +8,14 @@ use crate::control::Control;
 use crate::mesh::{Caller, Credentials};
 use runmesh_domain::Refusal;
 use runmesh_domain::log::Position;
+use runmesh_domain::path::StepKey;
 use runmesh_wire::channel::MeshChannel;
-use runmesh_wire::convert::unsigned;
+use runmesh_wire::convert::{step_key, unsigned};
 use runmesh_wire::pb::stream::append_request::Message as Outgoing;
 use runmesh_wire::pb::stream::append_response::Message as Incoming;
 use runmesh_wire::pb::stream::stream_service_client::StreamServiceClient;
 use runmesh_wire::pb::stream::{
-    AppendAck, AppendEvents, AppendOpen, AppendRequest, AppendResponse, AppendStarted, append_stopped,
+    AppendAck, AppendEvents, AppendOpen, AppendRequest, AppendResponse, AppendStarted, OpenCall, OpenStep, append_stopped,
 };
 use runmesh_wire::pb::worker::LogPosition;
 use runmesh_wire::{FromWire as _, IntoWire};
@@ -191,10 +192,13 @@ fn position_of(position: Option<LogPosition>) -> Result<Position, Refusal> {
 }
 
 fn started_of(started: AppendStarted) -> Result<Started, Refusal> {
-    let AppendStarted { number, position, open_step_indexes, open_calls } = started;
-    let open_steps = open_step_indexes.into_iter().map(|index| unsigned("open_step_indexes", index));
-    let open_calls = open_calls.into_iter().map(|call| {
-        Ok((unsigned("open_calls.step_index", call.step_index)?, unsigned("open_calls.call_index", call.call_index)?))
+    let AppendStarted { number, position, open_step_indexes, open_calls, open_branch_steps } = started;
+    let top = open_step_indexes.into_iter().map(|index| unsigned("open_step_indexes", index).map(StepKey::top));
+    let branches =
+        open_branch_steps.into_iter().map(|OpenStep { step_index, path }| step_key("open_branch_steps", step_index, &path));
+    let open_steps = top.chain(branches);
+    let open_calls = open_calls.into_iter().map(|OpenCall { step_index, call_index, path }| {
+        Ok(step_key("open_calls", step_index, &path)?.call(unsigned("open_calls.call_index", call_index)?))
     });
     Ok(Started {
         number: unsigned("number", number)?,

@@ -48,18 +48,19 @@ fn part_weight(part: &Part) -> usize {
 /// The event as one or more that fit.
 pub(super) fn pieces(event: Event) -> Vec<Event> {
     match event {
-        Event::TextDelta { step_index, text } => split(&text).map(|text| Event::TextDelta { step_index, text }).collect(),
-        Event::ReasoningDelta { step_index, text } => {
-            split(&text).map(|text| Event::ReasoningDelta { step_index, text }).collect()
+        Event::TextDelta { step, text } => split(&text).map(|text| Event::TextDelta { step: step.clone(), text }).collect(),
+        Event::ReasoningDelta { step, text } => {
+            split(&text).map(|text| Event::ReasoningDelta { step: step.clone(), text }).collect()
         }
-        Event::ToolCallArgumentsDelta { step_index, call_index, arguments } => {
-            split(&arguments).map(|arguments| Event::ToolCallArgumentsDelta { step_index, call_index, arguments }).collect()
+        Event::ToolCallArgumentsDelta { step, call_index, arguments } => {
+            let piece = |arguments| Event::ToolCallArgumentsDelta { step: step.clone(), call_index, arguments };
+            split(&arguments).map(piece).collect()
         }
-        Event::ToolCallFinished { step_index, call_index, content, is_error } => {
-            vec![Event::ToolCallFinished { step_index, call_index, content: cut(content, CONTENT_BYTES_MAX), is_error }]
+        Event::ToolCallFinished { step, call_index, content, is_error } => {
+            vec![Event::ToolCallFinished { step, call_index, content: cut(content, CONTENT_BYTES_MAX), is_error }]
         }
-        Event::StepFinished { step_index, parts, usage } => {
-            vec![Event::StepFinished { step_index, parts: cut_parts(parts), usage }]
+        Event::StepFinished { step, parts, usage } => {
+            vec![Event::StepFinished { step, parts: cut_parts(parts), usage }]
         }
         other => vec![other],
     }
@@ -102,7 +103,7 @@ mod tests {
     #[test]
     fn long_deltas_are_taken_apart_without_loss() {
         let text = "ä".repeat(100_000);
-        let pieces = pieces(Event::TextDelta { step_index: 1, text: text.clone() });
+        let pieces = pieces(Event::TextDelta { step: 1.into(), text: text.clone() });
         assert_eq!(pieces.len(), 4);
         let whole: String =
             pieces.iter().map(|event| if let Event::TextDelta { text, .. } = event { text.as_str() } else { "" }).collect();
@@ -113,7 +114,7 @@ mod tests {
     fn long_steps_are_cut_and_keep_their_parts() {
         let call = Part::tool_call("c", "t", "x".repeat(300_000));
         let parts = vec![Part::text("t".repeat(300_000)), call, Part::text("short")];
-        let event = Event::StepFinished { step_index: 1, parts, usage: Usage::default() };
+        let event = Event::StepFinished { step: 1.into(), parts, usage: Usage::default() };
         let cut = pieces(event);
         assert!(weight(&cut[0]) <= EVENT_BYTES_MAX);
         let Event::StepFinished { parts, .. } = &cut[0] else { panic!("another kind") };
@@ -123,7 +124,7 @@ mod tests {
 
     #[test]
     fn long_results_are_cut() {
-        let event = Event::ToolCallFinished { step_index: 1, call_index: 0, content: "r".repeat(1 << 20), is_error: false };
+        let event = Event::ToolCallFinished { step: 1.into(), call_index: 0, content: "r".repeat(1 << 20), is_error: false };
         assert!(!fits(&event));
         assert!(weight(&pieces(event)[0]) <= EVENT_BYTES_MAX);
     }

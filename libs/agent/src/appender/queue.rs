@@ -2,6 +2,7 @@
 
 use super::fit;
 use runmesh_domain::event::Event;
+use runmesh_domain::path::StepKey;
 use std::collections::VecDeque;
 
 /// Unsent events beyond which adjacent deltas become one.
@@ -52,8 +53,8 @@ impl Queue {
     }
 
     /// True when the end of a step waits to be acknowledged.
-    pub(super) fn finishes(&self, step: u32) -> bool {
-        self.events.iter().any(|event| matches!(event, Event::StepFinished { step_index, .. } if *step_index == step))
+    pub(super) fn finishes(&self, key: &StepKey) -> bool {
+        self.events.iter().any(|event| matches!(event, Event::StepFinished { step, .. } if step == key))
     }
 
     /// Adds an event at the back, or to the delta there when many wait.
@@ -71,15 +72,15 @@ impl Queue {
     fn merge(&mut self, event: Event) -> Option<Event> {
         let last = self.events.back_mut()?;
         let (onto, more) = match (last, &event) {
-            (Event::TextDelta { step_index: a, text }, Event::TextDelta { step_index: b, text: more })
-            | (Event::ReasoningDelta { step_index: a, text }, Event::ReasoningDelta { step_index: b, text: more })
+            (Event::TextDelta { step: a, text }, Event::TextDelta { step: b, text: more })
+            | (Event::ReasoningDelta { step: a, text }, Event::ReasoningDelta { step: b, text: more })
                 if a == b =>
             {
                 (text, more)
             }
             (
-                Event::ToolCallArgumentsDelta { step_index: a, call_index: i, arguments },
-                Event::ToolCallArgumentsDelta { step_index: b, call_index: j, arguments: more },
+                Event::ToolCallArgumentsDelta { step: a, call_index: i, arguments },
+                Event::ToolCallArgumentsDelta { step: b, call_index: j, arguments: more },
             ) if a == b && i == j => (arguments, more),
             _ => return Some(event),
         };
@@ -152,7 +153,7 @@ mod tests {
     use super::*;
 
     fn delta(text: &str) -> Event {
-        Event::TextDelta { step_index: 1, text: text.into() }
+        Event::TextDelta { step: 1.into(), text: text.into() }
     }
 
     #[test]
@@ -176,11 +177,11 @@ mod tests {
         let mut queue = Queue::default();
         (0..=MERGE_ABOVE).for_each(|_| queue.push(delta("x")));
         queue.push(delta("y"));
-        queue.push(Event::ReasoningDelta { step_index: 1, text: "z".into() });
+        queue.push(Event::ReasoningDelta { step: 1.into(), text: "z".into() });
         let (_, batch) = queue.next_batch();
         assert_eq!(batch.len(), MERGE_ABOVE + 2);
         assert_eq!(batch[MERGE_ABOVE], delta("xy"));
-        queue.push(Event::ReasoningDelta { step_index: 1, text: "w".into() });
+        queue.push(Event::ReasoningDelta { step: 1.into(), text: "w".into() });
         assert_eq!(queue.next_batch().1.len(), 1);
         queue.acked(queue.base() + batch.len() as u64 + 1);
         assert_eq!(queue.bytes(), 0);

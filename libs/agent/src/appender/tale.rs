@@ -3,12 +3,13 @@
 
 use runmesh_domain::event::Event;
 use runmesh_domain::journal::{CallState, Step};
+use runmesh_domain::path::{CallKey, StepKey};
 use std::collections::BTreeMap;
 
 /// What is known of each step.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tale {
-    steps: BTreeMap<u32, Told>,
+    steps: BTreeMap<StepKey, Told>,
 }
 
 /// What is known of one step.
@@ -28,42 +29,17 @@ struct Open {
     calls: BTreeMap<u32, (String, String)>,
 }
 
-/// The step that an event is about.
-pub(super) const fn step_of(event: &Event) -> Option<u32> {
-    match event {
-        Event::StepStarted { step_index, .. }
-        | Event::TextDelta { step_index, .. }
-        | Event::ReasoningDelta { step_index, .. }
-        | Event::ToolCallStarted { step_index, .. }
-        | Event::ToolCallArgumentsDelta { step_index, .. }
-        | Event::ToolCallFinished { step_index, .. }
-        | Event::StepRetracted { step_index, .. }
-        | Event::StepFinished { step_index, .. } => Some(*step_index),
-        Event::ModelRetrying { .. }
-        | Event::ContextReported { .. }
-        | Event::AttemptStarted { .. }
-        | Event::ApprovalRequested { .. }
-        | Event::RunFinished(_)
-        | Event::LogRestarted { .. }
-        | Event::Unknown => None,
-    }
-}
-
 impl Tale {
     /// What the journal tells.
     pub(super) fn of_journal(steps: &[Step]) -> Self {
         let mut tale = Self::default();
         for step in steps {
-            let step_index = step.step_index;
-            tale.note(&Event::StepFinished { step_index, parts: step.result.parts.clone(), usage: step.result.usage });
+            let (parts, usage) = (step.result.parts.clone(), step.result.usage);
+            tale.note(&Event::StepFinished { step: step.key(), parts, usage });
             for call in step.calls.iter().filter(|call| call.state.is_over()) {
                 let is_error = call.state == CallState::Failed;
-                tale.note(&Event::ToolCallFinished {
-                    step_index,
-                    call_index: call.call_index,
-                    content: call.content.clone(),
-                    is_error,
-                });
+                let (call_index, content) = (call.call_index, call.content.clone());
+                tale.note(&Event::ToolCallFinished { step: step.key(), call_index, content, is_error });
             }
         }
         tale
@@ -72,22 +48,22 @@ impl Tale {
     /// Takes note of an event.
     pub(super) fn note(&mut self, event: &Event) {
         match event {
-            Event::StepStarted { step_index, model } => {
-                self.steps.insert(*step_index, Told::Open(Open { model: model.clone(), ..Open::default() }));
+            Event::StepStarted { step, model } => {
+                self.steps.insert(step.clone(), Told::Open(Open { model: model.clone(), ..Open::default() }));
             }
-            Event::StepRetracted { step_index, .. } => {
-                self.steps.remove(step_index);
+            Event::StepRetracted { step, .. } => {
+                self.steps.remove(step);
             }
-            Event::StepFinished { step_index, .. } => {
-                self.steps.insert(*step_index, Told::Finished { step: event.clone(), calls: BTreeMap::new() });
+            Event::StepFinished { step, .. } => {
+                self.steps.insert(step.clone(), Told::Finished { step: event.clone(), calls: BTreeMap::new() });
             }
-            Event::ToolCallFinished { step_index, call_index, .. } => {
-                if let Some(Told::Finished { calls, .. }) = self.steps.get_mut(step_index) {
+            Event::ToolCallFinished { step, call_index, .. } => {
+                if let Some(Told::Finished { calls, .. }) = self.steps.get_mut(step) {
                     calls.insert(*call_index, event.clone());
                 }
             }
             other => {
-                if let Some(Told::Open(open)) = step_of(other).and_then(|step| self.steps.get_mut(&step)) {
+                if let Some(Told::Open(open)) = other.step().and_then(|step| self.steps.get_mut(step)) {
                     open.note(other);
                 }
             }
@@ -95,30 +71,30 @@ impl Tale {
     }
 
     /// True when the step is journaled.
-    pub(super) fn has_finished(&self, step_index: u32) -> bool {
-        matches!(self.steps.get(&step_index), Some(Told::Finished { .. }))
+    pub(super) fn has_finished(&self, step: &StepKey) -> bool {
+        matches!(self.steps.get(step), Some(Told::Finished { .. }))
     }
 
     /// The end of a call, when it has one.
-    pub(super) fn call_end(&self, step_index: u32, call_index: u32) -> Option<Event> {
-        match self.steps.get(&step_index)? {
-            Told::Finished { calls, .. } => calls.get(&call_index).cloned(),
+    pub(super) fn call_end(&self, call: &CallKey) -> Option<Event> {
+        match self.steps.get(&call.step)? {
+            Told::Finished { calls, .. } => calls.get(&call.call_index).cloned(),
             Told::Open(_) => None,
         }
     }
 
     /// A step from its beginning; a step that is not known is taken back.
-    pub(super) fn tell(&self, step_index: u32, why: &str) -> Vec<Event> {
-        match self.steps.get(&step_index) {
+    pub(super) fn tell(&self, key: &StepKey, why: &str) -> Vec<Event> {
+        match self.steps.get(key) {
             Some(Told::Finished { step, calls }) => std::iter::once(step).chain(calls.values()).cloned().collect(),
-            Some(Told::Open(open)) => open.tell(step_index),
-            None => vec![Event::StepRetracted { step_index, reason: why.to_owned() }],
+            Some(Told::Open(open)) => open.tell(key),
+            None => vec![Event::StepRetracted { step: key.clone(), reason: why.to_owned() }],
         }
     }
 
     /// Every step from its beginning.
     pub(super) fn tell_all(&self) -> Vec<Event> {
-        self.steps.keys().flat_map(|step_index| self.tell(*step_index, "")).collect()
+        self.steps.keys().flat_map(|step| self.tell(step, "")).collect()
     }
 }
 
@@ -137,19 +113,20 @@ impl Open {
         }
     }
 
-    fn tell(&self, step_index: u32) -> Vec<Event> {
-        let mut events = vec![Event::StepStarted { step_index, model: self.model.clone() }];
+    fn tell(&self, key: &StepKey) -> Vec<Event> {
+        let step = || key.clone();
+        let mut events = vec![Event::StepStarted { step: step(), model: self.model.clone() }];
         if !self.reasoning.is_empty() {
-            events.push(Event::ReasoningDelta { step_index, text: self.reasoning.clone() });
+            events.push(Event::ReasoningDelta { step: step(), text: self.reasoning.clone() });
         }
         if !self.text.is_empty() {
-            events.push(Event::TextDelta { step_index, text: self.text.clone() });
+            events.push(Event::TextDelta { step: step(), text: self.text.clone() });
         }
         for (call_index, (name, arguments)) in &self.calls {
             let call_index = *call_index;
-            events.push(Event::ToolCallStarted { step_index, call_index, name: name.clone() });
+            events.push(Event::ToolCallStarted { step: step(), call_index, name: name.clone() });
             if !arguments.is_empty() {
-                events.push(Event::ToolCallArgumentsDelta { step_index, call_index, arguments: arguments.clone() });
+                events.push(Event::ToolCallArgumentsDelta { step: step(), call_index, arguments: arguments.clone() });
             }
         }
         events
@@ -167,16 +144,16 @@ mod tests {
     fn what_is_told_anew_folds_to_the_same_state() {
         let call = Part::tool_call("c", "t", "{}");
         let events = [
-            Event::StepStarted { step_index: 1, model: "m".into() },
-            Event::TextDelta { step_index: 1, text: "a".into() },
-            Event::StepFinished { step_index: 1, parts: vec![Part::text("a"), call], usage: Usage::default() },
-            Event::ToolCallFinished { step_index: 1, call_index: 0, content: "r".into(), is_error: false },
-            Event::StepStarted { step_index: 2, model: "m".into() },
-            Event::ReasoningDelta { step_index: 2, text: "hm".into() },
-            Event::TextDelta { step_index: 2, text: "b".into() },
-            Event::TextDelta { step_index: 2, text: "c".into() },
-            Event::ToolCallStarted { step_index: 2, call_index: 0, name: "t".into() },
-            Event::ToolCallArgumentsDelta { step_index: 2, call_index: 0, arguments: "{".into() },
+            Event::StepStarted { step: 1.into(), model: "m".into() },
+            Event::TextDelta { step: 1.into(), text: "a".into() },
+            Event::StepFinished { step: 1.into(), parts: vec![Part::text("a"), call], usage: Usage::default() },
+            Event::ToolCallFinished { step: 1.into(), call_index: 0, content: "r".into(), is_error: false },
+            Event::StepStarted { step: 2.into(), model: "m".into() },
+            Event::ReasoningDelta { step: 2.into(), text: "hm".into() },
+            Event::TextDelta { step: 2.into(), text: "b".into() },
+            Event::TextDelta { step: 2.into(), text: "c".into() },
+            Event::ToolCallStarted { step: 2.into(), call_index: 0, name: "t".into() },
+            Event::ToolCallArgumentsDelta { step: 2.into(), call_index: 0, arguments: "{".into() },
         ];
         let (mut tale, mut first, mut again) = (Tale::default(), RunView::default(), RunView::default());
         events.iter().for_each(|event| tale.note(event));
@@ -190,9 +167,9 @@ mod tests {
     #[test]
     fn a_retracted_step_is_taken_back() {
         let mut tale = Tale::default();
-        tale.note(&Event::StepStarted { step_index: 1, model: "m".into() });
-        tale.note(&Event::StepRetracted { step_index: 1, reason: "r".into() });
-        assert_eq!(tale.tell(1, "why"), [Event::StepRetracted { step_index: 1, reason: "why".into() }]);
+        tale.note(&Event::StepStarted { step: 1.into(), model: "m".into() });
+        tale.note(&Event::StepRetracted { step: 1.into(), reason: "r".into() });
+        assert_eq!(tale.tell(&1.into(), "why"), [Event::StepRetracted { step: 1.into(), reason: "why".into() }]);
         assert!(tale.tell_all().is_empty());
     }
 }

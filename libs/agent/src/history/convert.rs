@@ -293,7 +293,7 @@ mod tests {
             content: "x".into(),
         };
         let created_at = runmesh_domain::Timestamp::from_micros(0);
-        let step = Step { step_index: 1, fence: 1, result, calls: vec![done], created_at };
+        let step = Step { path: Default::default(), step_index: 1, fence: 1, result, calls: vec![done], created_at };
         assert_eq!(step_messages(&step, "m"), [asked(None, &["1"]), told("1", "x")]);
     }
 }

@@ -63,7 +63,7 @@ impl Assembly {
                     Some(Part::Text { text: said }) => said.push_str(&text),
                     _ => self.parts.push(Part::Text { text: text.clone() }),
                 }
-                [Some(Event::TextDelta { step_index, text }), None]
+                [Some(Event::TextDelta { step: step_index.into(), text }), None]
             }
             ModelChunk::Reasoning { text, returns } => {
                 self.bytes += text.len();
@@ -77,7 +77,7 @@ impl Assembly {
                         self.parts.push(Part::Reasoning { text: text.clone(), provider_data });
                     }
                 }
-                [Some(Event::ReasoningDelta { step_index, text }), None]
+                [Some(Event::ReasoningDelta { step: step_index.into(), text }), None]
             }
             ModelChunk::ToolCall(piece) => self.take_call(piece),
             ModelChunk::Usage(usage) => {
@@ -118,11 +118,12 @@ impl Assembly {
             return [None, None];
         }
         let (step_index, call_index) = (self.step_index, u32::try_from(place).unwrap_or(u32::MAX));
-        let started = (!slot.shown).then(|| Event::ToolCallStarted { step_index, call_index, name: name.clone() });
+        let started = (!slot.shown).then(|| Event::ToolCallStarted { step: step_index.into(), call_index, name: name.clone() });
         // Arguments that came before the name are shown with it.
         let arguments = if slot.shown { piece.arguments } else { arguments.clone() };
         slot.shown = true;
-        let delta = (!arguments.is_empty()).then_some(Event::ToolCallArgumentsDelta { step_index, call_index, arguments });
+        let delta =
+            (!arguments.is_empty()).then_some(Event::ToolCallArgumentsDelta { step: step_index.into(), call_index, arguments });
         [started, delta]
     }
 

@@ -111,8 +111,8 @@ fn ids_of_earlier_steps_are_not_used_again() {
 fn a_call_is_shown_once_its_name_is_known() {
     let (_, events) =
         assemble([piece(Some(0), Some("a"), None, "{"), piece(Some(0), None, Some("t"), "}"), piece(Some(0), None, None, " ")]);
-    let arguments = |text: &str| Event::ToolCallArgumentsDelta { step_index: 1, call_index: 0, arguments: text.into() };
-    let started = Event::ToolCallStarted { step_index: 1, call_index: 0, name: "t".into() };
+    let arguments = |text: &str| Event::ToolCallArgumentsDelta { step: 1.into(), call_index: 0, arguments: text.into() };
+    let started = Event::ToolCallStarted { step: 1.into(), call_index: 0, name: "t".into() };
     assert_eq!(events, [started, arguments("{}"), arguments(" ")]);
 }
 

@@ -65,7 +65,7 @@ impl Drive {
     async fn dispatch(&mut self, step_index: u32, calls: &[Call]) -> Result<(), Stop> {
         let entries = calls.iter().map(|call| {
             let (step_index, call_index) = (signed32(step_index), signed32(call.call_index));
-            pb::journal_entry::Entry::CallDispatched(pb::CallDispatched { step_index, call_index })
+            pb::journal_entry::Entry::CallDispatched(pb::CallDispatched { step_index, call_index, path: String::new() })
         });
         self.lease.record(entries.collect(), self.events.acked()).await?;
         for call in calls {
@@ -162,12 +162,13 @@ impl Drive {
                 call_index: signed32(*call_index),
                 content: outcome.content.clone(),
                 is_error: outcome.is_error,
+                path: String::new(),
             })
         });
         self.lease.record(entries.collect(), self.events.acked()).await?;
         for Ended { call_index, outcome: ToolOutcome { content, is_error } } in batch {
             self.set_call(call_index, if is_error { CallState::Failed } else { CallState::Done }, &content);
-            self.events.push(Event::ToolCallFinished { step_index, call_index, content, is_error }).await;
+            self.events.push(Event::ToolCallFinished { step: step_index.into(), call_index, content, is_error }).await;
         }
         Ok(())
     }

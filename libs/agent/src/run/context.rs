@@ -34,7 +34,7 @@ fn add(context: &mut Context, page: Context) {
 
 fn add_step(steps: &mut Vec<Step>, step: Step) {
     match steps.last_mut() {
-        Some(last) if last.step_index == step.step_index => last.calls.extend(step.calls),
+        Some(last) if last.step_index == step.step_index && last.path == step.path => last.calls.extend(step.calls),
         _ => steps.push(step),
     }
 }

@@ -175,9 +175,9 @@ fn finish_request(outcome: Outcome, last_step: Option<(u32, ModelStep)>, unfinis
     }
 }
 
-/// A model call as it is journaled.
+/// A model call of the top level as it is journaled.
 pub(super) fn step_entry(step_index: u32, step: ModelStep) -> pb::ModelStepEntry {
-    pb::ModelStepEntry { step_index: signed32(step_index), result: Some(step.into_wire()) }
+    pb::ModelStepEntry { step_index: signed32(step_index), result: Some(step.into_wire()), path: String::new() }
 }
 
 #[cfg(test)]

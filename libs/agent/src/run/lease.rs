@@ -181,6 +181,9 @@ mod tests {
         assert_eq!(class(&status::of_refusal(&Refusal::Fenced)), Class::Lost);
         assert_eq!(class(&status::of_refusal(&Refusal::RunFinished)), Class::Lost);
         assert_eq!(class(&status::of_refusal(&Refusal::field("a", "b"))), Class::Refused);
-        assert_eq!(class(&status::of_refusal(&Refusal::CallNotAllowed { step_index: 1, call_index: 0 })), Class::Refused);
+        assert_eq!(
+            class(&status::of_refusal(&Refusal::CallNotAllowed { call: runmesh_domain::path::StepKey::top(1).call(0) })),
+            Class::Refused
+        );
     }
 }

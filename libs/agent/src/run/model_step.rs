@@ -9,6 +9,7 @@ use crate::trace;
 use runmesh_domain::event::Event;
 use runmesh_domain::journal::{AskedCall, Call, CallState, ModelStep, Step};
 use runmesh_domain::limits::MODEL_TRIES_MAX;
+use runmesh_domain::path::Path;
 use runmesh_domain::policy::Verdict;
 use runmesh_wire::FromWire as _;
 use runmesh_wire::pb::worker as pb;
@@ -38,7 +39,7 @@ impl Drive {
         loop {
             if !begun {
                 let model = self.spec.agent.model.clone();
-                self.events.push(Event::StepStarted { step_index, model }).await;
+                self.events.push(Event::StepStarted { step: step_index.into(), model }).await;
             }
             let (error, spoke) = match self.traced_try(step_index).await? {
                 Tried::Whole(step) => return Ok(step),
@@ -46,14 +47,14 @@ impl Drive {
             };
             tracing::info!(step_index, attempt, %error, "model call failed");
             if spoke {
-                self.events.push(Event::StepRetracted { step_index, reason: error.to_string() }).await;
+                self.events.push(Event::StepRetracted { step: step_index.into(), reason: error.to_string() }).await;
             }
             begun = !spoke;
             if attempt >= MODEL_TRIES_MAX || matches!(error, ModelError::Permanent { .. }) {
                 return Err(Stop::Ending(given_up(error)));
             }
             attempt += 1;
-            self.events.push(Event::ModelRetrying { step_index, attempt, reason: error.to_string() }).await;
+            self.events.push(Event::ModelRetrying { step: step_index.into(), attempt, reason: error.to_string() }).await;
             self.pause(delay_of(&error, delays.next())).await?;
         }
     }
@@ -64,7 +65,7 @@ impl Drive {
         let (omitted_turns, tokens) = (fitted.omitted_turns, fitted.tokens);
         if omitted_turns != self.omitted_told {
             self.omitted_told = omitted_turns;
-            self.events.push(Event::ContextReported { omitted_turns, tokens }).await;
+            self.events.push(Event::ContextReported { path: Path::TOP, omitted_turns, tokens }).await;
         }
     }
 
@@ -141,23 +142,33 @@ impl Drive {
         self.events.flush(FLUSH_WAIT).await;
         let entry = pb::journal_entry::Entry::ModelStep(step_entry(step_index, step.clone()));
         let verdicts = self.lease.record(vec![entry], self.events.acked()).await?;
-        let told = Event::StepFinished { step_index, parts: step.parts.clone(), usage: step.usage };
+        let told = Event::StepFinished { step: step_index.into(), parts: step.parts.clone(), usage: step.usage };
         self.events.push(told).await;
-        let calls: Vec<_> = step.calls().map(|call| journaled_call(&self.spec.agent, &call, &verdicts)).collect();
+        let calls: Vec<_> = step.calls().map(|call| journaled_call(&self.spec.agent, step_index, &call, &verdicts)).collect();
         for call in calls.iter().filter(|call| call.state == CallState::Failed) {
             let (call_index, content) = (call.call_index, call.content.clone());
-            self.events.push(Event::ToolCallFinished { step_index, call_index, content, is_error: true }).await;
+            self.events.push(Event::ToolCallFinished { step: step_index.into(), call_index, content, is_error: true }).await;
         }
         self.call_ids.extend(calls.iter().map(|call| call.call_id.clone()));
         let (fence, created_at) = (self.lease.held.fence, self.spec.accepted_at);
-        self.steps.push(Step { step_index, fence, result: step, calls, created_at });
+        self.steps.push(Step { path: Path::TOP, step_index, fence, result: step, calls, created_at });
         Ok(())
     }
 }
 
-/// A call as the journal has it after its step was recorded. A call without a verdict does not run.
-fn journaled_call(spec: &runmesh_domain::agent::AgentSpec, asked: &AskedCall<'_>, verdicts: &[pb::Verdict]) -> Call {
-    let found = verdicts.iter().find(|verdict| u32::try_from(verdict.call_index) == Ok(asked.call_index)).cloned();
+/// A call of a step of the top level as the journal has it after the step was recorded. A call without a verdict does not run.
+fn journaled_call(
+    spec: &runmesh_domain::agent::AgentSpec,
+    step_index: u32,
+    asked: &AskedCall<'_>,
+    verdicts: &[pb::Verdict],
+) -> Call {
+    let of_call = |verdict: &&pb::Verdict| {
+        // A server from before verdicts named their steps answers for the one step that was recorded.
+        let of_step = verdict.step_index == 0 || u32::try_from(verdict.step_index) == Ok(step_index);
+        of_step && verdict.path.is_empty() && u32::try_from(verdict.call_index) == Ok(asked.call_index)
+    };
+    let found = verdicts.iter().find(of_call).cloned();
     let idempotency_key = found.as_ref().map(|verdict| verdict.idempotency_key.clone()).unwrap_or_default();
     let unjudged = || Verdict::Deny { reason: "nobody allowed this call".to_owned() };
     let verdict = found.and_then(|verdict| verdict.from_wire("verdict").ok()).unwrap_or_else(unjudged);
@@ -200,9 +211,21 @@ mod tests {
     #[test]
     fn a_call_without_a_verdict_does_not_run() {
         let asked = AskedCall { call_index: 0, call_id: "c", name: "t", arguments: "{}" };
-        let call = journaled_call(&runmesh_domain::agent::AgentSpec::default(), &asked, &[]);
+        let call = journaled_call(&runmesh_domain::agent::AgentSpec::default(), 1, &asked, &[]);
         assert_eq!(call.state, CallState::Failed);
         assert!(!call.idempotent);
+        let allow = |step_index, path: &str| pb::Verdict {
+            decision: pb::verdict::Decision::Allow.into(),
+            step_index,
+            path: path.into(),
+            ..pb::Verdict::default()
+        };
+        for (verdict, state) in
+            [(allow(1, ""), CallState::Reserved), (allow(2, ""), CallState::Failed), (allow(1, "1.0"), CallState::Failed)]
+        {
+            let call = journaled_call(&runmesh_domain::agent::AgentSpec::default(), 1, &asked, &[verdict]);
+            assert_eq!(call.state, state, "a verdict on another call is none");
+        }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use crate::harness::{Assignment, Bench, http_tool};
 use crate::runs::last_step;
 use runmesh_domain::event::Event;
 use runmesh_domain::message::plain_text;
+use runmesh_domain::path::StepKey;
 use runmesh_wire::pb::worker::finish_request::Outcome;
 use std::time::{Duration, Instant};
 
@@ -44,7 +45,8 @@ async fn a_log_that_lost_its_events_is_told_the_state() {
     bench.assign(Assignment::of("tool:echo{} slow:60x5").tool(http_tool("echo", bench.tool_url("echo"), true)));
     bench.start();
     let in_second_step = |state: &crate::fake::State| {
-        state.log.iter().filter(|event| matches!(event, Event::TextDelta { step_index: 2, .. })).count() >= 5
+        state.log.iter().filter(|event| matches!(event, Event::TextDelta { step: StepKey { step_index: 2, .. }, .. })).count()
+            >= 5
     };
     bench.mesh.until("the second step speaks", in_second_step).await;
     {
@@ -55,9 +57,9 @@ async fn a_log_that_lost_its_events_is_told_the_state() {
     let finish = bench.mesh.finished().await;
     assert_eq!(finish.outcome(), Outcome::Completed);
     let state = bench.mesh.state();
-    assert!(matches!(state.log[0], Event::StepFinished { step_index: 1, .. }), "{:?}", state.log[0]);
-    assert!(matches!(state.log[1], Event::ToolCallFinished { step_index: 1, .. }));
-    assert_eq!(state.view().steps[&2].text, plain_text(&last_step(&finish).parts));
+    assert!(matches!(state.log[0], Event::StepFinished { step: StepKey { step_index: 1, .. }, .. }), "{:?}", state.log[0]);
+    assert!(matches!(state.log[1], Event::ToolCallFinished { step: StepKey { step_index: 1, .. }, .. }));
+    assert_eq!(state.view().steps[&StepKey::top(2)].text, plain_text(&last_step(&finish).parts));
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use runmesh_domain::event::Event;
 use runmesh_domain::id::MessageId;
 use runmesh_domain::journal::{Call, CallState, ModelStep, Step, call_key};
 use runmesh_domain::message::Part;
+use runmesh_domain::path::{Path, StepKey};
 use runmesh_domain::policy::Verdict;
 use runmesh_wire::IntoWire as _;
 use runmesh_wire::convert::journal::Context;
@@ -24,13 +25,14 @@ fn step(calls: &[CallState]) -> Step {
             state: *state,
             verdict: Verdict::Allow,
             idempotent: false,
-            idempotency_key: call_key(run_id(), 1, call_index),
+            idempotency_key: call_key(run_id(), &1.into(), call_index),
             content: if state.is_over() { "known result".into() } else { String::new() },
         }
     };
     let result =
         ModelStep { parts: (0..calls.len()).map(asked).collect(), finish_reason: "tool_calls".into(), ..ModelStep::default() };
     Step {
+        path: Path::TOP,
         step_index: 1,
         fence: 1,
         result,
@@ -53,18 +55,36 @@ async fn resumed(calls: &[CallState], idempotent: bool, prepare: impl FnOnce(&Be
 async fn what_is_done_is_not_done_again() {
     let bench = resumed(&[CallState::Done, CallState::Reserved], false, |_| {}).await;
     assert_eq!(bench.mesh.finished().await.outcome(), Outcome::Completed);
-    assert_eq!(bench.model.effects(&call_key(run_id(), 1, 0)), 0);
-    assert_eq!(bench.model.effects(&call_key(run_id(), 1, 1)), 1);
+    assert_eq!(bench.model.effects(&call_key(run_id(), &1.into(), 0)), 0);
+    assert_eq!(bench.model.effects(&call_key(run_id(), &1.into(), 1)), 1);
     assert_eq!(bench.model.calls(), 1);
     let prompt = bench.model.received()[0].body().to_string();
     assert!(prompt.contains("known result"), "{prompt}");
 }
 
 #[tokio::test]
+async fn branches_of_the_journal_are_left_to_the_calls_that_opened_them() {
+    let mut bench = Bench::new().await;
+    let mut assignment = Assignment::of("hello").tool(http_tool("echo", bench.tool_url("echo"), true));
+    let (top, mut inner) = (step(&[CallState::Done]), step(&[CallState::Reserved]));
+    inner.path = top.key().call(0).branch().unwrap();
+    inner.result.parts.push(Part::text("said in a branch"));
+    assignment.steps = vec![top, inner];
+    bench.assign(assignment);
+    bench.start();
+    let finish = bench.mesh.finished().await;
+    assert_eq!(finish.outcome(), Outcome::Completed);
+    assert_eq!(finish.last_step.map(|step| (step.step_index, step.path)), Some((2, String::new())));
+    assert_eq!(bench.model.effects(&call_key(run_id(), &1.into(), 0)), 0);
+    let prompt = bench.model.received()[0].body().to_string();
+    assert!(prompt.contains("known result") && !prompt.contains("said in a branch"), "{prompt}");
+}
+
+#[tokio::test]
 async fn a_call_in_flight_that_may_be_repeated_is_repeated_under_its_key() {
     let bench = resumed(&[CallState::Dispatched], true, |_| {}).await;
     assert_eq!(bench.mesh.finished().await.outcome(), Outcome::Completed);
-    assert_eq!(bench.model.effects(&call_key(run_id(), 1, 0)), 1);
+    assert_eq!(bench.model.effects(&call_key(run_id(), &1.into(), 0)), 1);
     let state = bench.mesh.state();
     assert!(matches!(state.recorded[0][..], [Entry::CallDispatched(_)]), "dispatched anew under this attempt");
 }
@@ -88,10 +108,10 @@ async fn what_a_lost_attempt_left_open_in_the_log_is_settled_first() {
     .await;
     assert_eq!(bench.mesh.finished().await.outcome(), Outcome::Completed);
     let state = bench.mesh.state();
-    assert_eq!(state.log[0], Event::StepRetracted { step_index: 2, reason: "attempt lost".into() });
-    let result = Event::ToolCallFinished { step_index: 1, call_index: 1, content: "known result".into(), is_error: false };
+    assert_eq!(state.log[0], Event::StepRetracted { step: 2.into(), reason: "attempt lost".into() });
+    let result = Event::ToolCallFinished { step: 1.into(), call_index: 1, content: "known result".into(), is_error: false };
     assert_eq!(state.log[1], result);
-    assert!(matches!(state.log[2], Event::StepStarted { step_index: 2, .. }));
+    assert!(matches!(state.log[2], Event::StepStarted { step: StepKey { step_index: 2, .. }, .. }));
 }
 
 #[tokio::test]

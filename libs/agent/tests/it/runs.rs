@@ -5,6 +5,7 @@ use crate::harness::{Assignment, Bench, TRACEPARENT, builtin, http_tool, run_id}
 use runmesh_domain::event::Event;
 use runmesh_domain::journal::ModelStep;
 use runmesh_domain::message::{Part, plain_text};
+use runmesh_domain::path::StepKey;
 use runmesh_wire::FromWire as _;
 use runmesh_wire::pb::worker as pb;
 use runmesh_wire::pb::worker::finish_request::Outcome;
@@ -43,7 +44,7 @@ async fn a_run_of_words_is_told_and_finished_in_one_write() {
     let state = bench.mesh.state();
     assert_eq!(log_text(&state), text_of(&finish));
     assert!(state.recorded.is_empty());
-    assert_eq!(state.log[0], Event::StepStarted { step_index: 1, model: "mock".into() });
+    assert_eq!(state.log[0], Event::StepStarted { step: 1.into(), model: "mock".into() });
     let acked = finish.acked.unwrap();
     assert_eq!(usize::try_from(acked.seq).unwrap(), state.log.len());
     assert_eq!(state.metadata, ("Bearer run-token".to_owned(), TRACEPARENT.to_owned()));
@@ -67,7 +68,7 @@ async fn tool_calls_run_in_parallel_under_their_keys() {
         assert_eq!(bench.model.effects(&format!("{}-1-{call}", run_id())), 1);
     }
     let view = state.view();
-    let outcomes: Vec<_> = view.steps[&1].calls.values().map(|call| call.outcome.clone().unwrap()).collect();
+    let outcomes: Vec<_> = view.steps[&StepKey::top(1)].calls.values().map(|call| call.outcome.clone().unwrap()).collect();
     assert!(outcomes[0].0.contains(r#""x":1"#), "{outcomes:?}");
     assert!(outcomes.iter().all(|(_, is_error)| !is_error));
     let told = bench.model.received()[1].body()["messages"].as_array().unwrap().len();
@@ -86,7 +87,7 @@ async fn a_denied_call_does_not_run_and_the_model_hears_why() {
     let second = bench.model.received()[1].body().to_string();
     assert!(second.contains("the policy denies it"), "{second}");
     let view = bench.mesh.state().view();
-    assert_eq!(view.steps[&1].calls[&0].outcome, Some(("the policy denies it".into(), true)));
+    assert_eq!(view.steps[&StepKey::top(1)].calls[&0].outcome, Some(("the policy denies it".into(), true)));
 }
 
 #[tokio::test]
@@ -122,7 +123,7 @@ async fn a_stream_that_breaks_is_retracted_and_told_anew() {
     let finish = bench.mesh.finished().await;
     assert_eq!(finish.outcome(), Outcome::Completed);
     let state = bench.mesh.state();
-    assert!(state.log.iter().any(|event| matches!(event, Event::StepRetracted { step_index: 1, .. })));
+    assert!(state.log.iter().any(|event| matches!(event, Event::StepRetracted { step: StepKey { step_index: 1, .. }, .. })));
     assert_eq!(log_text(&state), text_of(&finish));
     assert_eq!(text_of(&finish).matches("chunk-0").count(), 1);
 }

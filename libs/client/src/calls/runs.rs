@@ -172,7 +172,7 @@ fn add_page(whole: &mut pb::GetRunHistoryResponse, page: pb::GetRunHistoryRespon
     whole.transitions.extend(transitions);
     for step in steps {
         match whole.steps.last_mut() {
-            Some(last) if last.step_index == step.step_index => last.calls.extend(step.calls),
+            Some(last) if last.step_index == step.step_index && last.path == step.path => last.calls.extend(step.calls),
             _ => whole.steps.push(step),
         }
     }

@@ -26,10 +26,10 @@ fn thread() -> ThreadId {
 pub fn log() -> Vec<Event> {
     let at = Timestamp::from_micros(1);
     let mut events =
-        vec![Event::AttemptStarted { fence: 1, session: None, at }, Event::StepStarted { step_index: 1, model: "m".into() }];
-    events.extend((0..10).map(|n| Event::TextDelta { step_index: 1, text: format!("t{n} ") }));
+        vec![Event::AttemptStarted { fence: 1, session: None, at }, Event::StepStarted { step: 1.into(), model: "m".into() }];
+    events.extend((0..10).map(|n| Event::TextDelta { step: 1.into(), text: format!("t{n} ") }));
     let parts = vec![Part::text(whole_text())];
-    events.push(Event::StepFinished { step_index: 1, parts: parts.clone(), usage: Usage::default() });
+    events.push(Event::StepFinished { step: 1.into(), parts: parts.clone(), usage: Usage::default() });
     let message = Message {
         id: MessageId::derived(&[b"m"]),
         thread: thread(),
@@ -93,7 +93,7 @@ pub fn snapshot(seq: u64) -> Vec<AttachRunResponse> {
     log().iter().take(usize::try_from(seq).unwrap()).for_each(|event| view.apply(event));
     (view.seq, view.chain) = (seq, chain(seq));
     let last = snapshot::head(&view, cursor(seq), false);
-    let steps = view.steps.iter().map(|(index, step)| snapshot::step(*index, step)).collect();
+    let steps = view.steps.iter().map(|(key, step)| snapshot::step(key, step)).collect();
     let first = pb::Snapshot { steps, complete: false, cursor: String::new(), finished: None, ..last.clone() };
     vec![frame(Frame::Snapshot(first)), frame(Frame::Snapshot(last))]
 }

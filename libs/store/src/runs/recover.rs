@@ -9,6 +9,7 @@ use runmesh_domain::Result;
 use runmesh_domain::agent::OnUnknownOutcome;
 use runmesh_domain::id::ActionId;
 use runmesh_domain::journal::{Call, Recovery, recovery};
+use runmesh_domain::path::{CallKey, StepKey};
 use runmesh_domain::run::Ask;
 
 /// The question about calls that may have happened, if there are any, with what a pause says about it.
@@ -18,7 +19,7 @@ pub(crate) async fn ask(tx: &mut Tx, locked: &Locked) -> Result<(Option<Ask>, Tr
     // nothing can be in flight.
     let in_flight =
         if run.is_cancel_requested() || locked.row.last_step == 0 { Vec::new() } else { steps::in_flight(tx, run.id).await? };
-    let Recovery::Unsafe(asked) = recovery(in_flight.iter().map(|(step, call)| (*step, call))) else {
+    let Recovery::Unsafe(asked) = recovery(in_flight.iter().map(|(step, call)| (step, call))) else {
         return Ok((None, TransitionExtra::default()));
     };
     let named = name(&in_flight, &asked);
@@ -32,8 +33,8 @@ pub(crate) async fn ask(tx: &mut Tx, locked: &Locked) -> Result<(Option<Ask>, Tr
     Ok((Some(Ask::Person { action }), TransitionExtra { summary, asked, ..TransitionExtra::default() }))
 }
 
-fn name(in_flight: &[(u32, Call)], asked: &[(u32, u32)]) -> String {
-    let of = |(step, call): &(u32, u32)| in_flight.iter().find(|(s, c)| s == step && c.call_index == *call);
+fn name(in_flight: &[(StepKey, Call)], asked: &[CallKey]) -> String {
+    let of = |asked: &CallKey| in_flight.iter().find(|(step, call)| *step == asked.step && call.call_index == asked.call_index);
     let names: Vec<_> = asked.iter().filter_map(of).map(|(_, call)| format!("{} {}", call.name, call.arguments)).collect();
     runmesh_domain::text::one_line(&names.join(", "), runmesh_domain::limits::DETAIL_CHARS_MAX / 2)
 }

@@ -10,6 +10,7 @@ use crate::actions::{self, NewAction};
 use crate::tx::Tx;
 use runmesh_domain::id::{RunId, SessionId};
 use runmesh_domain::log::Position;
+use runmesh_domain::path::CallKey;
 use runmesh_domain::run::{Change, Run};
 use runmesh_domain::transition::{Record, Transition};
 use runmesh_domain::{Result, Timestamp};
@@ -23,8 +24,8 @@ pub struct TransitionExtra {
     pub position: Option<Position>,
     /// The question in words, for a pause.
     pub summary: String,
-    /// The calls that the question is about, for a pause: `(step, call)`.
-    pub asked: Vec<(u32, u32)>,
+    /// The calls that the question is about, for a pause.
+    pub asked: Vec<CallKey>,
     /// Which turn follows, for an end.
     pub(crate) successor: Successor,
     /// What tells an exact repeat of the holder's call.

@@ -7,6 +7,7 @@ use runmesh_domain::canonical::Sha256Digest;
 use runmesh_domain::id::RunId;
 use runmesh_domain::journal::{AskedCall, Call, CallState, ModelStep, Usage, call_key};
 use runmesh_domain::limits::{JOURNAL_BYTES_MAX, JOURNAL_CALLS_MAX};
+use runmesh_domain::path::{CallKey, Path, StepKey};
 use runmesh_domain::policy::{self, Verdict};
 use runmesh_domain::spec::RunSpec;
 use runmesh_domain::{Fault, Refusal, Result};
@@ -17,24 +18,20 @@ use std::collections::{BTreeMap, BTreeSet};
 pub enum Entry {
     /// A model call ended.
     ModelStep {
-        /// Its place in the run, from 1.
-        step_index: u32,
+        /// Which one: the next of its branch.
+        step: StepKey,
         /// What it gave.
         result: ModelStep,
     },
     /// A tool call is about to run.
     CallDispatched {
-        /// The step.
-        step_index: u32,
-        /// The call, from 0.
-        call_index: u32,
+        /// Which one.
+        call: CallKey,
     },
     /// A tool call ended.
     CallDone {
-        /// The step.
-        step_index: u32,
-        /// The call, from 0.
-        call_index: u32,
+        /// Which one.
+        call: CallKey,
         /// The result or the error; at most 1 MiB.
         content: String,
         /// True when the content is an error.
@@ -45,10 +42,8 @@ pub enum Entry {
 /// What the server says of a call that a journaled step asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallVerdict {
-    /// The step.
-    pub step_index: u32,
-    /// The call, from 0.
-    pub call_index: u32,
+    /// Which one.
+    pub call: CallKey,
     /// Whether it may run.
     pub verdict: Verdict,
     /// The key that every try carries.
@@ -66,7 +61,7 @@ pub struct Recorded {
 
 /// A step to insert.
 pub(crate) struct NewStep {
-    pub(crate) step_index: u32,
+    pub(crate) key: StepKey,
     pub(crate) result: ModelStep,
     pub(crate) digest: Sha256Digest,
 }
@@ -77,12 +72,13 @@ pub(crate) struct Attempt {
     pub(crate) fence: u64,
     /// True while the attempt holds the run; else only exact repeats of its own writes pass.
     pub(crate) holds: bool,
-    pub(crate) last_step: u32,
-    pub(crate) known: BTreeMap<u32, (u64, Sha256Digest)>,
-    pub(crate) calls: BTreeMap<(u32, u32), StoredCall>,
+    /// The last step of each branch that the entries speak of; absent before its first.
+    pub(crate) last_steps: BTreeMap<Path, u32>,
+    pub(crate) known: BTreeMap<StepKey, (u64, Sha256Digest)>,
+    pub(crate) calls: BTreeMap<CallKey, StoredCall>,
     pub(crate) new_steps: Vec<NewStep>,
-    pub(crate) changed: BTreeSet<(u32, u32)>,
-    pub(crate) dispatched_now: BTreeSet<(u32, u32)>,
+    pub(crate) changed: BTreeSet<CallKey>,
+    pub(crate) dispatched_now: BTreeSet<CallKey>,
     pub(crate) usage: Usage,
     /// What the journal holds, with what this attempt adds.
     pub(crate) journal: JournalSize,
@@ -97,50 +93,51 @@ impl Attempt {
     /// does not hold the run.
     pub(crate) fn take(&mut self, entry: Entry, spec: Option<&RunSpec>) -> Result<()> {
         match entry {
-            Entry::ModelStep { step_index, result } => self.model_step(step_index, result, spec),
-            Entry::CallDispatched { step_index, call_index } => Ok(self.dispatched(step_index, call_index)?),
-            Entry::CallDone { step_index, call_index, content, is_error } => {
-                Ok(self.done(step_index, call_index, content, is_error)?)
-            }
+            Entry::ModelStep { step, result } => self.model_step(step, result, spec),
+            Entry::CallDispatched { call } => Ok(self.dispatched(call)?),
+            Entry::CallDone { call, content, is_error } => Ok(self.done(call, content, is_error)?),
         }
     }
 
-    fn model_step(&mut self, step_index: u32, result: ModelStep, spec: Option<&RunSpec>) -> Result<()> {
+    fn model_step(&mut self, key: StepKey, result: ModelStep, spec: Option<&RunSpec>) -> Result<()> {
         let digest = result.digest();
-        if let Some((fence, known)) = self.known.get(&step_index) {
+        if let Some((fence, known)) = self.known.get(&key) {
             return if *known == digest && (self.holds || *fence == self.fence) {
                 Ok(())
             } else {
-                Err(conflict(format!("step {step_index} was journaled with another content")).into())
+                Err(conflict(format!("step {key} was journaled with another content")).into())
             };
         }
         self.check_holds()?;
         let calls = u32::try_from(result.calls().count()).unwrap_or(u32::MAX);
         self.check_room(calls)?;
-        if step_index != self.last_step + 1 {
-            return Err(conflict(format!("step {step_index} does not follow step {}", self.last_step)).into());
+        let last = self.last_step(&key.path);
+        if key.step_index != last.saturating_add(1) {
+            return Err(conflict(format!("step {key} does not follow step {last}")).into());
         }
+        self.check_branch(&key.path)?;
         for asked in result.calls() {
             let spec = spec.ok_or_else(|| Fault::internal("a step with calls was judged without its spec"))?;
-            let call = judged(self.run, step_index, spec, &asked);
-            let key = (step_index, asked.call_index);
-            self.calls.insert(key, StoredCall { step_index, fence: self.fence, call });
-            self.changed.insert(key);
+            let call = judged(self.run, &key, spec, &asked);
+            let called = key.clone().call(asked.call_index);
+            self.calls.insert(called.clone(), StoredCall { step: key.clone(), fence: self.fence, call });
+            self.changed.insert(called);
         }
         self.journal.calls = self.journal.calls.saturating_add(calls);
         self.grow(message_bytes(&result.parts).unsigned_abs().into());
-        self.last_step = step_index;
-        self.known.insert(step_index, (self.fence, digest));
+        self.last_steps.insert(key.path.clone(), key.step_index);
+        self.known.insert(key.clone(), (self.fence, digest));
         self.usage = self.usage + result.usage;
         self.progress = true;
-        self.new_steps.push(NewStep { step_index, result, digest });
+        self.new_steps.push(NewStep { key, result, digest });
         Ok(())
     }
 
-    fn dispatched(&mut self, step_index: u32, call_index: u32) -> Result<(), Refusal> {
+    fn dispatched(&mut self, key: CallKey) -> Result<(), Refusal> {
         let (holds, fence, run) = (self.holds, self.fence, self.run);
         let room = self.check_room(0);
-        let stored = self.call(step_index, call_index)?;
+        let branch = self.check_branch(&key.step.path);
+        let stored = self.call(&key)?;
         let again = stored.call.idempotent && stored.fence < fence;
         match stored.call.state {
             CallState::Dispatched if stored.fence == fence => return Ok(()),
@@ -149,53 +146,58 @@ impl Attempt {
             CallState::Dispatched | CallState::Unknown if again => {}
             CallState::Reserved | CallState::Dispatched | CallState::Unknown | CallState::Failed | CallState::Done => {
                 let own_repeat = stored.fence == fence && stored.call.state.is_over() && stored.call.verdict == Verdict::Allow;
-                return if own_repeat { Ok(()) } else { Err(Refusal::CallNotAllowed { step_index, call_index }) };
+                return if own_repeat { Ok(()) } else { Err(Refusal::CallNotAllowed { call: key }) };
             }
         }
         if !holds {
             return Err(Refusal::Fenced);
         }
         room?;
-        debug_assert_eq!(stored.call.idempotency_key, call_key(run, step_index, call_index));
+        branch?;
+        debug_assert_eq!(stored.call.idempotency_key, call_key(run, &key.step, key.call_index));
         stored.call.state = CallState::Dispatched;
         stored.fence = fence;
-        self.changed.insert((step_index, call_index));
-        self.dispatched_now.insert((step_index, call_index));
+        self.changed.insert(key.clone());
+        self.dispatched_now.insert(key);
         Ok(())
     }
 
-    fn done(&mut self, step_index: u32, call_index: u32, content: String, is_error: bool) -> Result<(), Refusal> {
+    fn done(&mut self, key: CallKey, content: String, is_error: bool) -> Result<(), Refusal> {
         let (holds, fence) = (self.holds, self.fence);
-        let stored = self.call(step_index, call_index)?;
+        let stored = self.call(&key)?;
         let state = if is_error { CallState::Failed } else { CallState::Done };
         if stored.call.state.is_over() {
             let same = stored.call.state == state && stored.call.content == content;
             return if same && (holds || stored.fence == fence) {
                 Ok(())
             } else {
-                Err(conflict(format!("call {step_index}/{call_index} has another result already")))
+                Err(conflict(format!("call {key} has another result already")))
             };
         }
         if !holds {
             return Err(Refusal::Fenced);
         }
         if stored.call.state != CallState::Dispatched || stored.fence != fence {
-            return Err(conflict(format!("call {step_index}/{call_index} was not dispatched by this attempt")));
+            return Err(conflict(format!("call {key} was not dispatched by this attempt")));
         }
         stored.call.state = state;
         let bytes = content.len() as u64;
         stored.call.content = content;
         self.grow(bytes);
         self.progress = true;
-        self.changed.insert((step_index, call_index));
+        self.changed.insert(key);
         Ok(())
     }
 
+    /// The last step of a branch; 0 before its first.
+    pub(crate) fn last_step(&self, path: &Path) -> u32 {
+        self.last_steps.get(path).copied().unwrap_or_default()
+    }
+
     /// The verdicts on the calls of one step, in order.
-    pub(crate) fn verdicts(&self, step_index: u32) -> impl Iterator<Item = CallVerdict> + '_ {
-        self.calls.range((step_index, 0)..=(step_index, u32::MAX)).map(|((step_index, call_index), stored)| CallVerdict {
-            step_index: *step_index,
-            call_index: *call_index,
+    pub(crate) fn verdicts(&self, step: &StepKey) -> impl Iterator<Item = CallVerdict> + '_ {
+        self.calls.range(step.clone().call(0)..=step.clone().call(u32::MAX)).map(|(call, stored)| CallVerdict {
+            call: call.clone(),
             verdict: stored.call.verdict.clone(),
             idempotency_key: stored.call.idempotency_key.clone(),
         })
@@ -218,14 +220,28 @@ impl Attempt {
         if self.holds { Ok(()) } else { Err(Refusal::Fenced) }
     }
 
-    fn call(&mut self, step_index: u32, call_index: u32) -> Result<&mut StoredCall, Refusal> {
-        let missing = || conflict(format!("there is no call {step_index}/{call_index}"));
-        self.calls.get_mut(&(step_index, call_index)).ok_or_else(missing)
+    /// A branch goes on for as long as the call that opened it is under way: before that nobody may run it, and once it has a
+    /// result nothing more can become part of that.
+    fn check_branch(&self, path: &Path) -> Result<(), Refusal> {
+        let Some(opener) = path.parent() else { return Ok(()) };
+        match self.calls.get(&opener).map(|stored| stored.call.state) {
+            Some(CallState::Dispatched) => Ok(()),
+            Some(state) => {
+                let problem = format!("branch {path} is of call {opener}, which is {}: want it dispatched", state.name());
+                Err(conflict(problem))
+            }
+            None => Err(conflict(format!("branch {path} is of call {opener}, which is not journaled"))),
+        }
+    }
+
+    fn call(&mut self, key: &CallKey) -> Result<&mut StoredCall, Refusal> {
+        let missing = || conflict(format!("there is no call {key}"));
+        self.calls.get_mut(key).ok_or_else(missing)
     }
 }
 
 /// A call as it is journaled first: reserved, or failed at once when it may not run.
-pub(crate) fn judged(run: RunId, step_index: u32, spec: &RunSpec, asked: &AskedCall<'_>) -> Call {
+pub(crate) fn judged(run: RunId, step: &StepKey, spec: &RunSpec, asked: &AskedCall<'_>) -> Call {
     let (verdict, arguments) = policy::judge(&spec.agent, asked);
     let (state, content) = match &verdict {
         Verdict::Allow => (CallState::Reserved, String::new()),
@@ -239,7 +255,7 @@ pub(crate) fn judged(run: RunId, step_index: u32, spec: &RunSpec, asked: &AskedC
         state,
         verdict,
         idempotent: spec.agent.tool(asked.name).is_some_and(runmesh_domain::agent::Tool::is_idempotent),
-        idempotency_key: call_key(run, step_index, asked.call_index),
+        idempotency_key: call_key(run, step, asked.call_index),
         content,
     }
 }

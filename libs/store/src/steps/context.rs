@@ -34,15 +34,15 @@ pub struct Context {
     /// Messages before the run's answer in the order of the conversation. Pages go from the newest message, the run's own user
     /// message, back. One that is too large for a page has its earlier parts on the next, under the same id.
     pub messages: Vec<Message>,
-    /// The run's journal, on pages before those of the messages. A step that is too large for a page has its further calls on the
-    /// next, where it stands again.
+    /// The run's journal in the order of [`super::load`], on pages before those of the messages. A step that is too large for a page
+    /// has its further calls on the next, where it stands again.
     pub steps: Vec<Step>,
     /// For the next page, with older messages once there were any; absent on the last.
     pub next_page_token: Option<String>,
 }
 
 /// Where a page begins.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 enum Begin {
     /// Within the journal.
     Step(StepBegin),

@@ -4,19 +4,20 @@
 
 use crate::threads::{PART_BYTES, message_bytes};
 use runmesh_domain::journal::{Call, Step};
+use runmesh_domain::path::CallKey;
 
 /// Cuts off what does not fit on a page, but for a step with one call of it, however large. Answers where the next page begins,
 /// when there is one: at a step, and a call of it.
-pub(super) fn cut_steps(steps: &mut Vec<Step>, bytes_max: usize) -> Option<(u32, u32)> {
+pub(super) fn cut_steps(steps: &mut Vec<Step>, bytes_max: usize) -> Option<CallKey> {
     let max = i32::try_from(bytes_max).unwrap_or(i32::MAX);
     let mut bytes = 0_i32;
     for at in 0..steps.len() {
         let step = steps.get_mut(at)?;
-        let step_index = step.step_index;
+        let key = step.key();
         bytes = bytes.saturating_add(message_bytes(&step.result.parts));
         if at > 0 && bytes > max {
             steps.truncate(at);
-            return Some((step_index, 0));
+            return Some(key.call(0));
         }
         let whole = step.calls.iter().position(|call| {
             bytes = bytes.saturating_add(call_bytes(call));
@@ -28,7 +29,7 @@ pub(super) fn cut_steps(steps: &mut Vec<Step>, bytes_max: usize) -> Option<(u32,
         let Some(next) = step.calls.get(kept).map(|call| call.call_index) else { continue };
         step.calls.truncate(kept);
         steps.truncate(if kept == 0 { at } else { at + 1 });
-        return Some((step_index, next));
+        return Some(key.call(next));
     }
     None
 }
@@ -43,6 +44,7 @@ mod tests {
     use super::*;
     use runmesh_domain::Timestamp;
     use runmesh_domain::journal::{Call, CallState, ModelStep};
+    use runmesh_domain::path::Path;
     use runmesh_domain::policy::Verdict;
 
     const PAGE: usize = 512 << 10;
@@ -61,7 +63,7 @@ mod tests {
             content: "x".repeat(*bytes),
         };
         let calls = (0..).zip(results).map(call).collect();
-        Step { step_index, fence: 1, result: ModelStep::default(), calls, created_at: Timestamp::from_micros(0) }
+        Step { path: Path::TOP, step_index, fence: 1, result: ModelStep::default(), calls, created_at: Timestamp::from_micros(0) }
     }
 
     /// The calls of each page, as `(step, call)`.
@@ -74,7 +76,7 @@ mod tests {
             let of_step = |step: &Step| step.calls.iter().map(|call| (step.step_index, call.call_index)).collect::<Vec<_>>();
             pages.push(rest.iter().flat_map(of_step).collect());
             match next {
-                Some(next) => begin = next,
+                Some(next) => begin = (next.step.step_index, next.call_index),
                 None => return pages,
             }
         }

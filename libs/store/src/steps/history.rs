@@ -20,15 +20,15 @@ pub struct History {
     pub run: RunRow,
     /// Its transitions, in order: all on the first page, unless there are more than [`limits::PAGE_TRANSITIONS_MAX`].
     pub transitions: Vec<Transition>,
-    /// Its steps, in order, behind the last transition. One that is too large for a page has its further calls on the next,
-    /// where it stands again.
+    /// Its steps in the order of [`super::load`], behind the last transition. One that is too large for a page has its further
+    /// calls on the next, where it stands again.
     pub steps: Vec<Step>,
     /// For the next page; empty on the last.
     pub next_page_token: String,
 }
 
 /// Where a page begins.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 enum Begin {
     /// At the transition after this version.
     Transition { after: u64 },
@@ -50,8 +50,8 @@ const TRANSITIONS: &str = concat!(
 pub async fn history(tx: &mut Tx, org: OrgId, run: RunId, wish: &PageRequest, include_steps: bool) -> Result<History> {
     let begin = wish.after()?.unwrap_or(Begin::Transition { after: 0 });
     let row = runs::get(tx, org, run).await?;
-    let (transitions, more) = match begin {
-        Begin::Transition { after } => transitions(tx, run, after).await?,
+    let (transitions, more) = match &begin {
+        Begin::Transition { after } => transitions(tx, run, *after).await?,
         Begin::Step(_) => (Vec::new(), None),
     };
     let (steps, next) = match (more, begin) {

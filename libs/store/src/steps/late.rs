@@ -2,11 +2,13 @@
 //! not the journal's any more: they are kept as evidence, beside the question.
 
 use super::attempt::Entry;
+use super::load;
 use crate::columns::{At, big, count, int, small};
 use crate::error::sql;
 use crate::tx::Tx;
 use runmesh_domain::id::RunId;
 use runmesh_domain::limits::LATE_RESULT_BYTES_MAX;
+use runmesh_domain::path::CallKey;
 use runmesh_domain::principal::LeaseClaim;
 use runmesh_domain::{Result, Timestamp, text};
 use std::collections::HashMap;
@@ -15,10 +17,8 @@ use uuid::Uuid;
 /// What the worker of a lost attempt said of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LateResult {
-    /// The step.
-    pub step_index: u32,
-    /// The call, from 0.
-    pub call_index: u32,
+    /// Which call.
+    pub call: CallKey,
     /// The attempt that ran the call.
     pub fence: u64,
     /// How the result begins; at most [`LATE_RESULT_BYTES_MAX`].
@@ -31,20 +31,21 @@ pub struct LateResult {
 
 /// Only of calls whose outcome a person is asked about, and only from the attempt that dispatched them. The first word stays.
 const KEEP: &str = "
-    INSERT INTO late_results (run_id, step_index, call_index, fence, org_id, content, is_error, at)
-    SELECT c.run_id, c.step_index, c.call_index, c.fence, c.org_id, l.content, l.is_error, clock_timestamp()
-    FROM unnest($4::int4[], $5::int4[], $6::text[], $7::bool[]) AS l(step_index, call_index, content, is_error)
-    JOIN calls c ON c.run_id = $1 AND c.step_index = l.step_index AND c.call_index = l.call_index
+    INSERT INTO late_results (run_id, path, step_index, call_index, fence, org_id, content, is_error, at)
+    SELECT c.run_id, c.path, c.step_index, c.call_index, c.fence, c.org_id, l.content, l.is_error, clock_timestamp()
+    FROM unnest($4::int4[], $5::int4[], $6::text[], $7::bool[], $8::text[]) AS l(step_index, call_index, content, is_error, path)
+    JOIN calls c ON c.run_id = $1 AND c.path = l.path AND c.step_index = l.step_index AND c.call_index = l.call_index
     JOIN runs r ON r.id = c.run_id
     WHERE c.org_id = $2 AND c.fence = $3 AND c.state = 'unknown' AND r.state = 'waiting'
     ON CONFLICT DO NOTHING";
 const OF: &str = "
-    SELECT run_id, step_index, call_index, fence, content, is_error, at FROM late_results WHERE run_id = ANY ($1)
-    ORDER BY run_id, step_index, call_index, fence";
+    SELECT run_id, path, step_index, call_index, fence, content, is_error, at FROM late_results WHERE run_id = ANY ($1)
+    ORDER BY run_id, path, step_index, call_index, fence";
 
 #[derive(sqlx::FromRow)]
 struct Row {
     run_id: Uuid,
+    path: String,
     step_index: i32,
     call_index: i32,
     fence: i64,
@@ -58,11 +59,13 @@ struct Row {
 /// # Errors
 /// [`runmesh_domain::Fault`] only.
 pub async fn keep_late(tx: &mut Tx, lease: LeaseClaim, entries: &[Entry]) -> Result<()> {
-    let (mut steps, mut calls, mut contents, mut errors) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut paths, mut steps, mut calls) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut contents, mut errors) = (Vec::new(), Vec::new());
     for entry in entries {
-        if let Entry::CallDone { step_index, call_index, content, is_error } = entry {
-            steps.push(int(*step_index));
-            calls.push(int(*call_index));
+        if let Entry::CallDone { call, content, is_error } = entry {
+            paths.push(call.step.path.to_string());
+            steps.push(int(call.step.step_index));
+            calls.push(int(call.call_index));
             contents.push(text::cut_bytes(content, LATE_RESULT_BYTES_MAX).to_owned());
             errors.push(*is_error);
         }
@@ -71,7 +74,7 @@ pub async fn keep_late(tx: &mut Tx, lease: LeaseClaim, entries: &[Entry]) -> Res
         return Ok(());
     }
     let query = sqlx::query(KEEP).bind(lease.run.uuid()).bind(lease.org.uuid()).bind(big(lease.fence));
-    let query = query.bind(steps).bind(calls).bind(contents).bind(errors);
+    let query = query.bind(steps).bind(calls).bind(contents).bind(errors).bind(paths);
     query.execute(tx.connection()).await.map_err(sql)?;
     Ok(())
 }
@@ -81,9 +84,9 @@ pub(crate) async fn late_of(tx: &mut Tx, runs: Vec<Uuid>) -> Result<HashMap<RunI
     let rows: Vec<Row> = sqlx::query_as(OF).bind(runs).fetch_all(tx.connection()).await.map_err(sql)?;
     let mut by_run: HashMap<RunId, Vec<LateResult>> = HashMap::new();
     for row in rows {
-        let Row { run_id, step_index, call_index, fence, content, is_error, at } = row;
-        let (step_index, call_index) = (small(step_index), small(call_index));
-        let late = LateResult { step_index, call_index, fence: count(fence), content, is_error, at: at.0 };
+        let Row { run_id, path, step_index, call_index, fence, content, is_error, at } = row;
+        let call = load::key(run_id, &path, step_index)?.call(small(call_index));
+        let late = LateResult { call, fence: count(fence), content, is_error, at: at.0 };
         by_run.entry(RunId::from_uuid(run_id)).or_default().push(late);
     }
     Ok(by_run)

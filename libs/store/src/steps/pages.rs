@@ -6,18 +6,28 @@ use crate::runs::RunRow;
 use crate::tx::Tx;
 use runmesh_domain::Result;
 use runmesh_domain::journal::Step;
+use runmesh_domain::path::{CallKey, Path, StepKey};
 use serde::{Deserialize, Serialize};
 
 /// Where a page begins: at a step, and a call of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct StepBegin {
+    #[serde(default)]
+    path: Path,
     step: u32,
     call: u32,
 }
 
 impl StepBegin {
     /// At the first step.
-    pub(super) const FIRST: Self = Self { step: 1, call: 0 };
+    pub(super) const FIRST: Self = Self { path: Path::TOP, step: 1, call: 0 };
+}
+
+impl From<CallKey> for StepBegin {
+    fn from(call: CallKey) -> Self {
+        let CallKey { step: StepKey { path, step_index: step }, call_index: call } = call;
+        Self { path, step, call }
+    }
 }
 
 /// A page of at most `rows` steps, and where the next begins. It holds `bytes` at most, but for a step with one call of it that
@@ -29,9 +39,10 @@ pub(super) async fn page(
     rows: u32,
     bytes: usize,
 ) -> Result<(Vec<Step>, Option<StepBegin>)> {
-    let mut steps = load::load_from(tx, row.run.id, (begin.step, begin.call), rows, bytes).await?;
-    let within = cut::cut_steps(&mut steps, bytes).map(|(step, call)| StepBegin { step, call });
-    let last = steps.last().map_or(row.last_step, |last| last.step_index);
-    let behind = (last < row.last_step).then_some(StepBegin { step: last + 1, call: 0 });
-    Ok((steps, within.or(behind)))
+    let StepBegin { path, step: step_index, call: call_index } = begin;
+    let from = StepKey { path, step_index }.call(call_index);
+    let (mut steps, behind) = load::load_from(tx, row.run.id, &from, rows, bytes).await?;
+    let within = cut::cut_steps(&mut steps, bytes);
+    let next = within.or(behind.map(|step| step.call(0)));
+    Ok((steps, next.map(StepBegin::from)))
 }

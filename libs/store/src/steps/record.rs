@@ -2,12 +2,14 @@
 
 use super::attempt::{Attempt, Entry, Recorded};
 use super::{load, write};
-use crate::columns::{At, int};
+use crate::columns::At;
 use crate::error::sql;
 use crate::runs::{Row, RunRow, run_columns};
 use crate::tx::Tx;
+use runmesh_domain::id::RunId;
 use runmesh_domain::journal::Usage;
 use runmesh_domain::log::Position;
+use runmesh_domain::path::{Path, StepKey};
 use runmesh_domain::principal::LeaseClaim;
 use runmesh_domain::spec::RunSpec;
 use runmesh_domain::{Error, Refusal, Result, Timestamp};
@@ -32,8 +34,8 @@ pub async fn record(tx: &mut Tx, lease: LeaseClaim, entries: Vec<Entry>, positio
     let (row, now) = hold(tx, &lease).await?;
     let refusal = row.run.check_holder(lease.fence).err();
     let mut attempt = read(tx, &row, &lease, &entries, refusal.is_none()).await?;
-    let spec = spec_for(tx, &row, &entries).await?;
-    let model_steps: Vec<u32> = entries.iter().filter_map(model_step).collect();
+    let spec = spec_for(tx, &attempt, &entries).await?;
+    let model_steps: Vec<StepKey> = entries.iter().filter_map(model_step).cloned().collect();
     for entry in entries {
         let taken = attempt.take(entry, spec.as_ref());
         match (taken, &refusal) {
@@ -46,7 +48,7 @@ pub async fn record(tx: &mut Tx, lease: LeaseClaim, entries: Vec<Entry>, positio
     if refusal.is_none() {
         store(tx, &attempt, row.clone(), position, now).await?;
     }
-    let verdicts = model_steps.iter().flat_map(|step| attempt.verdicts(*step)).collect();
+    let verdicts = model_steps.iter().flat_map(|step| attempt.verdicts(step)).collect();
     Ok(Recorded { verdicts, cancel_requested: row.run.is_cancel_requested() })
 }
 
@@ -64,46 +66,52 @@ async fn hold(tx: &mut Tx, lease: &LeaseClaim) -> Result<(RunRow, Timestamp)> {
 
 /// As much of the journal as the entries speak of.
 async fn read(tx: &mut Tx, row: &RunRow, lease: &LeaseClaim, entries: &[Entry], holds: bool) -> Result<Attempt> {
-    let journaled = |step: &u32| *step <= row.last_step;
-    let steps: BTreeSet<u32> = entries.iter().filter_map(model_step).filter(journaled).collect();
-    let called: BTreeSet<u32> = entries.iter().map(step_of).filter(journaled).collect();
-    let mut attempt = Attempt {
+    let mut last_steps = last_of_branches(tx, row.run.id, entries).await?;
+    last_steps.insert(Path::TOP, row.last_step);
+    let journaled = |step: &&StepKey| last_steps.get(&step.path).is_some_and(|last| step.step_index <= *last);
+    let steps: BTreeSet<&StepKey> = entries.iter().filter_map(model_step).filter(journaled).collect();
+    let openers: Vec<StepKey> = entries.iter().filter_map(|entry| Some(step_of(entry).path.parent()?.step)).collect();
+    let called: BTreeSet<&StepKey> = entries.iter().map(step_of).chain(&openers).filter(journaled).collect();
+    let known = if steps.is_empty() { Vec::new() } else { load::digests(tx, row.run.id, steps).await? };
+    let calls = if called.is_empty() { Vec::new() } else { load::calls_of(tx, row.run.id, called).await? };
+    Ok(Attempt {
         run: row.run.id,
         fence: lease.fence,
         holds,
-        last_step: row.last_step,
-        known: BTreeMap::new(),
-        calls: BTreeMap::new(),
+        last_steps,
+        known: known.into_iter().map(|(step, fence, digest)| (step, (fence, digest))).collect(),
+        calls: calls.into_iter().map(|call| (call.key(), call)).collect(),
         new_steps: Vec::new(),
         changed: BTreeSet::new(),
         dispatched_now: BTreeSet::new(),
         usage: Usage::default(),
         journal: row.journal,
         progress: false,
-    };
-    if !steps.is_empty() {
-        let steps: Vec<i32> = steps.into_iter().map(int).collect();
-        let known = load::digests(tx, row.run.id, &steps).await?;
-        attempt.known = known.into_iter().map(|(step, fence, digest)| (step, (fence, digest))).collect();
+    })
+}
+
+/// The last steps of the branches that the entries speak of, and of those that these came from.
+async fn last_of_branches(tx: &mut Tx, run: RunId, entries: &[Entry]) -> Result<BTreeMap<Path, u32>> {
+    let mut paths = BTreeSet::new();
+    for entry in entries {
+        let mut path = step_of(entry).path.clone();
+        while let Some(opener) = path.parent() {
+            paths.insert(std::mem::replace(&mut path, opener.step.path));
+        }
     }
-    if !called.is_empty() {
-        let called: Vec<i32> = called.into_iter().map(int).collect();
-        let calls = load::calls_of(tx, row.run.id, &called).await?;
-        attempt.calls = calls.into_iter().map(|call| ((call.step_index, call.call.call_index), call)).collect();
-    }
-    Ok(attempt)
+    if paths.is_empty() { Ok(BTreeMap::new()) } else { load::last_steps(tx, run, paths).await }
 }
 
 /// The frozen spec, when there are new calls to judge.
-async fn spec_for(tx: &mut Tx, row: &RunRow, entries: &[Entry]) -> Result<Option<RunSpec>> {
+async fn spec_for(tx: &mut Tx, attempt: &Attempt, entries: &[Entry]) -> Result<Option<RunSpec>> {
     let asks = |entry: &Entry| match entry {
-        Entry::ModelStep { step_index, result } => *step_index > row.last_step && result.calls().next().is_some(),
+        Entry::ModelStep { step, result } => step.step_index > attempt.last_step(&step.path) && result.calls().next().is_some(),
         Entry::CallDispatched { .. } | Entry::CallDone { .. } => false,
     };
     if !entries.iter().any(asks) {
         return Ok(None);
     }
-    load::spec(tx, row.run.id).await.map(Some)
+    load::spec(tx, attempt.run).await.map(Some)
 }
 
 async fn store(tx: &mut Tx, attempt: &Attempt, row: RunRow, position: Option<Position>, now: Timestamp) -> Result<()> {
@@ -121,17 +129,16 @@ async fn store(tx: &mut Tx, attempt: &Attempt, row: RunRow, position: Option<Pos
     write::write(tx, attempt, &row, now).await
 }
 
-const fn model_step(entry: &Entry) -> Option<u32> {
+const fn model_step(entry: &Entry) -> Option<&StepKey> {
     match entry {
-        Entry::ModelStep { step_index, .. } => Some(*step_index),
+        Entry::ModelStep { step, .. } => Some(step),
         Entry::CallDispatched { .. } | Entry::CallDone { .. } => None,
     }
 }
 
-const fn step_of(entry: &Entry) -> u32 {
+const fn step_of(entry: &Entry) -> &StepKey {
     match entry {
-        Entry::ModelStep { step_index, .. } | Entry::CallDispatched { step_index, .. } | Entry::CallDone { step_index, .. } => {
-            *step_index
-        }
+        Entry::ModelStep { step, .. } => step,
+        Entry::CallDispatched { call } | Entry::CallDone { call, .. } => &call.step,
     }
 }

@@ -8,6 +8,7 @@ use crate::runs::{LastStep, Locked, RunRow};
 use crate::stored::Stored;
 use crate::tx::Tx;
 use runmesh_domain::id::{OrgId, RunId};
+use runmesh_domain::path::{Path, StepKey};
 use runmesh_domain::{Result, Timestamp};
 use sqlx::types::Json;
 
@@ -15,10 +16,10 @@ use sqlx::types::Json;
 macro_rules! upsert_calls {
     () => {
         "INSERT INTO calls (run_id, org_id, step_index, call_index, call_id, name, arguments, state, verdict, idempotent,
-           content, fence, dispatched_at, ended_at)
+           content, fence, dispatched_at, ended_at, path)
          SELECT $1::uuid, $2::uuid, * FROM unnest($3::int4[], $4::int4[], $5::text[], $6::text[], $7::text[], $8::text[],
-           $9::jsonb[], $10::bool[], $11::text[], $12::int8[], $13::timestamptz[], $14::timestamptz[])
-         ON CONFLICT (run_id, step_index, call_index) DO UPDATE SET state = EXCLUDED.state, content = EXCLUDED.content,
+           $9::jsonb[], $10::bool[], $11::text[], $12::int8[], $13::timestamptz[], $14::timestamptz[], $15::text[])
+         ON CONFLICT (run_id, path, step_index, call_index) DO UPDATE SET state = EXCLUDED.state, content = EXCLUDED.content,
            fence = EXCLUDED.fence, dispatched_at = coalesce(EXCLUDED.dispatched_at, calls.dispatched_at),
            ended_at = EXCLUDED.ended_at"
     };
@@ -30,30 +31,32 @@ const RECORD: &str = concat!(
     "WITH called AS (",
     upsert_calls!(),
     "), journaled AS (
-       INSERT INTO steps (run_id, org_id, step_index, fence, result, digest, created_at)
-       SELECT $1, $2, s.step_index, $15, s.result, s.digest, $16
-       FROM unnest($17::int4[], $18::jsonb[], $19::bytea[]) AS s(step_index, result, digest)),
+       INSERT INTO steps (run_id, org_id, path, step_index, fence, result, digest, created_at)
+       SELECT $1, $2, s.path, s.step_index, $16, s.result, s.digest, $17
+       FROM unnest($18::text[], $19::int4[], $20::jsonb[], $21::bytea[]) AS s(path, step_index, result, digest)),
      used AS (
-       INSERT INTO usage (run_id, org_id, thread_id, user_id, step_index, model, input_tokens, output_tokens, at)
-       SELECT $1, $2, $27, $28, u.step_index, u.model, u.input_tokens, u.output_tokens, $16
-       FROM unnest($17::int4[], $29::text[], $30::int8[], $31::int8[]) AS u(step_index, model, input_tokens, output_tokens))
-     UPDATE runs SET last_step = $20, input_tokens = $21, output_tokens = $22, barren_attempts = $23, cut_attempts = $24,
-       log_seq = $25, log_chain = $26, journal_bytes = $32, journal_calls = $33, progress_at = $16 WHERE id = $1"
+       INSERT INTO usage (run_id, org_id, thread_id, user_id, path, step_index, model, input_tokens, output_tokens, at)
+       SELECT $1, $2, $29, $30, u.path, u.step_index, u.model, u.input_tokens, u.output_tokens, $17
+       FROM unnest($18::text[], $19::int4[], $31::text[], $32::int8[], $33::int8[])
+         AS u(path, step_index, model, input_tokens, output_tokens))
+     UPDATE runs SET last_step = $22, input_tokens = $23, output_tokens = $24, barren_attempts = $25, cut_attempts = $26,
+       log_seq = $27, log_chain = $28, journal_bytes = $34, journal_calls = $35, progress_at = $17 WHERE id = $1"
 );
 
 type PgQuery = sqlx::query::Query<'static, sqlx::Postgres, sqlx::postgres::PgArguments>;
 
 /// Writes what an attempt changed. The run must be locked; `row` is the run as it shall be.
 pub(crate) async fn write(tx: &mut Tx, attempt: &Attempt, row: &RunRow, now: Timestamp) -> Result<()> {
-    let changed = attempt.changed.iter().filter_map(|key| attempt.calls.get(key).map(|call| (*key, call)));
-    let calls: Vec<_> = changed.map(|(key, call)| (call, attempt.dispatched_now.contains(&key))).collect();
+    let changed = attempt.changed.iter().filter_map(|key| attempt.calls.get(key).map(|call| (key, call)));
+    let calls: Vec<_> = changed.map(|(key, call)| (call, attempt.dispatched_now.contains(key))).collect();
     let query = bind_calls(sqlx::query(RECORD), row.run.id, row.run.org, &calls, now)
         .bind(big(attempt.fence))
         .bind(At(now))
-        .bind(attempt.new_steps.iter().map(|step| int(step.step_index)).collect::<Vec<_>>())
+        .bind(attempt.new_steps.iter().map(|step| step.key.path.to_string()).collect::<Vec<_>>())
+        .bind(attempt.new_steps.iter().map(|step| int(step.key.step_index)).collect::<Vec<_>>())
         .bind(attempt.new_steps.iter().map(|step| Json(step.result.clone())).collect::<Vec<_>>())
         .bind(attempt.new_steps.iter().map(|step| step.digest.0.to_vec()).collect::<Vec<_>>())
-        .bind(int(attempt.last_step))
+        .bind(int(attempt.last_step(&Path::TOP)))
         .bind(big(row.usage.input_tokens))
         .bind(big(row.usage.output_tokens))
         .bind(int(row.run.barren_attempts))
@@ -78,11 +81,12 @@ pub(crate) async fn reserve_closed(tx: &mut Tx, locked: &Locked, last: &LastStep
     }
     let run = &locked.row.run;
     let spec = load::spec(tx, run.id).await?;
+    let step = StepKey::top(last.step_index);
     let calls: Vec<_> = last
         .result
         .calls()
-        .map(|asked| judged(run.id, last.step_index, &spec, &asked))
-        .map(|call| StoredCall { step_index: last.step_index, fence: run.fence, call })
+        .map(|asked| judged(run.id, &step, &spec, &asked))
+        .map(|call| StoredCall { step: step.clone(), fence: run.fence, call })
         .collect();
     let calls: Vec<_> = calls.iter().map(|call| (call, false)).collect();
     let query = bind_calls(sqlx::query(UPSERT_CALLS), run.id, run.org, &calls, locked.now);
@@ -90,7 +94,7 @@ pub(crate) async fn reserve_closed(tx: &mut Tx, locked: &Locked, last: &LastStep
     Ok(())
 }
 
-/// Binds $1 to $14; each call with whether it was dispatched just now.
+/// Binds $1 to $15; each call with whether it was dispatched just now.
 fn bind_calls(query: PgQuery, run: RunId, org: OrgId, calls: &[(&StoredCall, bool)], now: Timestamp) -> PgQuery {
     fn each<T>(calls: &[(&StoredCall, bool)], of: impl Fn(&StoredCall) -> T) -> Vec<T> {
         calls.iter().map(|(call, _)| of(call)).collect()
@@ -98,7 +102,7 @@ fn bind_calls(query: PgQuery, run: RunId, org: OrgId, calls: &[(&StoredCall, boo
     query
         .bind(run.uuid())
         .bind(org.uuid())
-        .bind(each(calls, |stored| int(stored.step_index)))
+        .bind(each(calls, |stored| int(stored.step.step_index)))
         .bind(each(calls, |stored| int(stored.call.call_index)))
         .bind(each(calls, |stored| stored.call.call_id.clone()))
         .bind(each(calls, |stored| stored.call.name.clone()))
@@ -110,4 +114,5 @@ fn bind_calls(query: PgQuery, run: RunId, org: OrgId, calls: &[(&StoredCall, boo
         .bind(each(calls, |stored| big(stored.fence)))
         .bind(calls.iter().map(|(_, dispatched)| dispatched.then_some(At(now))).collect::<Vec<_>>())
         .bind(each(calls, |stored| stored.call.state.is_over().then_some(At(now))))
+        .bind(each(calls, |stored| stored.step.path.to_string()))
 }

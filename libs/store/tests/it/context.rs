@@ -16,7 +16,7 @@ use runmesh_store::steps::{self, Context};
 /// What common gRPC libraries take in one message when nobody tells them otherwise is 4 MiB.
 pub const MESSAGE_BYTES_MAX: usize = 4 << 20;
 
-async fn pages(world: &World, lease: LeaseClaim) -> Vec<Context> {
+pub async fn pages(world: &World, lease: LeaseClaim) -> Vec<Context> {
     let (mut token, mut pages) = (String::new(), Vec::new());
     loop {
         let asked = token.clone();
@@ -61,7 +61,7 @@ fn seen_by_the_model(mut messages: Vec<Message>) -> Vec<Message> {
     messages
 }
 
-fn journal(pages: &[Context]) -> Vec<Step> {
+pub fn journal(pages: &[Context]) -> Vec<Step> {
     joined(pages.iter().flat_map(|page| page.steps.clone()))
 }
 
@@ -70,7 +70,7 @@ pub fn joined(steps: impl IntoIterator<Item = Step>) -> Vec<Step> {
     let mut whole: Vec<Step> = Vec::new();
     for step in steps {
         match whole.last_mut() {
-            Some(last) if last.step_index == step.step_index => last.calls.extend(step.calls),
+            Some(last) if last.key() == step.key() => last.calls.extend(step.calls),
             _ => whole.push(step),
         }
     }

@@ -9,6 +9,7 @@ use runmesh_domain::id::{AgentId, MessageId, OrgId, RunId, SessionId, ThreadId, 
 use runmesh_domain::journal::{ModelStep, Usage};
 use runmesh_domain::limits::{Leases, Queues};
 use runmesh_domain::message::{Message, Part, add_page};
+use runmesh_domain::path::StepKey;
 use runmesh_domain::principal::{LeaseClaim, WorkerCredential};
 use runmesh_domain::run::{Outcome, StateName};
 use runmesh_store::agents::{self, AgentRef};
@@ -348,15 +349,24 @@ pub fn step(text: &str, tools: &[&str]) -> ModelStep {
 }
 
 pub fn model_step(step_index: u32, text: &str, tools: &[&str]) -> Entry {
-    Entry::ModelStep { step_index, result: step(text, tools) }
+    Entry::ModelStep { step: step_index.into(), result: step(text, tools) }
 }
 
 pub const fn dispatched(step_index: u32, call_index: u32) -> Entry {
-    Entry::CallDispatched { step_index, call_index }
+    Entry::CallDispatched { call: StepKey::top(step_index).call(call_index) }
 }
 
 pub fn done(step_index: u32, call_index: u32, content: &str) -> Entry {
-    Entry::CallDone { step_index, call_index, content: content.into(), is_error: false }
+    Entry::CallDone { call: StepKey::top(step_index).call(call_index), content: content.into(), is_error: false }
+}
+
+/// The same in a branch.
+pub fn in_branch(path: &str, mut entry: Entry) -> Entry {
+    match &mut entry {
+        Entry::ModelStep { step, .. } => step.path = path.parse().unwrap(),
+        Entry::CallDispatched { call } | Entry::CallDone { call, .. } => call.step.path = path.parse().unwrap(),
+    }
+    entry
 }
 
 pub fn last(step_index: u32, text: &str) -> LastStep {

@@ -6,6 +6,7 @@ use runmesh_domain::chain::Chain;
 use runmesh_domain::journal::{CALL_CLOSED, CallState};
 use runmesh_domain::log::Position;
 use runmesh_domain::message::Part;
+use runmesh_domain::path::StepKey;
 use runmesh_domain::policy::Verdict;
 use runmesh_domain::run::{Outcome, StateName};
 use runmesh_domain::transition::Record;
@@ -46,7 +47,7 @@ async fn calls_run_only_when_allowed_and_end_once() {
     let world = World::new().await;
     let lease = world.running(world.session().await).await;
     world.record(lease, vec![model_step(1, "", &["write", "forbidden"])]).await.unwrap();
-    let not_allowed = refused(Refusal::CallNotAllowed { step_index: 1, call_index: 1 });
+    let not_allowed = refused(Refusal::CallNotAllowed { call: StepKey::top(1).call(1) });
     assert_eq!(world.record(lease, vec![dispatched(1, 1)]).await, Err(not_allowed));
     assert!(is_conflict(world.record(lease, vec![done(1, 0, "r")]).await), "not dispatched");
     assert!(is_conflict(world.record(lease, vec![dispatched(1, 7)]).await), "no such call");

@@ -4,6 +4,7 @@
 mod accept;
 mod alive;
 mod aside;
+mod branches;
 mod cancellation;
 mod claim;
 mod claim_accepted;

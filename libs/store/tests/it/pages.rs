@@ -71,7 +71,7 @@ async fn an_answer_with_large_results_goes_on_over_pages() {
     assert!(whole[1].parts == said, "in order, nothing twice and nothing left out");
 }
 
-async fn history(world: &World, run: RunId, page_size: u32, include_steps: bool) -> Vec<History> {
+pub async fn history(world: &World, run: RunId, page_size: u32, include_steps: bool) -> Vec<History> {
     let (org, mut page_token, mut pages) = (world.org, String::new(), Vec::new());
     loop {
         let wish = PageRequest { page_size, page_token };

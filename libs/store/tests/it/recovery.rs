@@ -6,6 +6,7 @@ use runmesh_domain::id::{AgentId, RunId};
 use runmesh_domain::journal::{CALL_UNKNOWN, CallState};
 use runmesh_domain::limits::{BARREN_ATTEMPTS_MAX, Queues};
 use runmesh_domain::message::Part;
+use runmesh_domain::path::StepKey;
 use runmesh_domain::principal::LeaseClaim;
 use runmesh_domain::run::{Outcome, StateName};
 use runmesh_domain::transition::{Cause, Record};
@@ -88,10 +89,10 @@ async fn what_comes_late_is_evidence_for_who_decides() {
     world.late(lease, vec![done(1, 0, &"é".repeat(4_000)), done(1, 1, "nobody asks about it"), done(1, 9, "no such call")]).await;
     world.late(lease, vec![done(1, 0, "another word")]).await;
     let late = pending(&world).await.remove(0).late_results;
-    let kept = late.iter().map(|late| (late.step_index, late.call_index, late.fence, late.content.as_str(), late.is_error));
+    let kept = late.iter().map(|late| (late.call.clone(), late.fence, late.content.as_str(), late.is_error));
     assert_eq!(
         kept.collect::<Vec<_>>(),
-        [(1, 0, lease.fence, "é".repeat(2_048).as_str(), false)],
+        [(StepKey::top(1).call(0), lease.fence, "é".repeat(2_048).as_str(), false)],
         "bounded, and the first stays"
     );
     assert_eq!(call_state(&world, lease.run).await, CallState::Unknown, "the journal is as it was");

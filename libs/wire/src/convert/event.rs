@@ -1,11 +1,12 @@
 //! The events of a run.
 
-use super::{FromWire, IntoWire, id, join, list, required, signed, signed32, unsigned};
+use super::{FromWire, IntoWire, id, join, list, required, signed, signed32, step_key, unsigned};
 use crate::pb::stream as pb;
 use crate::pb::stream::run_event::Kind;
 use runmesh_domain::Refusal;
 use runmesh_domain::event::Event;
 use runmesh_domain::message::Part;
+use runmesh_domain::path::Path;
 use runmesh_domain::transition::{Finished, Record, Transition};
 
 /// What the log shows of a transition.
@@ -36,45 +37,48 @@ fn kind(event: Event) -> Option<Kind> {
             session_id: session.map(|session| session.to_string()).unwrap_or_default(),
             time: Some(at.into_wire()),
         }),
-        Event::StepStarted { step_index, model } => {
-            Kind::StepStarted(pb::StepStarted { step_index: signed32(step_index), model })
+        Event::StepStarted { step, model } => {
+            let (step_index, path) = step.into_wire();
+            Kind::StepStarted(pb::StepStarted { step_index, model, path })
         }
-        Event::TextDelta { step_index, text } => Kind::TextDelta(pb::TextDelta { step_index: signed32(step_index), text }),
-        Event::ReasoningDelta { step_index, text } => {
-            Kind::ReasoningDelta(pb::ReasoningDelta { step_index: signed32(step_index), text })
+        Event::TextDelta { step, text } => {
+            let (step_index, path) = step.into_wire();
+            Kind::TextDelta(pb::TextDelta { step_index, text, path })
         }
-        Event::ToolCallStarted { step_index, call_index, name } => Kind::ToolCallStarted(pb::ToolCallStarted {
-            step_index: signed32(step_index),
-            call_index: signed32(call_index),
-            name,
-        }),
-        Event::ToolCallArgumentsDelta { step_index, call_index, arguments } => {
-            Kind::ToolCallArgumentsDelta(pb::ToolCallArgumentsDelta {
-                step_index: signed32(step_index),
-                call_index: signed32(call_index),
-                arguments_json: arguments,
-            })
+        Event::ReasoningDelta { step, text } => {
+            let (step_index, path) = step.into_wire();
+            Kind::ReasoningDelta(pb::ReasoningDelta { step_index, text, path })
         }
-        Event::ToolCallFinished { step_index, call_index, content, is_error } => Kind::ToolCallFinished(pb::ToolCallFinished {
-            step_index: signed32(step_index),
-            call_index: signed32(call_index),
-            content,
-            is_error,
-        }),
-        Event::StepRetracted { step_index, reason } => {
-            Kind::StepRetracted(pb::StepRetracted { step_index: signed32(step_index), reason })
+        Event::ToolCallStarted { step, call_index, name } => {
+            let (step_index, path) = step.into_wire();
+            Kind::ToolCallStarted(pb::ToolCallStarted { step_index, call_index: signed32(call_index), name, path })
         }
-        Event::StepFinished { step_index, parts, usage } => Kind::StepFinished(pb::StepFinished {
-            step_index: signed32(step_index),
-            parts: shown(parts),
-            usage: Some(usage.into_wire()),
-        }),
-        Event::ModelRetrying { step_index, attempt, reason } => {
-            Kind::ModelRetrying(pb::ModelRetrying { step_index: signed32(step_index), attempt: signed32(attempt), reason })
+        Event::ToolCallArgumentsDelta { step, call_index, arguments: arguments_json } => {
+            let (step_index, path) = step.into_wire();
+            let call_index = signed32(call_index);
+            Kind::ToolCallArgumentsDelta(pb::ToolCallArgumentsDelta { step_index, call_index, arguments_json, path })
         }
-        Event::ContextReported { omitted_turns, tokens } => Kind::ContextReported(pb::ContextReported {
+        Event::ToolCallFinished { step, call_index, content, is_error } => {
+            let (step_index, path) = step.into_wire();
+            let call_index = signed32(call_index);
+            Kind::ToolCallFinished(pb::ToolCallFinished { step_index, call_index, content, is_error, path })
+        }
+        Event::StepRetracted { step, reason } => {
+            let (step_index, path) = step.into_wire();
+            Kind::StepRetracted(pb::StepRetracted { step_index, reason, path })
+        }
+        Event::StepFinished { step, parts, usage } => {
+            let (step_index, path) = step.into_wire();
+            Kind::StepFinished(pb::StepFinished { step_index, parts: shown(parts), usage: Some(usage.into_wire()), path })
+        }
+        Event::ModelRetrying { step, attempt, reason } => {
+            let (step_index, path) = step.into_wire();
+            Kind::ModelRetrying(pb::ModelRetrying { step_index, attempt: signed32(attempt), reason, path })
+        }
+        Event::ContextReported { path, omitted_turns, tokens } => Kind::ContextReported(pb::ContextReported {
             omitted_turn_count: signed32(omitted_turns),
             token_count: signed(tokens),
+            path: path.to_string(),
         }),
         Event::ApprovalRequested { action, summary } => {
             Kind::ApprovalRequested(pb::ApprovalRequested { action_id: action.to_string(), summary })
@@ -118,49 +122,54 @@ impl FromWire<Finished> for pb::RunFinished {
 }
 
 impl FromWire<Event> for pb::RunEvent {
-    fn from_wire(self, path: &str) -> Result<Event, Refusal> {
-        let step = |index: i32| unsigned(&join(path, "step_index"), index);
-        let call = |index: i32| unsigned(&join(path, "call_index"), index);
+    fn from_wire(self, at: &str) -> Result<Event, Refusal> {
+        let step = |step_index: i32, path: String| step_key(at, step_index, &path);
+        let call = |index: i32| unsigned(&join(at, "call_index"), index);
         Ok(match self.kind {
             None => Event::Unknown,
-            Some(Kind::AttemptStarted(event)) => attempt_started(event, path)?,
-            Some(Kind::StepStarted(pb::StepStarted { step_index, model })) => {
-                Event::StepStarted { step_index: step(step_index)?, model }
+            Some(Kind::AttemptStarted(event)) => attempt_started(event, at)?,
+            Some(Kind::StepStarted(pb::StepStarted { step_index, model, path })) => {
+                Event::StepStarted { step: step(step_index, path)?, model }
             }
-            Some(Kind::TextDelta(pb::TextDelta { step_index, text })) => Event::TextDelta { step_index: step(step_index)?, text },
-            Some(Kind::ReasoningDelta(pb::ReasoningDelta { step_index, text })) => {
-                Event::ReasoningDelta { step_index: step(step_index)?, text }
+            Some(Kind::TextDelta(pb::TextDelta { step_index, text, path })) => {
+                Event::TextDelta { step: step(step_index, path)?, text }
             }
-            Some(Kind::ToolCallStarted(pb::ToolCallStarted { step_index, call_index, name })) => {
-                Event::ToolCallStarted { step_index: step(step_index)?, call_index: call(call_index)?, name }
+            Some(Kind::ReasoningDelta(pb::ReasoningDelta { step_index, text, path })) => {
+                Event::ReasoningDelta { step: step(step_index, path)?, text }
             }
-            Some(Kind::ToolCallArgumentsDelta(pb::ToolCallArgumentsDelta { step_index, call_index, arguments_json })) => {
-                let (step_index, call_index) = (step(step_index)?, call(call_index)?);
-                Event::ToolCallArgumentsDelta { step_index, call_index, arguments: arguments_json }
+            Some(Kind::ToolCallStarted(pb::ToolCallStarted { step_index, call_index, name, path })) => {
+                Event::ToolCallStarted { step: step(step_index, path)?, call_index: call(call_index)?, name }
             }
-            Some(Kind::ToolCallFinished(pb::ToolCallFinished { step_index, call_index, content, is_error })) => {
-                Event::ToolCallFinished { step_index: step(step_index)?, call_index: call(call_index)?, content, is_error }
+            Some(Kind::ToolCallArgumentsDelta(pb::ToolCallArgumentsDelta { step_index, call_index, arguments_json, path })) => {
+                let (step, call_index) = (step(step_index, path)?, call(call_index)?);
+                Event::ToolCallArgumentsDelta { step, call_index, arguments: arguments_json }
             }
-            Some(Kind::StepRetracted(pb::StepRetracted { step_index, reason })) => {
-                Event::StepRetracted { step_index: step(step_index)?, reason }
+            Some(Kind::ToolCallFinished(pb::ToolCallFinished { step_index, call_index, content, is_error, path })) => {
+                Event::ToolCallFinished { step: step(step_index, path)?, call_index: call(call_index)?, content, is_error }
             }
-            Some(Kind::StepFinished(pb::StepFinished { step_index, parts, usage })) => Event::StepFinished {
-                step_index: step(step_index)?,
-                parts: list(&join(path, "parts"), parts)?,
-                usage: usage.unwrap_or_default().from_wire(&join(path, "usage"))?,
+            Some(Kind::StepRetracted(pb::StepRetracted { step_index, reason, path })) => {
+                Event::StepRetracted { step: step(step_index, path)?, reason }
+            }
+            Some(Kind::StepFinished(pb::StepFinished { step_index, parts, usage, path })) => Event::StepFinished {
+                step: step(step_index, path)?,
+                parts: list(&join(at, "parts"), parts)?,
+                usage: usage.unwrap_or_default().from_wire(&join(at, "usage"))?,
             },
-            Some(Kind::ModelRetrying(pb::ModelRetrying { step_index, attempt, reason })) => {
-                let attempt = unsigned(&join(path, "attempt"), attempt)?;
-                Event::ModelRetrying { step_index: step(step_index)?, attempt, reason }
+            Some(Kind::ModelRetrying(pb::ModelRetrying { step_index, attempt, reason, path })) => {
+                let attempt = unsigned(&join(at, "attempt"), attempt)?;
+                Event::ModelRetrying { step: step(step_index, path)?, attempt, reason }
             }
-            Some(Kind::ContextReported(pb::ContextReported { omitted_turn_count, token_count })) => Event::ContextReported {
-                omitted_turns: unsigned(&join(path, "omitted_turn_count"), omitted_turn_count)?,
-                tokens: unsigned(&join(path, "token_count"), token_count)?,
-            },
+            Some(Kind::ContextReported(pb::ContextReported { omitted_turn_count, token_count, path })) => {
+                Event::ContextReported {
+                    path: Path::parse(&join(at, "path"), &path)?,
+                    omitted_turns: unsigned(&join(at, "omitted_turn_count"), omitted_turn_count)?,
+                    tokens: unsigned(&join(at, "token_count"), token_count)?,
+                }
+            }
             Some(Kind::ApprovalRequested(pb::ApprovalRequested { action_id, summary })) => {
-                Event::ApprovalRequested { action: id(&join(path, "action_id"), &action_id)?, summary }
+                Event::ApprovalRequested { action: id(&join(at, "action_id"), &action_id)?, summary }
             }
-            Some(Kind::RunFinished(finished)) => Event::RunFinished(Box::new(finished.from_wire(path)?)),
+            Some(Kind::RunFinished(finished)) => Event::RunFinished(Box::new(finished.from_wire(at)?)),
             Some(Kind::LogRestarted(pb::LogRestarted { reason })) => Event::LogRestarted { reason },
         })
     }
@@ -186,6 +195,24 @@ mod tests {
     use super::*;
     use runmesh_domain::Timestamp;
     use runmesh_domain::journal::Usage;
+    use runmesh_domain::path::StepKey;
+
+    fn branch() -> StepKey {
+        StepKey { path: "3.0/1.2".parse().unwrap_or_default(), step_index: 4 }
+    }
+
+    #[test]
+    fn a_path_is_empty_at_the_top_level_and_refused_when_malformed() {
+        let wire = |step: StepKey| match (Event::TextDelta { step, text: "t".into() }).into_wire().kind {
+            Some(Kind::TextDelta(delta)) => delta,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(wire(StepKey::top(1)).path, "");
+        assert_eq!(wire(branch()).path, "3.0/1.2");
+        let malformed = pb::TextDelta { path: "3".into(), ..wire(branch()) };
+        let refused = pb::RunEvent { kind: Some(Kind::TextDelta(malformed)) }.from_wire("events[0]");
+        assert!(matches!(refused, Err(Refusal::InvalidField { field, .. }) if field == "events[0].path"));
+    }
 
     #[test]
     fn every_kind_comes_back_as_it_went() {
@@ -199,18 +226,19 @@ mod tests {
             usage: Usage { input_tokens: 1, output_tokens: 2 },
             at,
         };
+        let step = branch();
         let events = [
             Event::AttemptStarted { fence: 2, session: None, at },
-            Event::StepStarted { step_index: 1, model: "m".into() },
-            Event::TextDelta { step_index: 1, text: "t".into() },
-            Event::ReasoningDelta { step_index: 1, text: "t".into() },
-            Event::ToolCallStarted { step_index: 1, call_index: 0, name: "n".into() },
-            Event::ToolCallArgumentsDelta { step_index: 1, call_index: 0, arguments: "{".into() },
-            Event::ToolCallFinished { step_index: 1, call_index: 0, content: "c".into(), is_error: true },
-            Event::StepRetracted { step_index: 1, reason: "r".into() },
-            Event::StepFinished { step_index: 1, parts: vec![Part::text("x")], usage: Usage::default() },
-            Event::ModelRetrying { step_index: 1, attempt: 2, reason: "r".into() },
-            Event::ContextReported { omitted_turns: 1, tokens: 9 },
+            Event::StepStarted { step: step.clone(), model: "m".into() },
+            Event::TextDelta { step: step.clone(), text: "t".into() },
+            Event::ReasoningDelta { step: step.clone(), text: "t".into() },
+            Event::ToolCallStarted { step: step.clone(), call_index: 0, name: "n".into() },
+            Event::ToolCallArgumentsDelta { step: step.clone(), call_index: 0, arguments: "{".into() },
+            Event::ToolCallFinished { step: step.clone(), call_index: 0, content: "c".into(), is_error: true },
+            Event::StepRetracted { step: step.clone(), reason: "r".into() },
+            Event::StepFinished { step: step.clone(), parts: vec![Part::text("x")], usage: Usage::default() },
+            Event::ModelRetrying { step: step.clone(), attempt: 2, reason: "r".into() },
+            Event::ContextReported { path: step.path.clone(), omitted_turns: 1, tokens: 9 },
             Event::RunFinished(Box::new(finished)),
             Event::LogRestarted { reason: "r".into() },
             Event::Unknown,
@@ -228,8 +256,9 @@ mod tests {
         for part in [&call, &reasoning] {
             assert_eq!(part.clone().into_wire().from_wire("part"), Ok(part.clone()));
         }
-        let event = Event::StepFinished { step_index: 1, parts: vec![reasoning, call], usage: Usage::default() };
+        let step = StepKey::top(1);
+        let event = Event::StepFinished { step: step.clone(), parts: vec![reasoning, call], usage: Usage::default() };
         let parts = vec![Part::reasoning("hm"), Part::tool_call("c", "t", "{}")];
-        assert_eq!(event.into_wire().from_wire(""), Ok(Event::StepFinished { step_index: 1, parts, usage: Usage::default() }));
+        assert_eq!(event.into_wire().from_wire(""), Ok(Event::StepFinished { step, parts, usage: Usage::default() }));
     }
 }

@@ -1,6 +1,6 @@
 //! The journal, leases and what workers are told.
 
-use super::{FromWire, IntoWire, id, join, list, required, signed, signed32, unsigned};
+use super::{FromWire, IntoWire, id, join, list, required, signed, signed32, step_key, unsigned};
 use crate::pb::run::step::CallState as WireCallState;
 use crate::pb::worker as pb;
 use runmesh_domain::chain::Chain;
@@ -8,6 +8,7 @@ use runmesh_domain::id::RunId;
 use runmesh_domain::journal::{Call, CallState, ModelStep, Step};
 use runmesh_domain::log::Position;
 use runmesh_domain::message::Message;
+use runmesh_domain::path::{CallKey, StepKey};
 use runmesh_domain::policy::Verdict;
 use runmesh_domain::spec::RunSpec;
 use runmesh_domain::{Refusal, Timestamp};
@@ -94,12 +95,14 @@ impl FromWire<CallState> for WireCallState {
 
 /// The verdict on a call as workers hear it.
 #[must_use]
-pub fn verdict(call_index: u32, verdict: Verdict, idempotency_key: String) -> pb::Verdict {
+pub fn verdict(call: CallKey, verdict: Verdict, idempotency_key: String) -> pb::Verdict {
     let (decision, reason) = match verdict {
         Verdict::Allow => (pb::verdict::Decision::Allow, String::new()),
         Verdict::Deny { reason } => (pb::verdict::Decision::Deny, reason),
     };
-    pb::Verdict { call_index: signed32(call_index), decision: decision.into(), reason, idempotency_key }
+    let CallKey { step, call_index } = call;
+    let (step_index, path) = step.into_wire();
+    pb::Verdict { call_index: signed32(call_index), decision: decision.into(), reason, idempotency_key, step_index, path }
 }
 
 impl FromWire<Verdict> for pb::Verdict {
@@ -114,56 +117,54 @@ impl FromWire<Verdict> for pb::Verdict {
 
 impl IntoWire<pb::JournaledStep> for Step {
     fn into_wire(self) -> pb::JournaledStep {
-        let Self { step_index, fence: _, result, calls, created_at: _ } = self;
-        pb::JournaledStep {
-            step_index: signed32(step_index),
-            result: Some(result.into_wire()),
-            calls: calls.into_iter().map(IntoWire::into_wire).collect(),
-        }
+        let Self { path, step_index, fence: _, result, calls, created_at: _ } = self;
+        let step = StepKey { path, step_index };
+        let calls = calls.into_iter().map(|call| journaled_call(&step, call)).collect();
+        let (step_index, path) = step.into_wire();
+        pb::JournaledStep { step_index, result: Some(result.into_wire()), calls, path }
     }
 }
 
-impl IntoWire<pb::JournaledCall> for Call {
-    fn into_wire(self) -> pb::JournaledCall {
-        pb::JournaledCall {
-            call_index: signed32(self.call_index),
-            state: self.state.into_wire().into(),
-            verdict: Some(verdict(self.call_index, self.verdict, self.idempotency_key.clone())),
-            idempotency_key: self.idempotency_key,
-            content: self.content,
-        }
+fn journaled_call(step: &StepKey, call: Call) -> pb::JournaledCall {
+    let key = step.clone().call(call.call_index);
+    pb::JournaledCall {
+        call_index: signed32(call.call_index),
+        state: call.state.into_wire().into(),
+        verdict: Some(verdict(key, call.verdict, call.idempotency_key.clone())),
+        idempotency_key: call.idempotency_key,
+        content: call.content,
     }
 }
 
 impl FromWire<Step> for pb::JournaledStep {
     /// Ids, names and arguments of the calls are those of the model's own parts; what a worker does not need to know of a
     /// call is left at its safest. Some calls may be missing: they stand on another page.
-    fn from_wire(self, path: &str) -> Result<Step, Refusal> {
-        let Self { step_index, result, calls } = self;
-        let result: ModelStep = required(&join(path, "result"), result)?.from_wire(&join(path, "result"))?;
+    fn from_wire(self, at: &str) -> Result<Step, Refusal> {
+        let Self { step_index, result, calls, path } = self;
+        let StepKey { path, step_index } = step_key(at, step_index, &path)?;
+        let result: ModelStep = required(&join(at, "result"), result)?.from_wire(&join(at, "result"))?;
         let mut journaled = Vec::with_capacity(calls.len());
         let asked: Vec<_> = result.calls().collect();
         for call in calls {
-            let path = join(path, "calls");
-            let state = call.state().from_wire(&path)?;
+            let at = join(at, "calls");
+            let state = call.state().from_wire(&at)?;
             let pb::JournaledCall { call_index, state: _, verdict, idempotency_key, content } = call;
-            let call_index: u32 = unsigned(&path, call_index)?;
+            let call_index: u32 = unsigned(&at, call_index)?;
             let asked = asked.iter().find(|asked| asked.call_index == call_index);
-            let asked = asked.ok_or_else(|| Refusal::field(&path, "the model asked for no such call"))?;
+            let asked = asked.ok_or_else(|| Refusal::field(&at, "the model asked for no such call"))?;
             journaled.push(Call {
                 call_index,
                 call_id: asked.call_id.to_owned(),
                 name: asked.name.to_owned(),
                 arguments: asked.arguments.to_owned(),
                 state,
-                verdict: required(&path, verdict)?.from_wire(&path)?,
+                verdict: required(&at, verdict)?.from_wire(&at)?,
                 idempotent: false,
                 idempotency_key,
                 content,
             });
         }
-        let step_index = unsigned(&join(path, "step_index"), step_index)?;
-        Ok(Step { step_index, fence: 0, result, calls: journaled, created_at: Timestamp::from_micros(0) })
+        Ok(Step { path, step_index, fence: 0, result, calls: journaled, created_at: Timestamp::from_micros(0) })
     }
 }
 

@@ -1,14 +1,15 @@
 //! Snapshots: the fold on the wire.
 
-use super::{FromWire, IntoWire, join, signed, signed32, unsigned};
+use super::{FromWire, IntoWire, join, signed, signed32, step_key, unsigned};
 use crate::pb::stream as pb;
 use runmesh_domain::Refusal;
 use runmesh_domain::chain::Chain;
 use runmesh_domain::fold::{CallView, RunView, StepView};
+use runmesh_domain::path::StepKey;
 
 /// One step of a view, as a snapshot shows it.
 #[must_use]
-pub fn step(step_index: u32, view: &StepView) -> pb::snapshot::Step {
+pub fn step(key: &StepKey, view: &StepView) -> pb::snapshot::Step {
     let calls = view.calls.iter().map(|(index, call)| {
         let (content, is_error) = call.outcome.clone().unwrap_or_default();
         pb::snapshot::Call {
@@ -20,12 +21,14 @@ pub fn step(step_index: u32, view: &StepView) -> pb::snapshot::Step {
             is_error,
         }
     });
+    let (step_index, path) = key.clone().into_wire();
     pb::snapshot::Step {
-        step_index: signed32(step_index),
+        step_index,
         text: view.text.clone(),
         reasoning: view.reasoning.clone(),
         calls: calls.collect(),
         finished: view.finished,
+        path,
     }
 }
 
@@ -54,8 +57,8 @@ pub fn add(view: &mut RunView, part: pb::Snapshot) -> Result<(), Refusal> {
     view.chain = Chain(chain);
     view.fence = unsigned("fence", fence)?;
     for step in steps {
-        let index = unsigned("steps.step_index", step.step_index)?;
-        let known = view.steps.entry(index).or_default();
+        let key = step_key("steps", step.step_index, &step.path)?;
+        let known = view.steps.entry(key).or_default();
         add_step(known, step)?;
     }
     if let Some(finished) = finished {
@@ -64,9 +67,9 @@ pub fn add(view: &mut RunView, part: pb::Snapshot) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// A step whose text is larger than a frame comes in several pieces of the same index.
+/// A step whose text is larger than a frame comes in several pieces.
 fn add_step(view: &mut StepView, step: pb::snapshot::Step) -> Result<(), Refusal> {
-    let pb::snapshot::Step { step_index: _, text, reasoning, calls, finished } = step;
+    let pb::snapshot::Step { step_index: _, text, reasoning, calls, finished, path: _ } = step;
     view.text.push_str(&text);
     view.reasoning.push_str(&reasoning);
     view.finished = finished;

@@ -11,6 +11,7 @@ use runmesh_domain::id::SessionId;
 use runmesh_domain::journal::ModelStep;
 use runmesh_domain::limits::{Leases, Queues};
 use runmesh_domain::log::Position;
+use runmesh_domain::path::{CallKey, StepKey};
 use runmesh_domain::run::Outcome;
 use runmesh_domain::{Error, Refusal, Result, limits, text};
 use runmesh_host::Lifecycle;
@@ -18,7 +19,7 @@ use runmesh_store::runs::LastStep;
 use runmesh_store::steps::Entry;
 use runmesh_store::{Db, Scope, sessions};
 use runmesh_wire::convert::journal::{HeldRun, verdict};
-use runmesh_wire::convert::{id, list as list_of, required, unsigned};
+use runmesh_wire::convert::{id, list as list_of, required, step_key, unsigned};
 use runmesh_wire::pb::worker as pb;
 use runmesh_wire::{FromWire as _, IntoWire as _};
 use std::sync::Arc;
@@ -76,21 +77,19 @@ fn position(acked: Option<pb::LogPosition>) -> Result<Option<Position>> {
     Ok(acked.map(|position| position.from_wire("acked")).transpose()?)
 }
 
-fn model_step(path: &str, entry: pb::ModelStepEntry) -> Result<(u32, ModelStep)> {
-    let pb::ModelStepEntry { step_index, result } = entry;
-    let step_index: u32 = unsigned(&format!("{path}.step_index"), step_index)?;
-    let result: ModelStep = required(&format!("{path}.result"), result)?.from_wire(&format!("{path}.result"))?;
+fn model_step(at: &str, entry: pb::ModelStepEntry) -> Result<(StepKey, ModelStep)> {
+    let pb::ModelStepEntry { step_index, result, path } = entry;
+    let step = step_key(at, step_index, &path)?;
+    let result: ModelStep = required(&format!("{at}.result"), result)?.from_wire(&format!("{at}.result"))?;
     if result.calls().count() > limits::CALLS_PER_STEP_MAX {
-        return Err(
-            Refusal::field(format!("{path}.result.parts"), format!("at most {} calls", limits::CALLS_PER_STEP_MAX)).into()
-        );
+        return Err(Refusal::field(format!("{at}.result.parts"), format!("at most {} calls", limits::CALLS_PER_STEP_MAX)).into());
     }
-    text::without_nul(&format!("{path}.result.model"), &result.model)?;
-    text::without_nul(&format!("{path}.result.finish_reason"), &result.finish_reason)?;
+    text::without_nul(&format!("{at}.result.model"), &result.model)?;
+    text::without_nul(&format!("{at}.result.finish_reason"), &result.finish_reason)?;
     for part in &result.parts {
-        check_part(path, part)?;
+        check_part(at, part)?;
     }
-    Ok((step_index, result))
+    Ok((step, result))
 }
 
 fn check_part(path: &str, part: &runmesh_domain::message::Part) -> Result<()> {
@@ -110,25 +109,24 @@ fn check_part(path: &str, part: &runmesh_domain::message::Part) -> Result<()> {
     Ok(())
 }
 
-fn entry(path: &str, entry: pb::JournalEntry) -> Result<Entry> {
+fn entry(at: &str, entry: pb::JournalEntry) -> Result<Entry> {
     use pb::journal_entry::Entry as Wire;
     let pb::JournalEntry { entry } = entry;
-    let indexes = |step: i32, call: i32| -> Result<(u32, u32)> {
-        Ok((unsigned(&format!("{path}.step_index"), step)?, unsigned(&format!("{path}.call_index"), call)?))
+    let key = |at: &str, step_index: i32, path: &str, call_index: i32| -> Result<CallKey> {
+        Ok(step_key(at, step_index, path)?.call(unsigned(&format!("{at}.call_index"), call_index)?))
     };
-    match required(path, entry)? {
+    match required(at, entry)? {
         Wire::ModelStep(step) => {
-            let (step_index, result) = model_step(&format!("{path}.model_step"), step)?;
-            Ok(Entry::ModelStep { step_index, result })
+            let (step, result) = model_step(&format!("{at}.model_step"), step)?;
+            Ok(Entry::ModelStep { step, result })
         }
-        Wire::CallDispatched(pb::CallDispatched { step_index, call_index }) => {
-            let (step_index, call_index) = indexes(step_index, call_index)?;
-            Ok(Entry::CallDispatched { step_index, call_index })
+        Wire::CallDispatched(pb::CallDispatched { step_index, call_index, path }) => {
+            Ok(Entry::CallDispatched { call: key(&format!("{at}.call_dispatched"), step_index, &path, call_index)? })
         }
-        Wire::CallDone(pb::CallDone { step_index, call_index, content, is_error }) => {
-            text::at_most_bytes(&format!("{path}.call_done.content"), &content, limits::TOOL_RESULT_BYTES_MAX)?;
-            let (step_index, call_index) = indexes(step_index, call_index)?;
-            Ok(Entry::CallDone { step_index, call_index, content, is_error })
+        Wire::CallDone(pb::CallDone { step_index, call_index, content, is_error, path }) => {
+            text::at_most_bytes(&format!("{at}.call_done.content"), &content, limits::TOOL_RESULT_BYTES_MAX)?;
+            let call = key(&format!("{at}.call_done"), step_index, &path, call_index)?;
+            Ok(Entry::CallDone { call, content, is_error })
         }
     }
 }
@@ -200,7 +198,7 @@ impl WorkerApi {
             recorded
         });
         let recorded = recorded.await?;
-        let verdicts = recorded.verdicts.into_iter().map(|given| verdict(given.call_index, given.verdict, given.idempotency_key));
+        let verdicts = recorded.verdicts.into_iter().map(|given| verdict(given.call, given.verdict, given.idempotency_key));
         Ok(pb::RecordStepResponse { verdicts: verdicts.collect(), cancel_requested: recorded.cancel_requested })
     }
 
@@ -211,7 +209,10 @@ impl WorkerApi {
         let pb::FinishRequest { lease, outcome: _, reason: _, detail: _, last_step, last_step_unfinished, acked } = body;
         let lease = principal::same_lease(claim, lease)?;
         let last = last_step.map(|entry| model_step("last_step", entry)).transpose()?;
-        let last = last.map(|(step_index, result)| LastStep { step_index, result, unfinished: last_step_unfinished });
+        if last.as_ref().is_some_and(|(step, _)| !step.path.is_top()) {
+            return Err(Refusal::field("last_step.path", "want it empty: a run ends at its top level").into());
+        }
+        let last = last.map(|(step, result)| LastStep { step_index: step.step_index, result, unfinished: last_step_unfinished });
         let position = position(acked)?;
         let row = self.commands.perform(lease.org, FinishRun { lease, outcome, last, position }).await?;
         Ok(pb::FinishResponse { run: Some(encode::run(row)) })

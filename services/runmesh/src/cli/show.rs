@@ -9,7 +9,11 @@ use super::when;
 use crate::failure::Failure;
 use clap::Args;
 use runmesh_client::pb::run::{GetRunHistoryResponse, Run, Step, Transition, step};
+use runmesh_domain::Refusal;
 use runmesh_domain::id::RunId;
+use runmesh_domain::path::StepKey;
+use runmesh_wire::convert::step_key;
+use std::collections::BTreeMap;
 
 /// Options of `runmesh show`.
 #[derive(Debug, Clone, Args)]
@@ -31,9 +35,10 @@ impl Show {
         let mut lines = facts(&run.unwrap_or_default());
         lines.push(String::new());
         lines.extend(transition_table(&transitions).lines());
-        for step in &steps {
+        for (key, step) in in_reading_order(&steps).map_err(|refusal| Failure::fault(refusal.to_string()))? {
             lines.push(String::new());
-            lines.extend(step_lines(step));
+            let indent = "  ".repeat(key.path.depth());
+            lines.extend(step_lines(step).into_iter().map(|line| format!("{indent}{line}")));
         }
         lines.iter().try_for_each(|line| context.output.line(line))?;
         Ok(Done::Well)
@@ -72,10 +77,16 @@ fn transition_table(transitions: &[Transition]) -> Table {
     table
 }
 
+/// The steps, the branches of each one's calls behind it.
+fn in_reading_order(steps: &[Step]) -> Result<BTreeMap<StepKey, &Step>, Refusal> {
+    steps.iter().map(|step| Ok((step_key("steps", step.step_index, &step.path)?, step))).collect()
+}
+
 fn step_lines(step: &Step) -> Vec<String> {
     let time = when::of_wire(step.create_time).map(when::precise).unwrap_or_default();
-    let mut lines =
-        vec![format!("step {} · {} · attempt {} · {time}", step.step_index, printable::line(&step.model), step.fence)];
+    let branch = if step.path.is_empty() { String::new() } else { format!("branch {} · ", printable::line(&step.path)) };
+    let (index, model, fence) = (step.step_index, printable::line(&step.model), step.fence);
+    let mut lines = vec![format!("{branch}step {index} · {model} · attempt {fence} · {time}")];
     lines.extend(printable::text(&step.text).lines().map(|line| format!("  {line}")));
     for call in &step.calls {
         lines.push(format!("  → {} {}", printable::line(&call.name), printable::short(&call.arguments_json, 200)));
@@ -112,5 +123,15 @@ mod tests {
         };
         let step = Step { step_index: 1, fence: 2, model: "m".into(), text: "a\nb".into(), calls: vec![call], ..Step::default() };
         assert_eq!(step_lines(&step), ["step 1 · m · attempt 2 · ", "  a", "  b", "  → get {}", "    ✗ no …"]);
+    }
+
+    #[test]
+    fn branches_stand_behind_the_step_that_opened_them() {
+        let step = |path: &str, step_index| Step { path: path.into(), step_index, model: "m".into(), ..Step::default() };
+        let steps = [step("", 1), step("", 2), step("1.0", 1), step("1.0/1.1", 1), step("1.10", 1), step("1.2", 1)];
+        let ordered = in_reading_order(&steps).unwrap_or_default();
+        let paths: Vec<&str> = ordered.values().map(|step| step.path.as_str()).collect();
+        assert_eq!(paths, ["", "1.0", "1.0/1.1", "1.2", "1.10", ""]);
+        assert!(step_lines(&steps[2])[0].starts_with("branch 1.0 · step 1 · m"));
     }
 }

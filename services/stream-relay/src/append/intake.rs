@@ -3,7 +3,7 @@
 use prost::Message as _;
 use runmesh_domain::limits::{BATCH_BYTES_MAX, EVENT_BYTES_MAX};
 use runmesh_domain::{Refusal, Result};
-use runmesh_wire::convert::unsigned;
+use runmesh_wire::convert::{step_key, unsigned};
 use runmesh_wire::pb::stream as pb;
 use runmesh_wire::pb::stream::append_request::Message as Request;
 use runmesh_wire::pb::stream::run_event::Kind;
@@ -94,23 +94,25 @@ impl Pending {
 
 fn encode(event: &pb::RunEvent, index: usize) -> Result<Vec<u8>, Refusal> {
     let refuse = |problem: String| Err(Refusal::field(format!("events.events[{index}]"), problem));
-    match &event.kind {
+    let (step_index, path) = match &event.kind {
         None => return refuse("is of no kind that this relay knows".into()),
         Some(Kind::AttemptStarted(_) | Kind::ApprovalRequested(_) | Kind::RunFinished(_) | Kind::LogRestarted(_)) => {
             return refuse("is of a kind that only a transition writes".into());
         }
-        Some(
-            Kind::StepStarted(_)
-            | Kind::TextDelta(_)
-            | Kind::ReasoningDelta(_)
-            | Kind::ToolCallStarted(_)
-            | Kind::ToolCallArgumentsDelta(_)
-            | Kind::ToolCallFinished(_)
-            | Kind::StepRetracted(_)
-            | Kind::StepFinished(_)
-            | Kind::ModelRetrying(_)
-            | Kind::ContextReported(_),
-        ) => {}
+        Some(Kind::StepStarted(event)) => (event.step_index, &event.path),
+        Some(Kind::TextDelta(event)) => (event.step_index, &event.path),
+        Some(Kind::ReasoningDelta(event)) => (event.step_index, &event.path),
+        Some(Kind::ToolCallStarted(event)) => (event.step_index, &event.path),
+        Some(Kind::ToolCallArgumentsDelta(event)) => (event.step_index, &event.path),
+        Some(Kind::ToolCallFinished(event)) => (event.step_index, &event.path),
+        Some(Kind::StepRetracted(event)) => (event.step_index, &event.path),
+        Some(Kind::StepFinished(event)) => (event.step_index, &event.path),
+        Some(Kind::ModelRetrying(event)) => (event.step_index, &event.path),
+        Some(Kind::ContextReported(event)) => (0, &event.path),
+    };
+    // Whatever cannot be read back would be skipped by every reader of the log, and be in no fold.
+    if step_index < 0 || !path.is_empty() {
+        step_key(&format!("events.events[{index}]"), step_index, path)?;
     }
     let bytes = event.encoded_len();
     if bytes > EVENT_BYTES_MAX {
@@ -125,7 +127,7 @@ mod tests {
     use runmesh_domain::Error;
 
     fn text(text: impl Into<String>) -> pb::RunEvent {
-        pb::RunEvent { kind: Some(Kind::TextDelta(pb::TextDelta { step_index: 1, text: text.into() })) }
+        pb::RunEvent { kind: Some(Kind::TextDelta(pb::TextDelta { step_index: 1, text: text.into(), path: String::new() })) }
     }
 
     fn message(first_number: i64, events: Vec<pb::RunEvent>) -> pb::AppendRequest {

@@ -8,6 +8,7 @@ use crate::shown::Shown;
 use runmesh_bus::{Batch, RunKey};
 use runmesh_domain::fold::RunView;
 use runmesh_domain::log::{MayAppend, Tail};
+use runmesh_domain::path::{CallKey, StepKey};
 use runmesh_domain::{Error, Fault, Result};
 use runmesh_wire::IntoWire as _;
 use runmesh_wire::convert::{signed, signed32};
@@ -75,20 +76,27 @@ async fn look(relay: &Relay, key: RunKey, fence: u64, looks: u32) -> Result<Opti
 /// steps that were journaled by earlier attempts and are not in the log, because it was away then or lost them.
 pub async fn started(relay: &Relay, key: RunKey, fence: u64, tail: &Tail, last: Option<&Batch>) -> Result<pb::AppendStarted> {
     let (view, is_whole) = view(relay, key, tail, last).await?;
-    let mut open: BTreeSet<u32> = view.open_steps().into_iter().collect();
+    let mut open: BTreeSet<StepKey> = view.open_steps().into_iter().collect();
     // The first attempt found no journal. What a log without its head lacks may have been there.
     if fence > 1 && is_whole {
         let journaled = relay.truth.journaled_before(key.org, key.run, fence).await?;
         open.extend(journaled.into_iter().filter(|step| !view.steps.contains_key(step)));
     }
-    let open_calls = view.open_calls().into_iter();
+    let open_calls = view.open_calls().into_iter().map(|CallKey { step, call_index }| {
+        let (step_index, path) = step.into_wire();
+        pb::OpenCall { step_index, call_index: signed32(call_index), path }
+    });
+    let (top, branches): (Vec<_>, Vec<_>) = open.into_iter().partition(|step| step.path.is_top());
+    let branches = branches.into_iter().map(|step| {
+        let (step_index, path) = step.into_wire();
+        pb::OpenStep { step_index, path }
+    });
     Ok(pb::AppendStarted {
         number: signed(tail.number),
         position: Some(position(tail).into_wire()),
-        open_step_indexes: open.into_iter().map(signed32).collect(),
-        open_calls: open_calls
-            .map(|(step, call)| pb::OpenCall { step_index: signed32(step), call_index: signed32(call) })
-            .collect(),
+        open_step_indexes: top.into_iter().map(|step| signed32(step.step_index)).collect(),
+        open_calls: open_calls.collect(),
+        open_branch_steps: branches.collect(),
     })
 }
 

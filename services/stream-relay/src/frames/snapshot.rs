@@ -6,6 +6,7 @@ use prost::Message as _;
 use runmesh_bus::fitted;
 use runmesh_domain::cursor::Cursor;
 use runmesh_domain::fold::{RunView, StepView};
+use runmesh_domain::path::StepKey;
 use runmesh_wire::convert::snapshot::{head, step};
 use runmesh_wire::pb::stream as pb;
 use runmesh_wire::pb::stream::attach_run_response::Frame;
@@ -22,7 +23,7 @@ pub fn snapshot(mut view: RunView, at: Cursor, from_database: bool) -> Vec<pb::A
     let part = |steps| pb::Snapshot { steps, complete: false, cursor: String::new(), finished: None, ..last.clone() };
     let mut parts = Vec::new();
     let (mut open, mut bytes) = (Vec::new(), 0);
-    for piece in steps.iter().flat_map(|(index, view)| pieces(*index, view)) {
+    for piece in steps.iter().flat_map(|(key, view)| pieces(key, view)) {
         let size = piece.encoded_len();
         if bytes + size > limits::SNAPSHOT_PART_BYTES && !open.is_empty() {
             parts.push(part(std::mem::take(&mut open)));
@@ -36,10 +37,10 @@ pub fn snapshot(mut view: RunView, at: Cursor, from_database: bool) -> Vec<pb::A
     parts.into_iter().map(|part| frame(Frame::Snapshot(part))).collect()
 }
 
-/// A step in one piece, or in several of the same index when it is too large for a part: texts are added up by the reader,
+/// A step in one piece, or in several when it is too large for a part: texts are added up by the reader,
 /// and each call comes whole.
-fn pieces(step_index: u32, view: &StepView) -> Vec<Step> {
-    let mut whole = step(step_index, view);
+fn pieces(key: &StepKey, view: &StepView) -> Vec<Step> {
+    let mut whole = step(key, view);
     for call in &mut whole.calls {
         cut(&mut call.content);
         cut(&mut call.arguments_json);
@@ -47,8 +48,8 @@ fn pieces(step_index: u32, view: &StepView) -> Vec<Step> {
     if whole.encoded_len() <= limits::SNAPSHOT_PART_BYTES {
         return vec![whole];
     }
-    let Step { step_index, text, reasoning, calls, finished } = whole;
-    let empty = || Step { step_index, finished, ..Step::default() };
+    let Step { step_index, text, reasoning, calls, finished, path } = whole;
+    let empty = || Step { step_index, finished, path: path.clone(), ..Step::default() };
     let reasonings = chunks(&reasoning).map(|reasoning| Step { reasoning, ..empty() });
     let texts = chunks(&text).map(|text| Step { text, ..empty() });
     let calls = calls.into_iter().map(|call| Step { calls: vec![call], ..empty() });
@@ -80,6 +81,7 @@ mod tests {
     use runmesh_domain::fold::CallView;
     use runmesh_domain::id::{RunId, ThreadId};
     use runmesh_domain::limits::STREAM_MESSAGE_BYTES_MAX;
+    use runmesh_domain::path::Path;
 
     fn put_together(parts: &[pb::AttachRunResponse]) -> RunView {
         let mut view = RunView::default();
@@ -103,7 +105,8 @@ mod tests {
         for index in 1..=3 {
             let calls = (0..8).map(|index| (index, call.clone())).collect();
             let step = StepView { text: "é".repeat(900 << 10), reasoning: "r".repeat(2 << 20), calls, finished: true };
-            view.steps.insert(index, step);
+            view.steps.insert(StepKey::top(index), step.clone());
+            view.steps.insert(StepKey { path: Path::parse("", "1.0/1.7").unwrap_or_default(), step_index: index }, step);
         }
         let parts = snapshot(view.clone(), cursor(), false);
         assert_eq!(put_together(&parts), view);
@@ -120,9 +123,9 @@ mod tests {
     fn what_a_tool_said_is_cut() {
         let mut view = RunView::default();
         let call = CallView { name: "t".into(), arguments: String::new(), outcome: Some(("é".repeat(1 << 20), false)) };
-        view.steps.entry(1).or_default().calls.insert(0, call);
+        view.steps.entry(1.into()).or_default().calls.insert(0, call);
         let parts = snapshot(view, cursor(), true);
-        let outcome = put_together(&parts).steps[&1].calls[&0].outcome.clone();
+        let outcome = put_together(&parts).steps[&StepKey::top(1)].calls[&0].outcome.clone();
         assert!(outcome.is_some_and(|(content, _)| content.len() <= limits::SNAPSHOT_CALL_BYTES && content.ends_with(CUT)));
     }
 }

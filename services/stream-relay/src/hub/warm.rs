@@ -160,7 +160,7 @@ mod tests {
     /// Batch `n` holds event `n`; its chain is its number.
     fn batch(n: u64) -> Shown {
         let tail = Tail { stream_seq: n * 10, seq: n, chain: Chain(n), ..Tail::default() };
-        let kind = Some(Kind::TextDelta(TextDelta { step_index: 1, text: format!("{n},") }));
+        let kind = Some(Kind::TextDelta(TextDelta { step_index: 1, text: format!("{n},"), path: String::new() }));
         Shown { tail, first_seq: n, chain_before: Chain(n - 1), events: vec![RunEvent { kind }], bytes: 8 }
     }
 

@@ -114,13 +114,13 @@ async fn open_calls_are_named_to_the_next_attempt() {
     let call = |id: &str| Part::tool_call(id, "t", "{}").into_wire();
     let (mut appender, _) = relay.client.append(first).await;
     appender.send(vec![step_started(1), step_finished(1, vec![call("a"), call("b")])]).await;
-    let done = pb::ToolCallFinished { step_index: 1, call_index: 0, content: "r".into(), is_error: false };
+    let done = pb::ToolCallFinished { step_index: 1, call_index: 0, content: "r".into(), is_error: false, path: String::new() };
     appender.send(vec![pb::RunEvent { kind: Some(pb::run_event::Kind::ToolCallFinished(done)) }, step_started(2)]).await;
     appender.settled().await;
     world.release(first).await;
     let second = world.claim().await;
     let (_, started) = relay.client.append(second).await;
-    assert_eq!(started.open_calls, [pb::OpenCall { step_index: 1, call_index: 1 }]);
+    assert_eq!(started.open_calls, [pb::OpenCall { step_index: 1, call_index: 1, path: String::new() }]);
     assert_eq!(started.open_step_indexes, [2]);
 }
 

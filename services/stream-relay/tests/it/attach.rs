@@ -119,7 +119,8 @@ async fn a_lost_attempt_leaves_nothing_in_the_text() {
     let second = world.claim().await;
     let (mut appender, started) = relay.client.append(second).await;
     assert_eq!((started.number, started.open_step_indexes), (0, vec![1]));
-    let retracted = pb::run_event::Kind::StepRetracted(pb::StepRetracted { step_index: 1, reason: "lost".into() });
+    let retracted =
+        pb::run_event::Kind::StepRetracted(pb::StepRetracted { step_index: 1, reason: "lost".into(), path: String::new() });
     appender.send(vec![pb::RunEvent { kind: Some(retracted) }, step_started(1), text(1, "a sentence")]).await;
     let ack = appender.settled().await;
     let mut late = relay.client.attach(&who, run, SNAPSHOT).await;

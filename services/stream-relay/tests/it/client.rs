@@ -255,15 +255,15 @@ fn event(kind: pb::run_event::Kind) -> pb::RunEvent {
 }
 
 pub fn step_started(step_index: i32) -> pb::RunEvent {
-    event(pb::run_event::Kind::StepStarted(pb::StepStarted { step_index, model: "m".into() }))
+    event(pb::run_event::Kind::StepStarted(pb::StepStarted { step_index, model: "m".into(), path: String::new() }))
 }
 
 pub fn text(step_index: i32, text: impl Into<String>) -> pb::RunEvent {
-    event(pb::run_event::Kind::TextDelta(pb::TextDelta { step_index, text: text.into() }))
+    event(pb::run_event::Kind::TextDelta(pb::TextDelta { step_index, text: text.into(), path: String::new() }))
 }
 
 pub fn step_finished(step_index: i32, parts: Vec<runmesh_wire::pb::thread::Part>) -> pb::RunEvent {
-    event(pb::run_event::Kind::StepFinished(pb::StepFinished { step_index, parts, usage: None }))
+    event(pb::run_event::Kind::StepFinished(pb::StepFinished { step_index, parts, usage: None, path: String::new() }))
 }
 
 pub fn run_finished() -> pb::RunEvent {

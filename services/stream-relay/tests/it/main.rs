@@ -5,6 +5,7 @@ mod append;
 mod attach;
 mod away;
 mod begin;
+mod branches;
 mod client;
 mod expiry;
 mod proxy;

@@ -1,7 +1,7 @@
 //! The world around a relay: engines, an org with its people, runs and their attempts.
 
 use runmesh_bus::{Bus, BusConfig};
-use runmesh_domain::agent::AgentSpec;
+use runmesh_domain::agent::{AgentSpec, Tool};
 use runmesh_domain::id::{MessageId, OrgId, RunId, SessionId, ThreadId, UserId};
 use runmesh_domain::journal::ModelStep;
 use runmesh_domain::limits::{Leases, Queues};
@@ -29,13 +29,13 @@ const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccdde
 
 /// Both engines, shared by all tests of this process. They end with it.
 async fn engines() -> &'static Engines {
-    ENGINES
-        .get_or_init(|| async {
-            let engines = Engines::start(EngineOptions::new(DataDir::Ephemeral), &Silent).await.unwrap();
-            Db::migrate(engines.postgres_url()).await.unwrap();
-            engines
-        })
-        .await
+    ENGINES.get_or_init(start_engines).await
+}
+
+async fn start_engines() -> Engines {
+    let engines = Engines::start(EngineOptions::new(DataDir::Ephemeral), &Silent).await.unwrap();
+    Db::migrate(engines.postgres_url()).await.unwrap();
+    engines
 }
 
 /// An org of its own for one test.
@@ -45,7 +45,9 @@ pub struct World {
     pub org: OrgId,
     pub user: UserId,
     pub thread: ThreadId,
+    postgres_url: String,
     nats_url: String,
+    leases: Leases,
 }
 
 /// A relay that serves.
@@ -59,27 +61,39 @@ impl World {
         Self::on(engines().await.nats_url().to_owned()).await
     }
 
+    /// Whose agent has these tools, on engines of its own: nobody else's runs are there when leases are taken back.
+    pub async fn alone(tools: Vec<Tool>) -> (Self, Engines) {
+        let engines = start_engines().await;
+        let leases = Leases { lease_ms: 1_000, heartbeat_ms: 300, ..Leases::default() };
+        let urls = (engines.postgres_url().to_owned(), engines.nats_url().to_owned());
+        (Self::of(urls, tools, leases).await, engines)
+    }
+
     /// With a NATS server of the test's own.
     pub async fn on(nats_url: String) -> Self {
-        let postgres = engines().await.postgres_url();
-        let db = Db::connect(&StoreConfig::new(postgres, "test")).await.unwrap();
+        let postgres_url = engines().await.postgres_url().to_owned();
+        Self::of((postgres_url, nats_url), Vec::new(), Leases::default()).await
+    }
+
+    async fn of((postgres_url, nats_url): (String, String), tools: Vec<Tool>, leases: Leases) -> Self {
+        let db = Db::connect(&StoreConfig::new(&postgres_url, "test")).await.unwrap();
         let bus = Bus::connect(BusConfig::new(&nats_url, "test")).await.unwrap();
         bus.ensure().await.unwrap();
         let name = Uuid::now_v7().simple().to_string();
         let (org, user) = (OrgId::of_name(&name), UserId::of_subject("test", &name));
         let thread = ThreadId::from_uuid(Uuid::now_v7());
-        let world = Self { db, bus, org, user, thread, nats_url };
-        world.make_org(name).await;
+        let world = Self { db, bus, org, user, thread, postgres_url, nats_url, leases };
+        world.make_org(name, tools).await;
         world
     }
 
-    async fn make_org(&self, name: String) {
+    async fn make_org(&self, name: String, tools: Vec<Tool>) {
         let (org, user, id) = (self.org, self.user, self.thread);
         self.system(move |tx| {
-            let name = name.clone();
+            let (name, tools) = (name.clone(), tools.clone());
             Box::pin(async move {
                 orgs::ensure(tx, org, &name, Some(user)).await?;
-                agents::ensure_default(tx, org, &AgentSpec { model: "m".into(), ..AgentSpec::default() }).await?;
+                agents::ensure_default(tx, org, &AgentSpec { model: "m".into(), tools, ..AgentSpec::default() }).await?;
                 threads::create(tx, threads::NewThread { id, org, user, agent: None, title: "t".into() }).await
             })
         })
@@ -97,7 +111,7 @@ impl World {
     /// The settings of a relay of this world.
     pub async fn config(&self) -> Config {
         Config {
-            postgres_url: engines().await.postgres_url().to_owned().into(),
+            postgres_url: self.postgres_url.clone().into(),
             nats_url: self.nats_url.clone(),
             mesh_key: Some(MeshKey::from_hex(KEY).unwrap()),
             ..Config::default()
@@ -145,7 +159,7 @@ impl World {
 
     /// As above, but nobody tells the log.
     pub async fn claim_untold(&self) -> (Claimed, LeaseClaim) {
-        let (org, session) = (self.org, SessionId::from_uuid(Uuid::now_v7()));
+        let (org, session, leases) = (self.org, SessionId::from_uuid(Uuid::now_v7()), self.leases);
         let mut claimed = self
             .system(move |tx| {
                 let credential = WorkerCredential { id: "w".into(), orgs: Some(vec![org]), agents: None };
@@ -158,7 +172,7 @@ impl World {
                     tools: vec!["*".into()],
                 };
                 Box::pin(async move {
-                    sessions::open(tx, new, &Leases::default()).await?;
+                    sessions::open(tx, new, &leases).await?;
                     Ok(runs::claim(tx, ClaimFor { session, limit: 1, queues: Queues::default() }).await?.claimed)
                 })
             })
@@ -178,6 +192,16 @@ impl World {
         self.bus.log().catch_up(ids, position, &rows).await.unwrap();
     }
 
+    /// The holder is gone: its lease passes, and the run is taken from it. Only for a world that is alone.
+    pub async fn lose(&self, lease: LeaseClaim) {
+        let reap = async || {
+            let reaped = runs::reap(&self.db, &self.leases, 100).await.unwrap()?;
+            reaped.into_iter().find_map(|(run, committed)| (run == lease.run).then_some(committed))
+        };
+        let committed = eventually("the run is taken from a session that is lost", reap).await;
+        self.tell(committed).await;
+    }
+
     /// The holder gives the run back.
     pub async fn release(&self, lease: LeaseClaim) {
         let (_, committed) = self.system(move |tx| Box::pin(async move { runs::release(tx, lease, None).await })).await;
@@ -188,7 +212,7 @@ impl World {
     pub async fn journal(&self, lease: LeaseClaim, step_index: u32, text: &str, position: Position) {
         let result = ModelStep { parts: vec![Part::text(text)], model: "m".into(), ..ModelStep::default() };
         self.system(move |tx| {
-            let entries = vec![steps::Entry::ModelStep { step_index, result: result.clone() }];
+            let entries = vec![steps::Entry::ModelStep { step: step_index.into(), result: result.clone() }];
             Box::pin(async move { steps::record(tx, lease, entries, Some(position)).await })
         })
         .await;

@@ -26,12 +26,16 @@ fn ack(state: &State) -> pb::AppendResponse {
 
 fn started(state: &State) -> pb::AppendResponse {
     let number = i64::try_from(state.log.len()).unwrap();
-    let open_calls =
-        state.open_calls.iter().map(|(step_index, call_index)| pb::OpenCall { step_index: *step_index, call_index: *call_index });
+    let open_calls = state.open_calls.iter().map(|(step_index, call_index)| pb::OpenCall {
+        step_index: *step_index,
+        call_index: *call_index,
+        path: String::new(),
+    });
     let started = pb::AppendStarted {
         number,
         position: position(state),
         open_step_indexes: state.open_steps.clone(),
+        open_branch_steps: Vec::new(),
         open_calls: open_calls.collect(),
     };
     pb::AppendResponse { message: Some(Outgoing::Started(started)) }

@@ -191,6 +191,8 @@ fn verdicts_of(run: &str, entry: &pb::ModelStepEntry, state: &State) -> Vec<pb::
         decision: denied[&state.denied.contains(call.name)],
         reason: "the policy denies it".to_owned(),
         idempotency_key: format!("{run}-{}-{}", entry.step_index, call.call_index),
+        step_index: entry.step_index,
+        path: entry.path.clone(),
     };
     step.calls().map(verdict).collect()
 }

@@ -8,7 +8,7 @@ use runmesh_domain::transition::Finished;
 use runmesh_wire::IntoWire as _;
 
 fn text(text: &str) -> Event {
-    Event::TextDelta { step_index: 1, text: text.into() }
+    Event::TextDelta { step: 1.into(), text: text.into() }
 }
 
 fn finished() -> Event {

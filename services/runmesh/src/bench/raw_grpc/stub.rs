@@ -30,7 +30,7 @@ fn not_here<T>() -> Answer<T> {
 }
 
 fn delta(index: usize) -> AttachRunResponse {
-    let text = TextDelta { step_index: 1, text: format!("t1234567890123 chunk-{index:03}") };
+    let text = TextDelta { step_index: 1, text: format!("t1234567890123 chunk-{index:03}"), path: String::new() };
     let events = vec![RunEvent { kind: Some(Kind::TextDelta(text)) }];
     let frame = Events { first_seq: index as i64, events, cursor: "c".repeat(60), ..Events::default() };
     AttachRunResponse { frame: Some(Frame::Events(frame)) }

@@ -10,7 +10,7 @@ pub fn of(update: &Update) -> Vec<Value> {
     match update {
         Update::Snapshot(view) => {
             let mut whole = snapshot::head(view, String::new(), false);
-            whole.steps = view.steps.iter().map(|(index, step)| snapshot::step(*index, step)).collect();
+            whole.steps = view.steps.iter().map(|(key, step)| snapshot::step(key, step)).collect();
             vec![json!({"snapshot": json::of("runmesh.stream.v1.Snapshot", &whole)})]
         }
         Update::Events { events, cursor } => {
@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn each_event_is_an_object_and_the_last_has_the_cursor() {
-        let event = |text: &str| Event::TextDelta { step_index: 1, text: text.into() };
+        let event = |text: &str| Event::TextDelta { step: 1.into(), text: text.into() };
         let update = Update::Events { events: vec![(1, event("a")), (2, event("b"))], cursor: "c".into() };
         let objects = of(&update);
         assert_eq!(objects[0], json!({"seq": 1, "event": {"text_delta": {"step_index": 1, "text": "a"}}}));

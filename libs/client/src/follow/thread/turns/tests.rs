@@ -28,7 +28,7 @@ fn begins(number: u8) -> Frame {
 }
 
 fn text() -> Event {
-    Event::TextDelta { step_index: 1, text: "x".into() }
+    Event::TextDelta { step: 1.into(), text: "x".into() }
 }
 
 fn finished() -> Event {

@@ -6,6 +6,7 @@ use runmesh_client::pb::stream::Status;
 use runmesh_domain::id::{MessageId, RunId, ThreadId};
 use runmesh_domain::journal::Usage;
 use runmesh_domain::message::{Message, Role};
+use runmesh_domain::path::StepKey;
 use runmesh_domain::run::StateName;
 
 /// Feeds events one update each, as a follower does.
@@ -50,15 +51,15 @@ impl Viewer {
 }
 
 fn started() -> Event {
-    Event::StepStarted { step_index: 1, model: "m".into() }
+    Event::StepStarted { step: 1.into(), model: "m".into() }
 }
 
 fn delta(text: &str) -> Event {
-    Event::TextDelta { step_index: 1, text: text.into() }
+    Event::TextDelta { step: 1.into(), text: text.into() }
 }
 
 fn step(parts: Vec<Part>) -> Event {
-    Event::StepFinished { step_index: 1, parts, usage: Usage::default() }
+    Event::StepFinished { step: 1.into(), parts, usage: Usage::default() }
 }
 
 fn call(name: &str) -> Part {
@@ -97,7 +98,7 @@ fn text_is_shown_once() {
 #[test]
 fn a_retracted_step_is_said_to_be_void() {
     let mut viewer = Viewer::new(true);
-    let retracted = Event::StepRetracted { step_index: 1, reason: "lost".into() };
+    let retracted = Event::StepRetracted { step: 1.into(), reason: "lost".into() };
     viewer.event(started()).event(delta("wrong")).event(retracted).event(started()).event(delta("right"));
     viewer.event(step(vec![Part::text("right")])).event(finished(StateName::Completed, Some("right")));
     assert_eq!(viewer.answer(), "wrongright");
@@ -107,7 +108,7 @@ fn a_retracted_step_is_said_to_be_void() {
 #[test]
 fn a_pipe_gets_only_what_is_final() {
     let mut viewer = Viewer::new(false);
-    let retracted = Event::StepRetracted { step_index: 1, reason: "lost".into() };
+    let retracted = Event::StepRetracted { step: 1.into(), reason: "lost".into() };
     viewer.event(started()).event(delta("wrong")).event(retracted).event(started()).event(delta("right"));
     assert_eq!(viewer.answer(), "");
     viewer.event(step(vec![Part::text("right")])).event(finished(StateName::Completed, Some("right")));
@@ -132,7 +133,7 @@ fn what_was_stored_has_the_last_word() {
 fn calls_are_one_line_each() {
     let mut viewer = Viewer::new(true);
     let result = |index, content: &str, is_error| Event::ToolCallFinished {
-        step_index: 1,
+        step: 1.into(),
         call_index: index,
         content: content.into(),
         is_error,
@@ -140,6 +141,25 @@ fn calls_are_one_line_each() {
     viewer.event(started()).event(step(vec![call("get"), call("put")]));
     viewer.event(result(1, "no\nway", true)).event(result(0, "done", false));
     assert_eq!(viewer.lines(), [r#"→ get {"a":1}"#, r#"→ put {"a":1}"#, "✗ put: no …", "✓ get: done"]);
+}
+
+#[test]
+fn branches_are_labelled_and_no_part_of_the_answer() {
+    let mut viewer = Viewer::new(true);
+    let branch = |call: u32, step_index| StepKey { path: StepKey::top(1).call(call).branch().unwrap_or_default(), step_index };
+    let begun = |step: StepKey| Event::StepStarted { step, model: "m".into() };
+    let done = |step: StepKey, parts| Event::StepFinished { step, parts, usage: Usage::default() };
+    let result = |step: StepKey| Event::ToolCallFinished { step, call_index: 0, content: "r".into(), is_error: false };
+    viewer.event(started()).event(delta("so: ")).event(step(vec![Part::text("so: "), call("ask"), call("ask")]));
+    viewer.event(begun(branch(0, 1))).event(begun(branch(1, 1)));
+    viewer.event(Event::TextDelta { step: branch(0, 1), text: "void".into() });
+    viewer.event(Event::StepRetracted { step: branch(0, 1), reason: "lost".into() });
+    viewer.event(done(branch(1, 1), vec![Part::text("from a branch"), call("get")]));
+    viewer.event(result(branch(1, 1)));
+    viewer.event(finished(StateName::Completed, Some("so: ")));
+    assert_eq!(viewer.answer(), "so: ");
+    let asked = r#"→ ask {"a":1}"#;
+    assert_eq!(viewer.lines(), [asked, asked, "[1.1] from a branch", r#"[1.1] → get {"a":1}"#, "[1.1] ✓ r"]);
 }
 
 #[test]

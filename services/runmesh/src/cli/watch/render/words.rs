@@ -2,6 +2,7 @@
 
 use super::Piece;
 use crate::cli::{names, printable};
+use runmesh_domain::path::Path;
 use runmesh_domain::run::StateName;
 
 /// What was shown of a step is void.
@@ -15,6 +16,11 @@ pub const NOT_KEPT: &str = "(what is above was not kept)";
 
 const ARGUMENTS_CHARS: usize = 160;
 const RESULT_CHARS: usize = 160;
+
+/// A line about a branch, which is named in front of it.
+pub fn of_branch(path: &Path, line: String) -> String {
+    if path.is_top() { line } else { format!("[{path}] {line}") }
+}
 
 /// A tool call.
 pub fn call(name: &str, arguments: &str) -> String {
