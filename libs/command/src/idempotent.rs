@@ -136,6 +136,10 @@ where
 {
     type Answer = Done<R, X>;
 
+    fn name() -> &'static str {
+        C::name()
+    }
+
     async fn run(&self, tx: &mut Tx) -> Result<Done<R, X>> {
         self.run_once(tx, First::Earlier).await
     }
@@ -152,6 +156,10 @@ where
     R: Replayable,
 {
     type Answer = Done<R, X>;
+
+    fn name() -> &'static str {
+        C::name()
+    }
 
     async fn run(&self, tx: &mut Tx) -> Result<Done<R, X>> {
         self.0.run_once(tx, First::Own).await

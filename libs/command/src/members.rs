@@ -41,6 +41,10 @@ pub struct MemberOnly<C> {
 impl<C: Command> Command for MemberOnly<C> {
     type Answer = C::Answer;
 
+    fn name() -> &'static str {
+        C::name()
+    }
+
     async fn run(&self, tx: &mut Tx) -> Result<Self::Answer> {
         require_member(tx, self.caller).await?;
         self.command.run(tx).await
@@ -58,6 +62,10 @@ pub struct AdminOnly<C> {
 
 impl<C: Command> Command for AdminOnly<C> {
     type Answer = C::Answer;
+
+    fn name() -> &'static str {
+        C::name()
+    }
 
     async fn run(&self, tx: &mut Tx) -> Result<Self::Answer> {
         require_admin(tx, self.caller).await?;

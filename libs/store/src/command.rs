@@ -14,6 +14,15 @@ pub trait Command: Send + Sync + 'static {
     /// What the command gives. It is worth nothing until the transaction has committed.
     type Answer: Send + 'static;
 
+    /// What the command is called in logs and at fail points: the name of its type. A command around another one has the name
+    /// of the one inside.
+    #[must_use]
+    fn name() -> &'static str {
+        let path = std::any::type_name::<Self>();
+        let path = path.split('<').next().unwrap_or(path);
+        path.rsplit("::").next().unwrap_or(path)
+    }
+
     /// Does the work. Up to three calls may be made on the same value, each in a transaction of its own, of which at most one
     /// commits.
     ///
@@ -25,6 +34,10 @@ pub trait Command: Send + Sync + 'static {
 /// A command that is kept, to be run again or read afterwards.
 impl<C: Command> Command for Arc<C> {
     type Answer = C::Answer;
+
+    fn name() -> &'static str {
+        C::name()
+    }
 
     async fn run(&self, tx: &mut Tx) -> Result<Self::Answer> {
         C::run(self, tx).await

@@ -7,6 +7,7 @@ use super::recover;
 use super::transition::transition;
 use crate::clock::Trusted;
 use crate::columns::{At, big, count};
+use crate::command::Command;
 use crate::db::Db;
 use crate::error::sql;
 use crate::scope::Scope;
@@ -15,7 +16,7 @@ use crate::tx::Tx;
 use futures::stream::{self, StreamExt as _};
 use runmesh_domain::id::RunId;
 use runmesh_domain::limits::Leases;
-use runmesh_domain::run::Command;
+use runmesh_domain::run;
 use runmesh_domain::{Error, Fault, Result};
 use uuid::Uuid;
 
@@ -135,9 +136,8 @@ pub type Reaped = Vec<(RunId, Vec<Committed>)>;
 /// [`runmesh_domain::Fault`] only.
 pub async fn reap(db: &Db, leases: &Leases, limit: u32) -> Result<Option<Reaped>> {
     let Some(clock) = db.trusted_clock(leases).await? else { return Ok(None) };
-    let leases = *leases;
-    let found = db.tx(Scope::System, move |tx| Box::pin(async move { find(tx, clock, &leases, limit).await })).await?;
-    Ok(Some(take_back(db, clock, &leases, found, Why::LetGo).await))
+    let found = db.run(Scope::System, FindLost { clock, leases: *leases, limit }).await?;
+    Ok(Some(take_back(db, clock, leases, found, Why::LetGo).await))
 }
 
 /// As [`reap`], for runs whose worker lives and gets nowhere with them. A cancel that was acknowledged ends the run within a lease,
@@ -147,15 +147,8 @@ pub async fn reap(db: &Db, leases: &Leases, limit: u32) -> Result<Option<Reaped>
 /// [`runmesh_domain::Fault`] only.
 pub async fn reap_hung(db: &Db, leases: &Leases, limit: u32) -> Result<Reaped> {
     let Some(clock) = db.trusted_clock(leases).await?.filter(|clock| clock.by_time) else { return Ok(Vec::new()) };
-    let leases = *leases;
-    let found = db.tx(Scope::System, move |tx| {
-        Box::pin(async move {
-            let query = sqlx::query_as(FIND_HUNG).bind(At(clock.now)).bind(big(leases.lease_ms)).bind(i64::from(limit));
-            let found: Vec<(Uuid, i64)> = query.fetch_all(tx.connection()).await.map_err(sql)?;
-            Ok(found)
-        })
-    });
-    Ok(take_back(db, clock, &leases, found.await?, Why::Hangs).await)
+    let found = db.run(Scope::System, FindHung { clock, leases: *leases, limit }).await?;
+    Ok(take_back(db, clock, leases, found, Why::Hangs).await)
 }
 
 /// As [`reap`], for RUNNING runs whose session is not there at all: none of ours goes before its runs, so there are some only when
@@ -164,14 +157,7 @@ pub async fn reap_hung(db: &Db, leases: &Leases, limit: u32) -> Result<Reaped> {
 /// # Errors
 /// [`runmesh_domain::Fault`] only.
 pub async fn reap_orphans(db: &Db, leases: &Leases, limit: u32) -> Result<Reaped> {
-    let found = db.tx(Scope::System, move |tx| {
-        Box::pin(async move {
-            let query = sqlx::query_as(ORPHANS).bind(i64::from(limit));
-            let found: Vec<(Uuid, i64)> = query.fetch_all(tx.connection()).await.map_err(sql)?;
-            Ok(found)
-        })
-    });
-    let found = found.await?;
+    let found = db.run(Scope::System, FindOrphans { limit }).await?;
     if found.is_empty() {
         return Ok(Vec::new());
     }
@@ -179,31 +165,71 @@ pub async fn reap_orphans(db: &Db, leases: &Leases, limit: u32) -> Result<Reaped
     Ok(take_back(db, clock, leases, found, Why::LetGo).await)
 }
 
-async fn find(tx: &mut Tx, clock: Trusted, leases: &Leases, limit: u32) -> Result<Vec<(Uuid, i64)>> {
-    let Trusted { now, by_time } = clock;
-    let mut statements = vec![SHORTEN, DRAIN];
-    if by_time {
-        statements.push(LOSE);
+/// Runs and the fences under which they were found.
+type Found = Vec<(Uuid, i64)>;
+
+/// Ends sessions that are over, and looks for the runs that they let go of.
+struct FindLost {
+    clock: Trusted,
+    leases: Leases,
+    limit: u32,
+}
+
+impl Command for FindLost {
+    type Answer = Found;
+
+    async fn run(&self, tx: &mut Tx) -> Result<Found> {
+        let Trusted { now, by_time } = self.clock;
+        let mut statements = vec![SHORTEN, DRAIN];
+        if by_time {
+            statements.push(LOSE);
+        }
+        for statement in statements {
+            sqlx::query(statement).bind(At(now)).execute(tx.connection()).await.map_err(sql)?;
+        }
+        sqlx::query(CUT_GONE).bind(big(self.leases.lease_ms)).execute(tx.connection()).await.map_err(sql)?;
+        let query = sqlx::query_as(FIND).bind(At(now)).bind(two_heartbeats(&self.leases)).bind(by_time);
+        query.bind(i64::from(self.limit)).fetch_all(tx.connection()).await.map_err(sql)
     }
-    for statement in statements {
-        sqlx::query(statement).bind(At(now)).execute(tx.connection()).await.map_err(sql)?;
+}
+
+/// Looks for runs whose workers get nowhere with them.
+struct FindHung {
+    clock: Trusted,
+    leases: Leases,
+    limit: u32,
+}
+
+impl Command for FindHung {
+    type Answer = Found;
+
+    async fn run(&self, tx: &mut Tx) -> Result<Found> {
+        let query = sqlx::query_as(FIND_HUNG).bind(At(self.clock.now)).bind(big(self.leases.lease_ms));
+        query.bind(i64::from(self.limit)).fetch_all(tx.connection()).await.map_err(sql)
     }
-    sqlx::query(CUT_GONE).bind(big(leases.lease_ms)).execute(tx.connection()).await.map_err(sql)?;
-    let query = sqlx::query_as(FIND).bind(At(now)).bind(two_heartbeats(leases)).bind(by_time).bind(i64::from(limit));
-    query.fetch_all(tx.connection()).await.map_err(sql)
+}
+
+/// Looks for runs of sessions that are not there.
+struct FindOrphans {
+    limit: u32,
+}
+
+impl Command for FindOrphans {
+    type Answer = Found;
+
+    async fn run(&self, tx: &mut Tx) -> Result<Found> {
+        sqlx::query_as(ORPHANS).bind(i64::from(self.limit)).fetch_all(tx.connection()).await.map_err(sql)
+    }
 }
 
 fn two_heartbeats(leases: &Leases) -> i64 {
     big(leases.heartbeat_ms.saturating_mul(2))
 }
 
-async fn take_back(db: &Db, clock: Trusted, leases: &Leases, found: Vec<(Uuid, i64)>, why: Why) -> Reaped {
-    let leases = *leases;
+async fn take_back(db: &Db, clock: Trusted, leases: &Leases, found: Found, why: Why) -> Reaped {
     let one = |(id, fence): (Uuid, i64)| async move {
         let run = RunId::from_uuid(id);
-        let lose =
-            db.tx(Scope::System, move |tx| Box::pin(async move { lose(tx, clock, &leases, run, count(fence), why).await })).await;
-        match lose {
+        match db.run(Scope::System, TakeBack { clock, leases: *leases, run, fence: count(fence), why }).await {
             Ok(committed) => committed.map(|committed| (run, committed)),
             Err(error) => {
                 tracing::error!(%run, %error, "a run of a lost lease was not taken back");
@@ -220,35 +246,54 @@ async fn take_back(db: &Db, clock: Trusted, leases: &Leases, found: Vec<(Uuid, i
 pub async fn note_aside(db: &Db, run: RunId, error: &Error) {
     let Error::Fault(Fault::Internal { detail }) = error else { return };
     let aside = SetAside { run, problem: detail.clone() };
-    let noted = db.tx(Scope::System, move |tx| {
-        let aside = aside.clone();
-        Box::pin(async move { set_aside(tx, &aside).await })
-    });
-    match noted.await {
+    match db.run(Scope::System, MoveAside(aside)).await {
         Ok(()) => tracing::error!(%run, %error, "a run was set aside; `runmesh cancel` ends it"),
         Err(error) => tracing::error!(%run, %error, "a run could not be set aside"),
     }
 }
 
+/// Sets one run aside.
+struct MoveAside(SetAside);
+
+impl Command for MoveAside {
+    type Answer = ();
+
+    async fn run(&self, tx: &mut Tx) -> Result<()> {
+        set_aside(tx, &self.0).await
+    }
+}
+
 /// Takes one run back; nothing when it or its session moved on meanwhile, or when its thread is busy: the next tick will see.
-async fn lose(tx: &mut Tx, clock: Trusted, leases: &Leases, run: RunId, fence: u64, why: Why) -> Result<Option<Vec<Committed>>> {
-    let Some(locked) = lock_unless_busy(tx, run).await? else { return Ok(None) };
-    if locked.row.run.check_holder(fence).is_err() {
-        return Ok(None);
+struct TakeBack {
+    clock: Trusted,
+    leases: Leases,
+    run: RunId,
+    fence: u64,
+    why: Why,
+}
+
+impl Command for TakeBack {
+    type Answer = Option<Vec<Committed>>;
+
+    async fn run(&self, tx: &mut Tx) -> Result<Self::Answer> {
+        let Self { clock, leases, run, fence, why } = self;
+        let Some(locked) = lock_unless_busy(tx, *run).await? else { return Ok(None) };
+        if locked.row.run.check_holder(*fence).is_err() {
+            return Ok(None);
+        }
+        let still = match why {
+            Why::LetGo => sqlx::query_scalar(STILL).bind(At(clock.now)).bind(two_heartbeats(leases)).bind(clock.by_time),
+            Why::Hangs => sqlx::query_scalar(STILL_HUNG).bind(At(clock.now)).bind(big(leases.lease_ms)),
+        };
+        let still: Option<bool> = still.bind(run.uuid()).fetch_optional(tx.connection()).await.map_err(sql)?;
+        let Some(is_cut) = still else { return Ok(None) };
+        let (ask, extra) = recover::ask(tx, &locked).await?;
+        if is_cut && ask.is_some() {
+            // A call was dispatched since: the run keeps its whole lease.
+            return Ok(None);
+        }
+        let changes = locked.row.run.decide(&run::Command::LoseLease { fence: *fence, ask, counts: !is_cut })?;
+        let (_, committed) = transition(tx, locked, &changes, extra).await?;
+        Ok(Some(committed))
     }
-    let still = match why {
-        Why::LetGo => sqlx::query_scalar(STILL).bind(At(clock.now)).bind(two_heartbeats(leases)).bind(clock.by_time),
-        Why::Hangs => sqlx::query_scalar(STILL_HUNG).bind(At(clock.now)).bind(big(leases.lease_ms)),
-    };
-    let still = still.bind(run.uuid());
-    let still: Option<bool> = still.fetch_optional(tx.connection()).await.map_err(sql)?;
-    let Some(is_cut) = still else { return Ok(None) };
-    let (ask, extra) = recover::ask(tx, &locked).await?;
-    if is_cut && ask.is_some() {
-        // A call was dispatched since: the run keeps its whole lease.
-        return Ok(None);
-    }
-    let changes = locked.row.run.decide(&Command::LoseLease { fence, ask, counts: !is_cut })?;
-    let (_, committed) = transition(tx, locked, &changes, extra).await?;
-    Ok(Some(committed))
 }
