@@ -5,6 +5,7 @@
 
 mod arrows;
 mod dependencies;
+mod fail_points;
 mod layout;
 mod migrations;
 mod purity;
@@ -29,6 +30,23 @@ fn crates_depend_along_the_arrows() {
 #[test]
 fn each_engine_is_named_by_one_crate() {
     assert_none("one crate each names Postgres, NATS and the protobuf compiler", &arrows::strangers(&arrows::workspace()));
+}
+
+#[test]
+fn every_command_has_its_fail_points_tested() {
+    let tree = Tree::read();
+    assert_none(
+        "a process dies on both sides of each command's COMMIT, or the table says why not",
+        &fail_points::unlisted(&tree),
+    );
+    assert_none("a process dies at each place in the publishing", &fail_points::unlisted_points(&tree));
+    assert_none("a transaction that changes something is a command", &fail_points::unlisted_closures(&tree));
+}
+
+#[test]
+fn nothing_that_ships_has_fail_points() {
+    assert_none("what `cargo build` builds cannot be killed by a variable", &fail_points::built_with("no-dev"));
+    assert!(!fail_points::built_with("all").is_empty(), "what `cargo test` builds can");
 }
 
 #[test]

@@ -43,11 +43,11 @@ async fn fifty_calls_at_once_with_one_key_make_one_run() {
 }
 
 /// Every mutating method, with a body and another one. Each is tried in this order, and leaves what the next ones need.
-fn calls(things: &Things) -> Vec<(&'static str, Value, Value)> {
-    let Things { thread, runs, threads, users } = things;
+pub fn calls(things: &Things) -> Vec<(&'static str, Value, Value)> {
+    let Things { thread, runs, threads, users, names } = things;
     let message = |text: &str| json!({"thread_id": thread, "parts": [{"text": {"text": text}}]});
     let agent = |name: &str, model: &str| json!({"name": name, "spec": {"model": model}});
-    let update = |model: &str| json!({"agent": "first", "spec": {"model": model}});
+    let update = |model: &str| json!({"agent": names[0], "spec": {"model": model}});
     let member = |role: &str| json!({"user_id": users[0], "role": role});
     vec![
         ("SendMessage", message("a"), message("b")),
@@ -55,27 +55,29 @@ fn calls(things: &Things) -> Vec<(&'static str, Value, Value)> {
         ("CreateThread", json!({"title": "a"}), json!({"title": "b"})),
         ("UpdateThread", json!({"thread_id": thread, "title": "a"}), json!({"thread_id": thread, "title": "b"})),
         ("DeleteThread", json!({"thread_id": threads[0]}), json!({"thread_id": threads[1]})),
-        ("CreateAgent", agent("first", "a"), agent("second", "a")),
+        ("CreateAgent", agent(&names[0], "a"), agent(&names[1], "a")),
         ("UpdateAgent", update("b"), update("c")),
-        ("DeleteAgent", json!({"agent": "first"}), json!({"agent": "default"})),
+        ("DeleteAgent", json!({"agent": names[0]}), json!({"agent": "default"})),
         ("PutMember", member("ROLE_MEMBER"), member("ROLE_ADMIN")),
         ("RemoveMember", json!({"user_id": users[0]}), json!({"user_id": users[1]})),
-        ("CreateOrg", json!({"name": "first"}), json!({"name": "second"})),
+        ("CreateOrg", json!({"name": names[0]}), json!({"name": names[1]})),
         ("UpdateOrg", json!({"display_name": "a"}), json!({"display_name": "b"})),
     ]
 }
 
 /// What the calls are about.
 #[derive(Default)]
-struct Things {
+pub struct Things {
     thread: String,
     runs: [String; 2],
     threads: [String; 2],
     users: [String; 2],
+    /// Of agents and orgs that are not there yet.
+    names: [String; 2],
 }
 
 impl Things {
-    async fn of(mesh: &Mesh) -> Self {
+    pub async fn of(mesh: &Mesh, names: [&str; 2]) -> Self {
         let thread = async || mesh.thread().await.to_string();
         let run = async || mesh.send("many:1").await.id.to_string();
         Self {
@@ -83,11 +85,12 @@ impl Things {
             runs: [run().await, run().await],
             threads: [thread().await, thread().await],
             users: ["mia", "you"].map(|subject| UserId::of_subject("dev", subject).to_string()),
+            names: names.map(str::to_owned),
         }
     }
 }
 
-fn keyed(body: &Value, key: &str) -> Value {
+pub fn keyed(body: &Value, key: &str) -> Value {
     let mut body = body.clone();
     body["idempotency_key"] = json!(key);
     body
@@ -105,7 +108,7 @@ fn every_method_with_a_key_is_tried() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_mutating_rpc_happens_once_per_key() {
     let mesh = small().without_workers().start().await;
-    let things = Things::of(&mesh).await;
+    let things = Things::of(&mesh, ["first", "second"]).await;
     let (api, by_token) = (Api::of(&mesh), Api::of(&mesh).with_token(&person("you", &["dev"])));
     for (method, body, other) in calls(&things) {
         // One key for all of them: it is the method's own.

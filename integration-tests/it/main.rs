@@ -6,6 +6,7 @@ mod cancels;
 mod deploy;
 mod dev;
 mod examples;
+mod fail_points;
 mod feed;
 mod frozen;
 mod grpcurl;

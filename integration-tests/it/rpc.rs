@@ -7,8 +7,10 @@ use futures::stream;
 use prost::Message as _;
 use prost::bytes::{Buf as _, BufMut as _};
 use runmesh_client::{Client, Options, Org};
+use runmesh_domain::principal::Principal;
 use runmesh_host::identity::LocalIssuer;
 use runmesh_host::signed::{MeshKey, Signer};
+use runmesh_testkit::Service;
 use runmesh_testkit::mesh::{KEY, Mesh};
 use runmesh_wire::{descriptors, header, json};
 use serde::Serialize;
@@ -90,6 +92,12 @@ impl Api {
         Self { address: mesh.gateway_url(gateway), options: Options::default(), headers: Vec::new() }
     }
 
+    /// That principal, past the gateways, at one process: nothing is tried again there.
+    pub fn behind(mesh: &Mesh, service: Service, principal: &Principal) -> Self {
+        let api = Self { address: mesh.url(service), options: Options::default(), headers: Vec::new() };
+        api.with_header(header::PRINCIPAL, &signed(header::HOP_TYPE, principal))
+    }
+
     /// Whoever holds `token`.
     pub fn with_token(mut self, token: &str) -> Self {
         self.options.token = Some(token.to_owned());
@@ -111,6 +119,15 @@ impl Api {
     /// A client with the same credentials.
     pub fn client(&self) -> Client {
         Client::connect(&self.address, self.options.clone()).expect("a client")
+    }
+
+    /// A request with the headers of every call.
+    pub fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        for (name, value) in &self.headers {
+            request.metadata_mut().insert(*name, value.parse().expect("a header"));
+        }
+        request
     }
 
     /// The first message that `name` answers `body` with.
@@ -138,10 +155,7 @@ impl Api {
     pub async fn send(&self, path: &str, messages: Vec<Vec<u8>>) -> Result<Vec<u8>, Status> {
         let mut grpc = tonic::client::Grpc::new(self.client().channel());
         grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
-        let mut request = Request::new(stream::iter(messages));
-        for (name, value) in &self.headers {
-            request.metadata_mut().insert(*name, value.parse().expect("a header"));
-        }
+        let request = self.request(stream::iter(messages));
         let answered = async {
             let answers = grpc.streaming(request, path.parse().expect("a path"), Plain).await?;
             Ok(answers.into_inner().message().await?.unwrap_or_default())

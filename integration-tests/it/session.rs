@@ -3,7 +3,8 @@
 use crate::rpc::{Api, signed};
 use futures::SinkExt as _;
 use futures::channel::mpsc;
-use runmesh_domain::principal::WorkerCredential;
+use runmesh_domain::principal::{Principal, WorkerCredential};
+use runmesh_testkit::Service;
 use runmesh_testkit::mesh::Mesh;
 use runmesh_wire::header;
 use runmesh_wire::pb::worker::claim_request::Message as Said;
@@ -42,7 +43,25 @@ impl Session {
 
     /// Comes back to a session through one of the gateways.
     pub async fn reopen(mesh: &Mesh, gateway: usize, credential: &WorkerCredential, session: &str) -> Result<Self, Status> {
-        let api = Api::at(mesh, gateway).with_token(&signed(header::WORKER_TYPE, credential));
+        Self::claim(Api::at(mesh, gateway).with_token(&signed(header::WORKER_TYPE, credential)), session).await
+    }
+
+    /// Opens a session at one process, past the gateways.
+    pub async fn behind(mesh: &Mesh, service: Service, credential: WorkerCredential) -> Result<Self, Status> {
+        Self::reopen_behind(mesh, service, credential, "").await
+    }
+
+    /// Comes back to a session at one process, past the gateways.
+    pub async fn reopen_behind(
+        mesh: &Mesh,
+        service: Service,
+        credential: WorkerCredential,
+        session: &str,
+    ) -> Result<Self, Status> {
+        Self::claim(Api::behind(mesh, service, &Principal::Worker(credential)), session).await
+    }
+
+    async fn claim(api: Api, session: &str) -> Result<Self, Status> {
         let (mut requests, said) = mpsc::channel(2);
         let hello =
             Hello { worker: "w".into(), capacity: 1, tools: vec!["*".into()], session_id: session.into(), ..Hello::default() };
@@ -50,7 +69,7 @@ impl Session {
             requests.send(ClaimRequest { message: Some(message) }).await.expect("an open stream");
         }
         let mut client = WorkerServiceClient::new(api.client().stream_channel());
-        let mut answers = client.claim(said).await?.into_inner();
+        let mut answers = client.claim(api.request(said)).await?.into_inner();
         match next(&mut answers).await? {
             Heard::Welcome(welcome) => Ok(Self { id: welcome.session_id, number: welcome.stream_number, api, answers, requests }),
             other => panic!("welcome comes first: {other:?}"),
@@ -60,6 +79,11 @@ impl Session {
     /// Says something, which may be nothing at all.
     pub async fn say(&mut self, message: Option<Said>) {
         self.requests.send(ClaimRequest { message }).await.expect("an open stream");
+    }
+
+    /// Says goodbye: nothing more will be said.
+    pub fn close(&mut self) {
+        self.requests.close_channel();
     }
 
     /// Waits for the end of the stream: what it was refused for.
@@ -89,5 +113,6 @@ impl Session {
 
 async fn next(answers: &mut Streaming<ClaimResponse>) -> Result<Heard, Status> {
     let answer = tokio::time::timeout(PATIENCE, answers.message()).await.expect("an answer in time");
-    Ok(answer?.expect("an open stream").message.expect("a message"))
+    let answer = answer?.ok_or_else(|| Status::unavailable("the stream ended"))?;
+    Ok(answer.message.expect("a message"))
 }

@@ -10,9 +10,10 @@ use crate::effects::AfterCommit;
 use crate::marks::Marks;
 use crate::work_signal::WorkSignal;
 use runmesh_bus::{Bus, CancelHint, CaughtUp};
+use runmesh_domain::Result;
 use runmesh_domain::id::{OrgId, RunId};
-use runmesh_domain::log::Tail;
-use runmesh_domain::run::StateName;
+use runmesh_domain::log::{Position, Tail};
+use runmesh_domain::run::{RunIds, StateName};
 use runmesh_domain::transition::{Cause, Transition};
 use runmesh_store::Db;
 use runmesh_store::runs::Committed;
@@ -22,6 +23,9 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+#[cfg(feature = "fail-points")]
+use runmesh_store::fail_point;
 
 /// Runs whose transitions one replica publishes at once; what is beyond is left to the sweeper.
 const PUBLISHING_MAX: usize = 512;
@@ -110,24 +114,15 @@ impl Publisher {
 
     /// Publishes the transitions of one run, in order of version.
     async fn publish_run(&self, rows: Vec<Committed>) {
+        #[cfg(feature = "fail-points")]
+        fail_point::reach("Publish", "begin");
         let Some(last) = rows.last() else { return };
         let (ids, position, version) = (last.ids, last.position, last.transition.version);
         let transitions: Vec<Transition> = rows.into_iter().map(|row| row.transition).collect();
-        let feed = self.bus.feed().publish(ids, &transitions);
-        let log = async {
-            if !shows_something(&transitions) {
-                return Ok(false);
-            }
-            let is_new = position.seq == 0 && transitions.first().is_some_and(|first| first.version == 1);
-            let rows: Vec<_> = transitions.iter().map(|transition| (transition.clone(), false)).collect();
-            let caught_up = self.bus.log().try_catch_up(ids.into(), position, &rows, is_new.then(Tail::default));
-            match caught_up.await? {
-                CaughtUp::Yes(_) => Ok(true),
-                // The log lacks transitions that had nothing to show. They are published now, with these.
-                CaughtUp::Hole { .. } => self.catch_up(ids.id).await.map(|()| true),
-            }
-        };
-        let (fed, logged) = futures::join!(feed, log);
+        let (fed, logged) =
+            futures::join!(self.publish_on_feed(ids, &transitions), self.publish_in_log(ids, position, &transitions));
+        #[cfg(feature = "fail-points")]
+        fail_point::reach("Publish", "unmarked");
         match fed {
             Ok(()) => self.marks.fed(ids.id, version),
             Err(error) => tracing::debug!(run = %ids.id, %error, "not published on the feed, the sweeper will"),
@@ -137,6 +132,34 @@ impl Publisher {
             Ok(false) => {}
             Err(error) => tracing::debug!(run = %ids.id, %error, "not published in the run log, the sweeper will"),
         }
+    }
+
+    async fn publish_on_feed(&self, ids: RunIds, transitions: &[Transition]) -> Result<()> {
+        #[cfg(feature = "fail-points")]
+        fail_point::keep_from("Publish", "logged").await;
+        self.bus.feed().publish(ids, transitions).await?;
+        #[cfg(feature = "fail-points")]
+        fail_point::reach("Publish", "fed");
+        Ok(())
+    }
+
+    /// Whether the log holds them now: it is left as it is while there is nothing to show.
+    async fn publish_in_log(&self, ids: RunIds, position: Position, transitions: &[Transition]) -> Result<bool> {
+        if !shows_something(transitions) {
+            return Ok(false);
+        }
+        #[cfg(feature = "fail-points")]
+        fail_point::keep_from("Publish", "fed").await;
+        let is_new = position.seq == 0 && transitions.first().is_some_and(|first| first.version == 1);
+        let rows: Vec<_> = transitions.iter().map(|transition| (transition.clone(), false)).collect();
+        match self.bus.log().try_catch_up(ids.into(), position, &rows, is_new.then(Tail::default)).await? {
+            CaughtUp::Yes(_) => {}
+            // The log lacks transitions that had nothing to show. They are published now, with these.
+            CaughtUp::Hole { .. } => self.catch_up(ids.id).await?,
+        }
+        #[cfg(feature = "fail-points")]
+        fail_point::reach("Publish", "logged");
+        Ok(true)
     }
 }
 

@@ -21,6 +21,8 @@ mod tx;
 
 pub mod actions;
 pub mod agents;
+#[cfg(feature = "fail-points")]
+pub mod fail_point;
 pub mod idempotency;
 pub mod maintenance;
 pub mod orgs;

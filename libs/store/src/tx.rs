@@ -145,7 +145,7 @@ impl Db {
                 match MET.scope(Cell::new(Met::Nothing), once(&pool, role, &begin, &counts, &command)).await {
                     Try::Done(answer) => return answer,
                     Try::Again(error) if tries == TRIES_MAX => return Err(error),
-                    Try::Again(error) => tracing::debug!(%error, tries, "transaction tried again"),
+                    Try::Again(error) => tracing::debug!(command = C::name(), %error, tries, "transaction tried again"),
                 }
                 tokio::time::sleep(AGAIN_AFTER * tries).await;
                 tries += 1;
@@ -175,7 +175,7 @@ async fn once<C: Command>(
         return Try::Done(Err(error::unavailable("a transaction took too long")));
     };
     match (answer, MET.with(Cell::get)) {
-        (Ok(value), Met::Nothing) => commit(tx, value).await,
+        (Ok(value), Met::Nothing) => commit_at_points::<C>(tx, value).await,
         (Ok(_), _) => {
             roll_back(tx).await;
             Try::Done(Err(Fault::internal("a statement failed and its error was dropped").into()))
@@ -212,6 +212,26 @@ async fn begun(checkout: &mut Checkout, begin: &str) -> Result<bool> {
         Ok(Err(problem)) => Err(error::sql(problem)),
         Err(_) => Ok(false),
     }
+}
+
+#[cfg(not(feature = "fail-points"))]
+async fn commit_at_points<C: Command>(tx: Tx, value: C::Answer) -> Try<C::Answer> {
+    commit(tx, value).await
+}
+
+/// Commits between two fail points, those of a transaction that changed something.
+#[cfg(feature = "fail-points")]
+async fn commit_at_points<C: Command>(mut tx: Tx, value: C::Answer) -> Try<C::Answer> {
+    use crate::fail_point::{self, AFTER_COMMIT, BEFORE_COMMIT};
+    let changes = fail_point::is_armed(C::name()) && fail_point::changes(tx.connection()).await;
+    if changes {
+        fail_point::reach(C::name(), BEFORE_COMMIT);
+    }
+    let committed = commit(tx, value).await;
+    if changes && matches!(committed, Try::Done(Ok(_))) {
+        fail_point::reach(C::name(), AFTER_COMMIT);
+    }
+    committed
 }
 
 async fn commit<T>(mut tx: Tx, value: T) -> Try<T> {

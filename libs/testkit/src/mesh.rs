@@ -54,7 +54,12 @@ impl Mesh {
 
     /// The address of a gateway.
     pub fn gateway_url(&self, index: usize) -> String {
-        format!("http://127.0.0.1:{}", self.ports[&Service::Gateway(index)])
+        self.url(Service::Gateway(index))
+    }
+
+    /// Where a process serves.
+    pub fn url(&self, service: Service) -> String {
+        format!("http://127.0.0.1:{}", self.ports[&service])
     }
 
     /// A client of a gateway, as the one person of the development org.
@@ -96,9 +101,15 @@ impl Mesh {
 
     /// Starts a process that is not running.
     pub fn start_process(&mut self, service: Service) {
+        self.start_with(service, &[]);
+    }
+
+    /// Starts a process that is not running, with more in its environment: its settings by their whole names.
+    pub fn start_with(&mut self, service: Service, more: &[(&str, &str)]) {
         let mut command = Command::new(&self.binary);
         command.arg(service.subcommand()).env_clear();
         command.envs(self.commands[&service].iter().map(|(key, value)| (key, value)));
+        command.envs(more.iter().copied());
         if let Ok(filter) = std::env::var("RUST_LOG") {
             command.env("RUST_LOG", filter);
         }

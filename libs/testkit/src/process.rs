@@ -53,9 +53,14 @@ impl Process {
         matches!(self.child.try_wait(), Ok(None))
     }
 
+    /// Its whole log.
+    pub fn printed(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
     /// The end of its log.
     pub fn tail(&self) -> String {
-        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let text = self.printed();
         let lines: Vec<_> = text.lines().rev().take(15).collect();
         format!("{}:\n{}", self.log.display(), lines.into_iter().rev().collect::<Vec<_>>().join("\n"))
     }

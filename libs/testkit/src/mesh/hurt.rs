@@ -1,6 +1,7 @@
 //! What tests do to a mesh.
 
 use super::{Mesh, Service};
+use crate::process::Process;
 use rustix::process::Signal;
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -16,6 +17,26 @@ impl Mesh {
         let process = self.processes.get_mut(&service).expect("a process");
         process.signal(Signal::TERM);
         process.ended(deadline).await
+    }
+
+    /// SIGTERM; the process goes on for as long as it takes to end.
+    pub fn ask_to_end(&mut self, service: Service) {
+        self.processes[&service].signal(Signal::TERM);
+    }
+
+    /// Waits for a process to end by itself.
+    pub async fn ended_by_itself(&mut self, service: Service, deadline: Duration) -> ExitStatus {
+        self.processes.get_mut(&service).expect("a process").ended(deadline).await
+    }
+
+    /// Whether the process runs.
+    pub fn is_running(&mut self, service: Service) -> bool {
+        self.processes.get_mut(&service).is_some_and(Process::is_running)
+    }
+
+    /// Everything that the process and those before it in its place have printed.
+    pub fn printed(&self, service: Service) -> String {
+        self.processes[&service].printed()
     }
 
     /// SIGSTOP: the process stands still and its connections stay open.
