@@ -70,13 +70,13 @@ impl ClaimStreams {
     ) -> Result<()> {
         let hello = first_hello(&mut requests).await?;
         let is_ours = credential.id == builtin::CREDENTIAL;
-        let (stream, capacity) = self.open_session(credential, hello, answers).await?;
+        let stream = self.open_session(credential, hello, answers).await?;
         let mut alive = if is_ours { self.hold_alive(&stream).await } else { None };
         self.sessions.insert(&stream);
         // It may serve what nobody could so far.
         self.work.work_arrived();
         let ended = tokio::select! {
-            ended = self.follow(&stream, capacity, &mut requests) => ended,
+            ended = self.follow(&stream, &mut requests) => ended,
             () = lost(&mut alive) => Ended::LockLost,
         };
         self.sessions.remove(&stream);
@@ -133,7 +133,7 @@ impl ClaimStreams {
         credential: WorkerCredential,
         hello: pb::Hello,
         answers: mpsc::Sender<Result<pb::ClaimResponse, Status>>,
-    ) -> Result<(Arc<Stream>, u32)> {
+    ) -> Result<Arc<Stream>> {
         let pb::Hello { worker, capacity, agent_ids, tools, session_id } = hello;
         text::at_most_chars("hello.worker", &worker, 128)?;
         let capacity: u32 = unsigned("hello.capacity", capacity)?;
@@ -161,7 +161,7 @@ impl ClaimStreams {
         if answers.send(Ok(message)).await.is_err() {
             return Err(Refusal::SessionLost.into());
         }
-        Ok((Arc::new(Stream::new(session, number, answers, Arc::clone(&self.work))), capacity))
+        Ok(Arc::new(Stream::new(session, number, capacity, answers, Arc::clone(&self.work))))
     }
 
     async fn new_session(
@@ -179,7 +179,7 @@ impl ClaimStreams {
     }
 
     /// Reads credits until the stream ends or this replica drains.
-    async fn follow(&self, stream: &Stream, capacity: u32, requests: &mut Streaming<pb::ClaimRequest>) -> Ended {
+    async fn follow(&self, stream: &Stream, requests: &mut Streaming<pb::ClaimRequest>) -> Ended {
         let soft = self.life.soft().clone();
         loop {
             let message = tokio::select! {
@@ -195,7 +195,7 @@ impl ClaimStreams {
             };
             match message {
                 Ok(Some(pb::ClaimRequest { message })) => {
-                    if let Err(refusal) = take_message(stream, capacity, message) {
+                    if let Err(refusal) = take_message(stream, message) {
                         return Ended::Refused(refusal);
                     }
                 }
@@ -231,14 +231,14 @@ impl ClaimStreams {
 }
 
 /// Acts on what a worker says after its hello.
-fn take_message(stream: &Stream, capacity: u32, message: Option<pb::claim_request::Message>) -> Result<(), Refusal> {
+fn take_message(stream: &Stream, message: Option<pb::claim_request::Message>) -> Result<(), Refusal> {
     match required("message", message)? {
         pb::claim_request::Message::Credits(pb::Credits { add }) => {
             let add: u32 = unsigned("credits.add", add)?;
             if !(1..=limits::WORKER_CAPACITY_MAX).contains(&add) {
                 return Err(Refusal::field("credits.add", format!("want 1 to {}", limits::WORKER_CAPACITY_MAX)));
             }
-            stream.add(add, capacity);
+            stream.add(add);
         }
         pb::claim_request::Message::Ack(pb::AssignmentAck { lease }) => {
             let HeldRun { run, fence } = required("ack.lease", lease)?.from_wire("ack.lease")?;

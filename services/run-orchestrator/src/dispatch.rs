@@ -3,19 +3,19 @@
 
 use crate::assign::Assigner;
 use crate::commands::runs::ClaimRuns;
-use crate::sessions::{Sessions, Stream};
+use crate::sessions::{Reserved, Sessions};
 use runmesh_bus::Bus;
 use runmesh_command::WorkSignal;
 use runmesh_domain::limits::Queues;
 use runmesh_domain::{Fault, Result};
 use runmesh_host::Lifecycle;
-use runmesh_store::runs::{ClaimFor, Claims, Left};
+use runmesh_store::runs::{ClaimFor, ClaimRound, Claims, Left};
 use runmesh_store::{Db, Scope};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// Runs of one claim: one transaction, short enough that another org's first run never waits long.
+/// Runs of one claim for all sessions: one transaction, short enough that another org's first run never waits long.
 const CLAIM_MAX: u32 = 64;
 
 /// How soon to look again for runs of orgs that another claim held: it is over within a few milliseconds.
@@ -52,7 +52,7 @@ async fn pass_wake_ups(bus: &Bus, work: &WorkSignal) -> Result<()> {
     Err(Fault::Unavailable { part: "nats", detail: "the wake-up subscription ended".into() }.into())
 }
 
-/// What one round over the sessions left to do.
+/// What one round over the orgs left to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Next {
     /// Nothing is READY, as far as this replica may know.
@@ -61,20 +61,18 @@ enum Next {
     Wait,
     /// Others were at it: look again shortly.
     Soon,
-    /// A session got as many as it asked for: look again now.
-    Now,
 }
 
 impl Dispatcher {
-    /// Goes on until the replica drains. A round is never left half way: what it claimed would reach nobody.
+    /// Goes on until the replica drains. A claim is never left half way: what it claimed would reach nobody.
     async fn dispatch(&self, soft: &CancellationToken) {
+        let mut round = ClaimRound::default();
         while !soft.is_cancelled() {
-            let next = if self.work.take_work() { self.claim_for_all().await } else { Next::Rest };
+            let next = if self.work.take_work() { self.claim_round(&mut round, soft).await } else { Next::Rest };
             if next != Next::Rest {
                 self.work.keep_work();
             }
             let poll = match next {
-                Next::Now => continue,
                 Next::Soon => SKIPPED_PAUSE,
                 Next::Rest | Next::Wait => self.poll,
             };
@@ -86,43 +84,54 @@ impl Dispatcher {
         }
     }
 
-    /// One round over all sessions with credits.
-    async fn claim_for_all(&self) -> Next {
-        // Without a session that has room nobody looked, so there may be anything.
-        let mut next = None;
-        for stream in self.sessions.all() {
-            let wanted = stream.take(CLAIM_MAX);
-            if wanted == 0 {
-                continue;
+    /// Claims for all sessions with credits, until every org with READY runs was looked at or no session has credits left.
+    async fn claim_round(&self, round: &mut ClaimRound, soft: &CancellationToken) -> Next {
+        round.restart();
+        let mut next = Next::Rest;
+        while !soft.is_cancelled() {
+            let reserved = self.sessions.reserve_all(CLAIM_MAX);
+            // What nobody has room for was not looked for, so there may be anything.
+            if reserved.is_empty() {
+                return next.max(Next::Wait);
             }
-            let (got, then) = match self.claim_for(&stream, wanted).await {
-                Ok((got, _)) if got == wanted => (got, Next::Now),
-                Ok((got, Left::Skipped)) => (got, Next::Soon),
-                Ok((got, Left::Perhaps)) => (got, Next::Wait),
-                Ok((got, Left::Nothing)) => (got, Next::Rest),
+            match self.claim(reserved, round).await {
+                Ok((then, true)) => next = next.max(then),
+                Ok((then, false)) => return next.max(then),
                 Err(error) => {
-                    tracing::warn!(session = %stream.session, %error, "a claim failed");
-                    (0, Next::Wait)
+                    tracing::warn!(%error, "a claim failed");
+                    return next.max(Next::Wait);
                 }
-            };
-            stream.give_back(wanted - got.min(wanted));
-            next = next.max(Some(then));
+            }
         }
-        next.unwrap_or(Next::Wait)
+        next.max(Next::Wait)
     }
 
-    async fn claim_for(&self, stream: &Arc<Stream>, limit: u32) -> Result<(u32, Left)> {
-        let claim = ClaimFor { session: stream.session, limit, queues: self.queues };
-        let Claims { claimed, left, aside } = self.db.run(Scope::System, ClaimRuns { claim }).await?;
+    /// One claim, from where the round is. Answers whether the round goes on.
+    async fn claim(&self, mut reserved: Vec<Reserved>, round: &mut ClaimRound) -> Result<(Next, bool)> {
+        let sessions = reserved.iter().map(Reserved::room).collect();
+        let claim = ClaimFor { sessions, limit: CLAIM_MAX, queues: self.queues, round: round.clone() };
+        let Claims { claimed, left, has_more, round: reached, lost, aside } =
+            self.db.run(Scope::System, ClaimRuns { claim }).await?;
+        *round = reached;
+        for session in lost {
+            tracing::debug!(%session, "a session that is lost gets no runs");
+        }
         for one in &aside {
             tracing::error!(run = %one.run, problem = one.problem, "a run was set aside: it cannot be read; `runmesh cancel` ends it");
         }
-        // There is room for those that stood behind it.
-        let left = if aside.is_empty() { left } else { Left::Skipped };
-        let got = u32::try_from(claimed.len()).unwrap_or(u32::MAX);
+        let next = match left {
+            // There is room for those that stood behind it.
+            _ if !aside.is_empty() => Next::Soon,
+            Left::Skipped => Next::Soon,
+            Left::Perhaps => Next::Wait,
+            Left::Nothing => Next::Rest,
+        };
         for run in claimed {
-            self.assigner.assign(stream, run).await;
+            let holder = run.row.run.state.session();
+            if let Some(reserved) = reserved.iter_mut().find(|one| Some(one.session()) == holder) {
+                self.assigner.assign(&reserved.spend(), run).await;
+            }
         }
-        Ok((got, left))
+        Ok((next, has_more))
     }
 }

@@ -9,7 +9,7 @@ use runmesh_domain::message::Part;
 use runmesh_domain::principal::WorkerCredential;
 use runmesh_domain::{Refusal, Result};
 use runmesh_engines::{DataDir, EngineOptions, Engines, Silent};
-use runmesh_store::runs::{self, Accepted, ClaimFor, Claimed, NewMessage, OnBusy};
+use runmesh_store::runs::{self, Accepted, ClaimFor, ClaimRound, Claimed, NewMessage, OnBusy, SessionRoom};
 use runmesh_store::threads::{self, NewThread, Thread};
 use runmesh_store::{Db, PageRequest, Scope, StoreConfig, Tx, agents, orgs, outbox, sessions};
 use runmesh_wire::pb::thread as pb;
@@ -239,7 +239,9 @@ impl Command for Claim {
             tools: vec!["*".into()],
         };
         sessions::open(tx, new, &Leases::default()).await?;
-        Ok(runs::claim(tx, ClaimFor { session, limit: 10, queues: Queues::default() }).await?.claimed)
+        let sessions = vec![SessionRoom { session, credits: 10 }];
+        let wish = ClaimFor { sessions, limit: 10, queues: Queues::default(), round: ClaimRound::default() };
+        Ok(runs::claim(tx, &wish).await?.claimed)
     }
 }
 

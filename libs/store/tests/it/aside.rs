@@ -7,7 +7,7 @@ use runmesh_domain::id::{RunId, ThreadId, UserId};
 use runmesh_domain::limits::{CUT_ATTEMPTS_MAX, JOURNAL_BYTES_MAX, JOURNAL_CALLS_MAX};
 use runmesh_domain::run::{Outcome, StateName};
 use runmesh_domain::{Error, Refusal};
-use runmesh_store::runs::{self, ClaimFor, ListRuns};
+use runmesh_store::runs::{self, ListRuns};
 use runmesh_store::{actions, outbox};
 
 async fn sql(world: &World, text: String) {
@@ -20,9 +20,7 @@ async fn why_aside(world: &World, run: RunId) -> String {
 
 /// Claims until nothing is left, and answers what was claimed.
 async fn claim_all(world: &World, session: runmesh_domain::id::SessionId) -> Vec<RunId> {
-    let wish = ClaimFor { session, limit: 50, queues: QUEUES };
-    let claims = world.system(move |tx| runs::claim(tx, wish).boxed()).await.unwrap();
-    claims.claimed.iter().map(|claimed| claimed.row.run.id).collect()
+    world.claim(session, 50).await.iter().map(|claimed| claimed.row.run.id).collect()
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Claims: who gets what, and how much of it.
 
-use crate::fixture::{QUEUES, World, id, lease};
+use crate::fixture::{QUEUES, World, claim_for, id, lease};
 use futures::FutureExt as _;
 use runmesh_domain::agent::{AgentSpec, Tool, ToolKind, ToolPolicy};
 use runmesh_domain::id::{AgentId, OrgId, SessionId, ThreadId, UserId};
@@ -11,7 +11,7 @@ use runmesh_domain::transition::Record;
 use runmesh_domain::{Error, Refusal};
 use runmesh_store::agents::{self, AgentRef};
 use runmesh_store::orgs::{self, MemberRole};
-use runmesh_store::runs::{self, BlockedBy, ClaimFor, ListRuns, NewMessage};
+use runmesh_store::runs::{self, BlockedBy, ListRuns, NewMessage};
 use runmesh_store::sessions;
 use runmesh_store::threads::{self, NewThread};
 use std::collections::BTreeSet;
@@ -62,7 +62,7 @@ async fn users_and_orgs_have_running_limits_under_concurrent_claims() {
     let queues = Queues { running_per_user_max: 2, running_per_org_max: 3, ..QUEUES };
     let claims = (0..6).map(|_| {
         let world = world.clone();
-        tokio::spawn(async move { world.try_claim(ClaimFor { session, limit: 5, queues }).await.unwrap() })
+        tokio::spawn(async move { world.try_claim(claim_for(session, 5, queues)).await.unwrap() })
     });
     let claimed: Vec<_> = futures::future::join_all(claims).await.into_iter().flat_map(|claimed| claimed.unwrap()).collect();
     let runs: BTreeSet<_> = claimed.iter().map(|claimed| claimed.row.run.id).collect();
@@ -91,7 +91,7 @@ async fn users_and_orgs_have_running_limits_under_concurrent_claims() {
     for claimed in claimed {
         world.complete(lease(&claimed.row), "done").await;
     }
-    let again = world.try_claim(ClaimFor { session, limit: 10, queues }).await.unwrap();
+    let again = world.try_claim(claim_for(session, 10, queues)).await.unwrap();
     assert_eq!(again.len(), 3, "the slots are free again");
 }
 
@@ -158,7 +158,7 @@ async fn dead_sessions_claim_nothing() {
     let world = World::new().await;
     let sent = world.send(world.thread().await, "x").await;
     let lost = Err(Error::Refused(Refusal::SessionLost));
-    let wish = |session| ClaimFor { session, limit: 1, queues: QUEUES };
+    let wish = |session| claim_for(session, 1, QUEUES);
     assert_eq!(world.try_claim(wish(SessionId::from_uuid(id()))).await, lost);
     let expired = world.session().await;
     world.expire(expired).await;

@@ -1,6 +1,6 @@
 //! A run that is claimed in the transaction that accepts it.
 
-use crate::fixture::{LEASES, QUEUES, World, id, lease};
+use crate::fixture::{LEASES, QUEUES, World, claim_for, id, lease};
 use futures::FutureExt as _;
 use runmesh_domain::id::{OrgId, SessionId, ThreadId};
 use runmesh_domain::limits::Queues;
@@ -88,14 +88,14 @@ async fn an_org_in_the_hands_of_another_claim_is_left_to_it() {
     let (locked, is_locked) = tokio::sync::oneshot::channel();
     let (go, may_go) = tokio::sync::oneshot::channel::<()>();
     let hands = std::sync::Mutex::new(Some((locked, may_go)));
-    let wish = runs::ClaimFor { session, limit: 1, queues: QUEUES };
+    let wish = claim_for(session, 1, QUEUES);
     let other = world.clone();
     let claim = tokio::spawn(async move {
         let hands = std::sync::Arc::new(hands);
         let claimed = other.system(move |tx| {
-            let hands = std::sync::Arc::clone(&hands);
+            let (hands, wish) = (std::sync::Arc::clone(&hands), wish.clone());
             async move {
-                let claims = runs::claim(tx, wish).await?;
+                let claims = runs::claim(tx, &wish).await?;
                 let hands = hands.lock().unwrap().take();
                 if let Some((locked, may_go)) = hands {
                     locked.send(()).unwrap();

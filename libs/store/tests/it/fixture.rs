@@ -3,7 +3,6 @@
 use crate::server;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use runmesh_domain::Result;
 use runmesh_domain::agent::{AgentSpec, OnUnknownOutcome, Tool, ToolKind, ToolPolicy};
 use runmesh_domain::id::{AgentId, MessageId, OrgId, RunId, SessionId, ThreadId, UserId};
 use runmesh_domain::journal::{ModelStep, Usage};
@@ -12,8 +11,11 @@ use runmesh_domain::message::{Message, Part, add_page};
 use runmesh_domain::path::StepKey;
 use runmesh_domain::principal::{LeaseClaim, WorkerCredential};
 use runmesh_domain::run::{Outcome, StateName};
+use runmesh_domain::{Error, Refusal, Result};
 use runmesh_store::agents::{self, AgentRef};
-use runmesh_store::runs::{self, Accepted, ClaimFor, Claimed, Committed, LastStep, NewMessage, OnBusy, Reaped, RunRow};
+use runmesh_store::runs::{
+    self, Accepted, ClaimFor, ClaimRound, Claimed, Claims, Committed, LastStep, NewMessage, OnBusy, Reaped, RunRow, SessionRoom,
+};
 use runmesh_store::sessions::{self, NewSession};
 use runmesh_store::steps::{self, Entry, Recorded};
 use runmesh_store::threads::{self, NewThread};
@@ -267,12 +269,37 @@ impl World {
         session
     }
 
-    pub async fn try_claim(&self, wish: ClaimFor) -> Result<Vec<Claimed>> {
-        self.system(move |tx| async move { Ok(runs::claim(tx, wish).await?.claimed) }.boxed()).await
+    /// One claim: one transaction.
+    pub async fn claim_once(&self, wish: ClaimFor) -> Result<Claims> {
+        self.system(move |tx| {
+            let wish = wish.clone();
+            async move { runs::claim(tx, &wish).await }.boxed()
+        })
+        .await
+    }
+
+    /// A whole round of claims, as the sessions of `wish` have credits.
+    pub async fn try_claim(&self, mut wish: ClaimFor) -> Result<Vec<Claimed>> {
+        let mut all = Vec::new();
+        loop {
+            let claims = self.claim_once(wish.clone()).await?;
+            if !claims.lost.is_empty() {
+                return Err(Error::Refused(Refusal::SessionLost));
+            }
+            for claimed in &claims.claimed {
+                let mut sessions = wish.sessions.iter_mut();
+                sessions.find(|one| Some(one.session) == claimed.row.run.state.session()).unwrap().credits -= 1;
+            }
+            all.extend(claims.claimed);
+            wish.round = claims.round;
+            if !claims.has_more || wish.sessions.iter().all(|one| one.credits == 0) {
+                return Ok(all);
+            }
+        }
     }
 
     pub async fn claim(&self, session: SessionId, limit: u32) -> Vec<Claimed> {
-        self.try_claim(ClaimFor { session, limit, queues: QUEUES }).await.unwrap()
+        self.try_claim(claim_for(session, limit, QUEUES)).await.unwrap()
     }
 
     /// Sends on a new thread and claims that run.
@@ -328,6 +355,11 @@ impl World {
         );
         server::execute(&self.url, &text).await;
     }
+}
+
+/// A claim of one session, at the beginning of a round.
+pub fn claim_for(session: SessionId, limit: u32, queues: Queues) -> ClaimFor {
+    ClaimFor { sessions: vec![SessionRoom { session, credits: limit }], limit, queues, round: ClaimRound::default() }
 }
 
 pub fn lease(row: &RunRow) -> LeaseClaim {

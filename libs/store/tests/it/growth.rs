@@ -1,13 +1,13 @@
 //! What a run costs does not grow with the runs that are over, whatever the planner knew when it made its plans.
 
-use crate::fixture::{QUEUES, World, last, lease};
+use crate::fixture::{QUEUES, World, claim_for, last, lease};
 use crate::server;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use runmesh_domain::Result;
 use runmesh_domain::id::{SessionId, ThreadId};
 use runmesh_domain::run::Outcome;
-use runmesh_store::runs::{self, ClaimFor, FreeThreadsFrom, ListRuns, NewMessage, UnservedFrom};
+use runmesh_store::runs::{self, FreeThreadsFrom, ListRuns, NewMessage, UnservedFrom};
 use runmesh_store::threads::{self, ListThreads};
 use runmesh_store::{PageRequest, Scope, Tx, actions, idempotency, maintenance, probe, sessions};
 use std::time::Duration;
@@ -18,7 +18,7 @@ const OVER: i64 = 3_000;
 const ROWS_MAX: i64 = 200;
 
 /// Does something, and answers how many rows that read.
-async fn reads<T, F>(world: &World, scope: Scope, work: F) -> (T, i64)
+pub async fn reads<T, F>(world: &World, scope: Scope, work: F) -> (T, i64)
 where
     T: Send + 'static,
     F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T>> + Send + Sync + 'static,
@@ -61,8 +61,12 @@ async fn life_of_a_run(world: &World, thread: ThreadId, session: SessionId) -> V
         "blocked by",
         reads(world, org, move |tx| async move { runs::blocked_by(tx, run, &QUEUES).await }.boxed()).await.1,
     ));
-    let wish = ClaimFor { session, limit: 5, queues: QUEUES };
-    let (claims, rows) = reads(world, Scope::System, move |tx| runs::claim(tx, wish).boxed()).await;
+    let wish = claim_for(session, 5, QUEUES);
+    let (claims, rows) = reads(world, Scope::System, move |tx| {
+        let wish = wish.clone();
+        async move { runs::claim(tx, &wish).await }.boxed()
+    })
+    .await;
     all.push(("claim", rows));
     let lease = lease(&claims.claimed[0].row);
     assert_eq!(lease.run, run);
@@ -114,7 +118,7 @@ fn page() -> PageRequest {
 
 /// Leaves the indexes of open runs large and empty, and those of all runs small: to a planner who knows no more, an index of all
 /// runs is the cheaper way in wherever it may be used.
-async fn mislead_the_planner(world: &World) {
+pub async fn mislead_the_planner(world: &World) {
     let rows = "gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 1, 1";
     let columns = "id, org_id, thread_id, user_id, agent_id, agent_version, turn_number, state, version, fence, needs,
       created_at, changed_at, claimed_at, session_id, place";
@@ -133,7 +137,7 @@ async fn mislead_the_planner(world: &World) {
         world.org.uuid()
     ));
     server::execute(&world.url, &text).await;
-    for index in ["runs_of_state", "runs_turn", "runs_over_of_thread", "threads_newest"] {
+    for index in ["runs_of_state", "runs_turn", "runs_over_of_thread", "runs_pkey", "threads_newest"] {
         server::execute(&world.url, &format!("REINDEX INDEX {index}")).await;
     }
 }

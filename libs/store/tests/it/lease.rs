@@ -1,13 +1,13 @@
 //! Sessions and their leases, on the database's clock.
 
-use crate::fixture::{LEASES, QUEUES, REAPS, World, credential, dispatched, lease, model_step};
+use crate::fixture::{LEASES, QUEUES, REAPS, World, claim_for, credential, dispatched, lease, model_step};
 use futures::FutureExt as _;
 use runmesh_domain::id::{OrgId, RunId, SessionId};
 use runmesh_domain::limits::Leases;
 use runmesh_domain::principal::WorkerCredential;
 use runmesh_domain::run::StateName;
 use runmesh_domain::{Error, Refusal};
-use runmesh_store::runs::{self, ClaimFor};
+use runmesh_store::runs;
 use runmesh_store::sessions::{self, Beat};
 
 async fn beat(world: &World, session: SessionId, number: i64, held: Vec<(RunId, u64)>) -> Beat {
@@ -107,7 +107,7 @@ async fn a_cut_takes_safe_runs_only_and_not_against_the_cap() {
     world.record(unsafe_run, vec![model_step(1, "", &["write"]), dispatched(1, 0)]).await.unwrap();
     assert!(cut(&world, session, 1).await);
     assert!(world.reap().await.is_empty(), "a second is left");
-    let wish = ClaimFor { session, limit: 1, queues: QUEUES };
+    let wish = claim_for(session, 1, QUEUES);
     assert_eq!(world.try_claim(wish).await, Err(Error::Refused(Refusal::SessionLost)), "takes no new run");
     pass_the_cut(&world).await;
     let heard = beat(&world, session, 1, vec![(safe.run, safe.fence)]).await;
@@ -147,7 +147,7 @@ async fn leases_end_by_the_clock_of_the_database() {
     let session = world.session_with(&short, |_| {}).await;
     let sent = world.send(world.thread().await, "x").await;
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    let claimed = world.try_claim(ClaimFor { session, limit: 1, queues: QUEUES }).await;
+    let claimed = world.try_claim(claim_for(session, 1, QUEUES)).await;
     while world.reap().await.is_empty() && claimed.is_ok() {
         assert!(std::time::Instant::now() < deadline, "never reaped");
     }

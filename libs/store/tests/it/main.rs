@@ -14,6 +14,7 @@ mod faults;
 mod fixture;
 mod gate;
 mod growth;
+mod growth_claims;
 mod growth_lists;
 mod journal;
 mod lease;

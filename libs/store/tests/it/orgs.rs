@@ -1,6 +1,6 @@
 //! Orgs: made once, with bounds of their own, seen by their people only, and gone for good once deleted.
 
-use crate::fixture::{QUEUES, World, id, lease};
+use crate::fixture::{QUEUES, World, claim_for, id, lease};
 use crate::server;
 use futures::FutureExt as _;
 use runmesh_domain::id::{OrgId, UserId};
@@ -8,7 +8,7 @@ use runmesh_domain::limits::{OrgLimits, Queues};
 use runmesh_domain::run::StateName;
 use runmesh_domain::{Error, Refusal, Result};
 use runmesh_store::orgs::{self, MemberRole, NewOrg, Org, OrgChange};
-use runmesh_store::runs::{self, BlockedBy, ClaimFor};
+use runmesh_store::runs::{self, BlockedBy};
 use runmesh_store::{Page, PageRequest, Scope};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _, Row as _};
 use std::str::FromStr as _;
@@ -71,7 +71,7 @@ async fn an_orgs_own_limits_bound_claims() {
     let session = world.session().await;
     let mesh = Queues { running_per_user_max: 2, running_per_org_max: 4, ..QUEUES };
     let claim = async |org: OrgId| {
-        let claimed = world.try_claim(ClaimFor { session, limit: 100, queues: mesh }).await.unwrap();
+        let claimed = world.try_claim(claim_for(session, 100, mesh)).await.unwrap();
         claimed.into_iter().filter(|claimed| claimed.row.run.org == org).collect::<Vec<_>>()
     };
     limit(&world, Some(1), None).await;

@@ -1,6 +1,6 @@
 //! Many hands at once on a few threads, with nothing agreed between them: afterwards every invariant holds.
 
-use crate::fixture::{QUEUES, World, dispatched, done, last, lease, model_step};
+use crate::fixture::{QUEUES, World, claim_for, dispatched, done, last, lease, model_step};
 use crate::server;
 use futures::FutureExt as _;
 use runmesh_domain::id::{RunId, ThreadId};
@@ -9,7 +9,7 @@ use runmesh_domain::principal::LeaseClaim;
 use runmesh_domain::run::{Outcome, StateName};
 use runmesh_store::PageRequest;
 use runmesh_store::actions;
-use runmesh_store::runs::{self, ClaimFor, ListRuns};
+use runmesh_store::runs::{self, ListRuns};
 use std::sync::{Arc, Mutex};
 
 /// A small generator, so that a failure can be played again by its seed.
@@ -38,7 +38,7 @@ async fn hand(world: World, threads: Vec<ThreadId>, leases: Leases, seed: u64) {
         match dice.roll(12) {
             0..=2 => runs_seen.push(world.send(thread, "x").await.run),
             3..=5 => {
-                let wish = ClaimFor { session, limit: 3, queues: QUEUES };
+                let wish = claim_for(session, 3, QUEUES);
                 let claimed = world.try_claim(wish).await.unwrap_or_default();
                 leases.lock().unwrap().extend(claimed.iter().map(|one| lease(&one.row)));
             }

@@ -1,6 +1,6 @@
 //! What becomes of a run whose holder leaves it.
 
-use crate::fixture::{LEASES, QUEUES, REAPS, World, dispatched, done, lease, model_step};
+use crate::fixture::{LEASES, QUEUES, REAPS, World, claim_for, dispatched, done, lease, model_step};
 use futures::FutureExt as _;
 use runmesh_domain::id::{AgentId, RunId};
 use runmesh_domain::journal::{CALL_UNKNOWN, CallState};
@@ -12,7 +12,7 @@ use runmesh_domain::run::{Outcome, StateName};
 use runmesh_domain::transition::{Cause, Record};
 use runmesh_domain::{Error, Refusal, Result};
 use runmesh_store::actions::{self, PendingAction};
-use runmesh_store::runs::{ClaimFor, Committed, UnservedFrom};
+use runmesh_store::runs::{Committed, UnservedFrom};
 use runmesh_store::{PageRequest, maintenance, runs, steps};
 use std::time::Duration;
 
@@ -222,7 +222,7 @@ async fn a_run_that_waits_for_room_is_not_given_up() {
     let session = world.session().await;
     let queues = Queues { running_per_user_max: 1, ..QUEUES };
     let (first, second) = (world.send(world.thread().await, "x").await, world.send(world.thread().await, "y").await);
-    let claimed = world.try_claim(ClaimFor { session, limit: 10, queues }).await.unwrap();
+    let claimed = world.try_claim(claim_for(session, 10, queues)).await.unwrap();
     assert_eq!(claimed.iter().map(|one| one.row.run.id).collect::<Vec<_>>(), [first.run], "the second is over the limit");
     let fail = || fail_unserved(&world, Duration::from_secs(60));
     crate::server::execute(&world.url, "UPDATE runs SET changed_at = changed_at - interval '61 s'").await;

@@ -1,6 +1,6 @@
 //! The shapes that interrupting, steering and jobs build on: places, ranks, kinds, actors and usage.
 
-use crate::fixture::{QUEUES, World, dispatched, id, last, lease, model_step};
+use crate::fixture::{QUEUES, World, claim_for, dispatched, id, last, lease, model_step};
 use crate::server;
 use futures::FutureExt as _;
 use runmesh_domain::actor::Actor;
@@ -155,7 +155,7 @@ async fn a_background_run_holds_nothing_and_fills_no_limit_of_turns() {
     let sent = world.send(thread, "a turn").await;
     assert!(sent.ready, "a job does not hold the thread");
     let tight = Queues { running_per_user_max: 1, running_per_org_max: 1, ..QUEUES };
-    let claimed = world.try_claim(runs::ClaimFor { session, limit: 10, queues: tight }).await.unwrap();
+    let claimed = world.try_claim(claim_for(session, 10, tight)).await.unwrap();
     assert_eq!(claimed.len(), 1, "a job does not count against the limits of turns");
     let org = world.org;
     let turns = world.org_tx(move |tx| runs::last_turn(tx, org, thread).boxed()).await.unwrap();

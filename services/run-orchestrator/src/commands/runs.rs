@@ -122,7 +122,7 @@ impl Command for CancelRun {
     }
 }
 
-/// Claims READY runs for a session.
+/// Claims READY runs for worker sessions.
 pub struct ClaimRuns {
     pub claim: ClaimFor,
 }
@@ -131,7 +131,7 @@ impl Command for ClaimRuns {
     type Answer = Claims;
 
     async fn run(&self, tx: &mut Tx) -> Result<Claims> {
-        runs::claim(tx, self.claim).await
+        runs::claim(tx, &self.claim).await
     }
 }
 

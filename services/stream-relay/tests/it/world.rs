@@ -13,7 +13,7 @@ use runmesh_engines::{DataDir, EngineOptions, Engines, Silent};
 use runmesh_host::Lifecycle;
 use runmesh_host::health::Reporter;
 use runmesh_host::signed::MeshKey;
-use runmesh_store::runs::{self, ClaimFor, Claimed, Committed, LastStep, NewMessage, OnBusy};
+use runmesh_store::runs::{self, ClaimFor, ClaimRound, Claimed, Committed, LastStep, NewMessage, OnBusy, SessionRoom};
 use runmesh_store::{Db, Scope, StoreConfig, Tx, agents, orgs, sessions, steps, threads};
 use runmesh_stream_relay::Config;
 use std::future::Future;
@@ -173,7 +173,9 @@ impl World {
                 };
                 Box::pin(async move {
                     sessions::open(tx, new, &leases).await?;
-                    Ok(runs::claim(tx, ClaimFor { session, limit: 1, queues: Queues::default() }).await?.claimed)
+                    let sessions = vec![SessionRoom { session, credits: 1 }];
+                    let wish = ClaimFor { sessions, limit: 1, queues: Queues::default(), round: ClaimRound::default() };
+                    Ok(runs::claim(tx, &wish).await?.claimed)
                 })
             })
             .await;
