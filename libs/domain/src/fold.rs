@@ -244,6 +244,7 @@ mod tests {
             promoted: None,
             usage: Usage::default(),
             at: crate::Timestamp::from_micros(0),
+            closed_calls: Vec::new(),
         };
         let view = fold(&[start(), delta("x"), Event::RunFinished(Box::new(finished))]);
         assert!(view.steps.is_empty());

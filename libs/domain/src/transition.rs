@@ -5,6 +5,7 @@ use crate::actor::Actor;
 use crate::id::{ActionId, RunId, SessionId};
 use crate::journal::Usage;
 use crate::message::Message;
+use crate::path::CallKey;
 use crate::run::StateName;
 
 /// Why a run changed its state. Stored by name.
@@ -139,6 +140,9 @@ pub struct Finished {
     pub usage: Usage,
     /// When, on the database's clock.
     pub at: Timestamp,
+    /// Journaled calls that had not begun: the end made [`CALL_CLOSED`](crate::journal::CALL_CLOSED) their result. The log tells
+    /// these results just before the end, so that its fold at the end is the journal (S3).
+    pub closed_calls: Vec<CallKey>,
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ mod write;
 pub(crate) use answer::load_for_answer;
 pub(crate) use context::small_contexts;
 pub(crate) use late::late_of;
-pub(crate) use load::{digest, in_flight, key, spec};
+pub(crate) use load::{digest, in_flight, key, reserved, spec};
 pub(crate) use write::reserve_closed;
 
 pub use attempt::{CallVerdict, Entry, Recorded};

@@ -187,16 +187,19 @@ async fn standing(tx: &mut Tx, org: OrgId, run: RunId, queues: &Queues) -> Resul
 async fn journal(tx: &mut Tx, org: OrgId, row: runs::RunRow) -> Result<Journal> {
     let (run, state) = (row.run.id, row.run.state.name());
     let steps = steps::load(tx, run).await?;
+    let mut transitions = runs::history(tx, org, run).await?;
+    // The fence of the row also rises when the run is taken from an attempt; the log shows attempts.
+    let began = transitions.iter().rev().find(|transition| transition.record == Record::AttemptStarted);
+    let fence = began.map_or(0, |transition| transition.fence);
     let finished = if state.is_terminal() {
-        let last = runs::history(tx, org, run).await?.pop();
-        match last.map(|transition| transition.record) {
+        match transitions.pop().map(|transition| transition.record) {
             Some(Record::Finished(finished)) => Some(*finished),
             _ => return Err(Fault::internal(format!("{run} is over and its last transition does not say how")).into()),
         }
     } else {
         None
     };
-    Ok(Journal { state, position: row.position, fence: row.run.fence, steps, finished })
+    Ok(Journal { state, position: row.position, fence, steps, finished })
 }
 
 impl Journal {

@@ -120,12 +120,13 @@ fn batch_of(key: RunKey, tail: &Tail, plan: &CatchUp<'_>) -> (Batch, bool) {
     }
     let mut size: usize = events.iter().map(Vec::len).sum();
     for (index, transition) in plan.shown.iter().enumerate() {
-        let Some(event) = fit::of(transition) else { continue };
-        if size + event.len() > BATCH_BYTES_MAX && index > 0 {
+        let shown = fit::of(transition);
+        let bytes: usize = shown.iter().map(Vec::len).sum();
+        if size + bytes > BATCH_BYTES_MAX && index > 0 && !shown.is_empty() {
             return (Batch::after(key.run, header_before(tail, transition, plan), events), false);
         }
-        size += event.len();
-        events.push(event);
+        size += bytes;
+        events.extend(shown);
     }
     (Batch::after(key.run, plan.header, events), true)
 }
@@ -151,9 +152,13 @@ fn message_id(batch: &Batch, is_restart: bool) -> String {
 mod tests {
     use super::*;
     use runmesh_domain::Timestamp;
-    use runmesh_domain::id::{ActionId, OrgId, RunId, ThreadId};
+    use runmesh_domain::id::{ActionId, MessageId, OrgId, RunId, ThreadId};
+    use runmesh_domain::journal::Usage;
+    use runmesh_domain::limits::{EVENT_BYTES_MAX, JOURNAL_CALLS_MAX, PATH_DEPTH_MAX};
+    use runmesh_domain::message::{Message, Part, Role};
+    use runmesh_domain::path::StepKey;
     use runmesh_domain::run::StateName;
-    use runmesh_domain::transition::{Cause, Record};
+    use runmesh_domain::transition::{Cause, Finished, Record};
     use uuid::Uuid;
 
     fn key() -> RunKey {
@@ -176,6 +181,44 @@ mod tests {
             record: Record::ApprovalRequested { action, summary: "x".repeat(1 << 20) },
         };
         (transition, false)
+    }
+
+    /// The results of a transition and its event are told together, and the server takes messages of 1 MiB.
+    #[test]
+    fn an_end_that_closes_as_many_calls_as_a_run_may_have_is_one_batch() {
+        let deepest = StepKey { path: ["1000.127"; PATH_DEPTH_MAX].join("/").parse().unwrap_or_default(), step_index: 4_096 };
+        let text = || Part::text("x".repeat(EVENT_BYTES_MAX));
+        let (mut transition, _) = asked(1);
+        let message = Message {
+            id: MessageId::derived(&[b"m"]),
+            thread: key().thread,
+            run: key().run,
+            turn_number: 1,
+            role: Role::Assistant,
+            parts: vec![text(), text()],
+            unfinished: true,
+            internal: false,
+            created_at: Timestamp::from_micros(0),
+        };
+        transition.to = StateName::Canceled;
+        transition.record = Record::Finished(Box::new(Finished {
+            state: StateName::Canceled,
+            reason: String::new(),
+            detail: String::new(),
+            message: Some(message),
+            promoted: None,
+            usage: Usage::default(),
+            at: Timestamp::from_micros(0),
+            closed_calls: (0..JOURNAL_CALLS_MAX).map(|call| deepest.clone().call(call)).collect(),
+        }));
+        let rows = [(transition, false)];
+        let plan = log::catch_up(&Tail::default(), Position::default(), &rows).ok().flatten();
+        let Some(plan) = plan else { panic!("nothing to do") };
+        let (batch, is_all) = batch_of(key(), &Tail::default(), &plan);
+        assert!(is_all && batch.tail.finished);
+        assert_eq!(batch.events.len() as u64, u64::from(JOURNAL_CALLS_MAX) + 1);
+        let bytes = batch.encode().len();
+        assert!(bytes < 1_000_000, "{bytes}");
     }
 
     #[test]

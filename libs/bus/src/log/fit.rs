@@ -14,9 +14,9 @@ use crate::limits::SUMMARY_BYTES_MAX;
 /// What stands where something was cut.
 const CUT: &str = "… (cut)";
 
-/// The encoded event of a transition, when it shows one.
-pub fn of(transition: &Transition) -> Option<Vec<u8>> {
-    of_transition(transition).map(encode)
+/// The encoded events of a transition, in order; none when it shows nothing.
+pub fn of(transition: &Transition) -> Vec<Vec<u8>> {
+    of_transition(transition).into_iter().map(encode).collect()
 }
 
 /// An encoded event within the bound.
@@ -115,6 +115,7 @@ mod tests {
             promoted: None,
             usage: Usage::default(),
             at,
+            closed_calls: Vec::new(),
         }))
     }
 

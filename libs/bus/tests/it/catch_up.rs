@@ -84,7 +84,7 @@ async fn an_append_whose_ack_was_lost_is_recognised_and_not_repeated() {
     let rows = transitions(&ids, 2);
     // The batch lands, and its writer never hears of it.
     let plan = runmesh_domain::log::catch_up(&Tail::default(), Position::default(), &rows).unwrap().unwrap();
-    let event = runmesh_wire::convert::event::of_transition(&rows[1].0).unwrap();
+    let event = runmesh_wire::convert::event::of_transition(&rows[1].0).remove(0);
     let event: runmesh_wire::pb::stream::RunEvent = runmesh_wire::IntoWire::into_wire(event);
     let landed = Batch::after(key.run, plan.header, vec![prost::Message::encode_to_vec(&event)]);
     assert!(matches!(world.bus.log().publish(key, &landed, 0).await.unwrap(), PublishOutcome::Stored { .. }));

@@ -49,6 +49,7 @@ pub fn log() -> Vec<Event> {
         promoted: None,
         usage: Usage::default(),
         at,
+        closed_calls: Vec::new(),
     })));
     events
 }

@@ -16,8 +16,9 @@ use crate::steps;
 use crate::threads::message_bytes;
 use crate::tx::Tx;
 use runmesh_domain::id::{MessageId, RunId, ThreadId};
-use runmesh_domain::journal::{self, CALL_CLOSED, CALL_UNKNOWN, Step};
+use runmesh_domain::journal::{self, CALL_CLOSED, CALL_UNKNOWN, CallState, Step};
 use runmesh_domain::message::{Message, Role};
+use runmesh_domain::path::CallKey;
 use runmesh_domain::run::{Change, Command, Ended, Run, RunKind};
 use runmesh_domain::transition::{Cause, Finished, Record};
 use runmesh_domain::{Result, Timestamp};
@@ -121,14 +122,17 @@ pub(crate) async fn end(
         Successor::Given(run) => Some(run),
     };
     let usage = fresh.map_or(before.usage, |last| before.usage + last.result.usage);
+    let closed_calls = not_begun(tx, before, &steps).await?;
+    let (reason, detail) = reason_of(ended);
     let record = Record::Finished(Box::new(Finished {
         state: ended.name(),
-        reason: reason_of(ended).0.to_owned(),
-        detail: reason_of(ended).1.to_owned(),
+        reason: reason.to_owned(),
+        detail: detail.to_owned(),
         message: message.clone(),
         promoted,
         usage,
         at: locked.now,
+        closed_calls,
     }));
     let mut step = Move::decided(before, change, record, locked.now, extra);
     step.after.usage = usage;
@@ -165,6 +169,17 @@ pub(crate) async fn end(
         committed.extend(promote(tx, next, next_place, locked.now).await?);
     }
     Ok((row, committed))
+}
+
+/// The journaled calls that have not begun, which the end closes. `steps` is what of the journal was read for the message: it is
+/// asked for the rest only when there is a rest.
+async fn not_begun(tx: &mut Tx, row: &RunRow, steps: &[Step]) -> Result<Vec<CallKey>> {
+    let calls = || steps.iter().flat_map(|step| step.calls.iter().map(move |call| (step, call)));
+    if calls().count() as u64 != u64::from(row.journal.calls) {
+        return steps::reserved(tx, row.run.id).await;
+    }
+    let reserved = calls().filter(|(_, call)| call.state == CallState::Reserved);
+    Ok(reserved.map(|(step, call)| step.key().call(call.call_index)).collect())
 }
 
 /// The assistant's message: what the run said and did. A background run answers by its result, not in the conversation.

@@ -232,6 +232,17 @@ pub(crate) async fn in_flight(tx: &mut Tx, run: RunId) -> Result<Vec<(StepKey, C
     rows.into_iter().map(|row| row.read().map(|stored| (stored.step, stored.call)).map_err(Into::into)).collect()
 }
 
+/// The calls that have not begun. A row that this version cannot read is left out: it keeps no run from its end.
+pub(crate) async fn reserved(tx: &mut Tx, run: RunId) -> Result<Vec<CallKey>> {
+    let query = "SELECT path, step_index, call_index FROM calls WHERE run_id = $1 AND state = 'reserved'
+                 ORDER BY path, step_index, call_index";
+    let rows: Vec<(String, i32, i32)> = sqlx::query_as(query).bind(run.uuid()).fetch_all(tx.connection()).await.map_err(sql)?;
+    let read = |(path, step, call): (String, i32, i32)| key(run.uuid(), &path, step).map(|step| step.call(small(call)));
+    let noted =
+        |fault: &Fault| tracing::error!(%run, %fault, "a call cannot be read: the log does not tell that the end closes it");
+    Ok(rows.into_iter().filter_map(|row| read(row).inspect_err(noted).ok()).collect())
+}
+
 /// Fence and digest of some steps, and perhaps of others.
 pub(super) async fn digests<'a>(
     tx: &mut Tx,

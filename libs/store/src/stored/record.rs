@@ -8,6 +8,7 @@ use runmesh_domain::Timestamp;
 use runmesh_domain::id::{ActionId, MessageId, RunId};
 use runmesh_domain::journal::Usage;
 use runmesh_domain::message::Message;
+use runmesh_domain::path::{CallKey, Path, StepKey};
 use runmesh_domain::run::StateName;
 use runmesh_domain::transition::{Finished, Record};
 use serde::{Deserialize, Serialize};
@@ -37,9 +38,31 @@ struct FinishedForm {
     #[serde(default)]
     usage: Usage,
     at: Timestamp,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    closed_calls: Vec<CallForm>,
     /// Of the first version.
     #[serde(default, skip_serializing)]
     message: Option<Message>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct CallForm {
+    #[serde(default, skip_serializing_if = "Path::is_top")]
+    path: Path,
+    step: u32,
+    call: u32,
+}
+
+impl From<&CallKey> for CallForm {
+    fn from(CallKey { step: StepKey { path, step_index }, call_index }: &CallKey) -> Self {
+        Self { path: path.clone(), step: *step_index, call: *call_index }
+    }
+}
+
+impl From<CallForm> for CallKey {
+    fn from(CallForm { path, step, call }: CallForm) -> Self {
+        StepKey { path, step_index: step }.call(call)
+    }
 }
 
 impl Form for Record {
@@ -51,7 +74,7 @@ impl Form for Record {
                 typed("approval_requested", AskedForm { action: *action, summary: summary.clone() })
             }
             Self::Finished(finished) => {
-                let Finished { state, reason, detail, message, promoted, usage, at } = &**finished;
+                let Finished { state, reason, detail, message, promoted, usage, at, closed_calls } = &**finished;
                 let form = FinishedForm {
                     state: *state,
                     reason: reason.clone(),
@@ -60,6 +83,7 @@ impl Form for Record {
                     promoted: *promoted,
                     usage: *usage,
                     at: *at,
+                    closed_calls: closed_calls.iter().map(CallForm::from).collect(),
                     message: None,
                 };
                 typed("finished", form)
@@ -77,8 +101,10 @@ impl Form for Record {
                 Self::ApprovalRequested { action, summary }
             }
             Some("finished") => {
-                let FinishedForm { state, reason, detail, message_id: _, promoted, usage, at, message } = fields(form)?;
-                Self::Finished(Box::new(Finished { state, reason, detail, message, promoted, usage, at }))
+                let FinishedForm { state, reason, detail, message_id: _, promoted, usage, at, closed_calls, message } =
+                    fields(form)?;
+                let closed_calls = closed_calls.into_iter().map(CallKey::from).collect();
+                Self::Finished(Box::new(Finished { state, reason, detail, message, promoted, usage, at, closed_calls }))
             }
             other => return Err(format!("this version of runmesh does not know the kind {other:?}")),
         })
@@ -113,6 +139,7 @@ mod tests {
             promoted: Some(RunId::derived(&[b"next"])),
             usage: Usage { input_tokens: 1, output_tokens: 2 },
             at: Timestamp::from_micros(7),
+            closed_calls: Vec::new(),
         }))
     }
 
@@ -137,6 +164,17 @@ mod tests {
         assert_eq!(message_of(&stored), Some(message().id));
         assert_eq!(stored.read("t", "c", 1), Ok(finished(None)));
         assert_eq!(message_of(&Stored::new(&finished(None))), None);
+    }
+
+    #[test]
+    fn an_end_names_the_calls_that_it_closed() {
+        let branch = StepKey { path: "3.0/1.2".parse().unwrap_or_default(), step_index: 1 };
+        let Record::Finished(mut end) = finished(None) else { panic!("an end") };
+        end.closed_calls = vec![StepKey::top(3).call(1), branch.call(0)];
+        let record = Record::Finished(end);
+        let stored = Stored::new(&record);
+        assert_eq!(stored.form()["closed_calls"], json!([{"step": 3, "call": 1}, {"path": "3.0/1.2", "step": 1, "call": 0}]));
+        assert_eq!(stored.read("t", "c", 1), Ok(record));
     }
 
     #[test]

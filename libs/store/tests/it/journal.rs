@@ -1,6 +1,6 @@
 //! The journal: what is recorded once stays, and nothing runs that may not (R1, R4).
 
-use crate::fixture::{World, dispatched, done, last, model_step, step};
+use crate::fixture::{World, dispatched, done, in_branch, last, model_step, step};
 use futures::FutureExt as _;
 use runmesh_domain::chain::Chain;
 use runmesh_domain::journal::{CALL_CLOSED, CallState};
@@ -131,6 +131,25 @@ async fn the_last_step_follows_the_journal_and_its_calls_are_closed_unrun() {
     let run = lease.run;
     let journal = world.org_tx(move |tx| steps::load(tx, run).boxed()).await.unwrap();
     assert_eq!(journal[0].calls[0].state, CallState::Failed);
+}
+
+#[tokio::test]
+async fn an_end_names_the_calls_that_had_not_begun() {
+    let world = World::new().await;
+    let session = world.session().await;
+    for branch in [false, true] {
+        let lease = world.running(session).await;
+        let mut entries = vec![model_step(1, "", &["write", "read", "forbidden", "read"]), dispatched(1, 0), dispatched(1, 3)];
+        let mut expected = vec![StepKey::top(1).call(1)];
+        if branch {
+            entries.push(in_branch("1.3", model_step(1, "", &["read"])));
+            expected.push(StepKey { path: "1.3".parse().unwrap(), step_index: 1 }.call(0));
+        }
+        world.record(lease, entries).await.unwrap();
+        let (_, committed) = world.finish(lease, Outcome::Canceled, None).await.unwrap();
+        let Record::Finished(finished) = &committed[0].transition.record else { panic!("{committed:?}") };
+        assert_eq!(finished.closed_calls, expected, "neither those under way nor one that was denied");
+    }
 }
 
 #[tokio::test]

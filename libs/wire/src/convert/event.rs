@@ -5,22 +5,31 @@ use crate::pb::stream as pb;
 use crate::pb::stream::run_event::Kind;
 use runmesh_domain::Refusal;
 use runmesh_domain::event::Event;
+use runmesh_domain::journal::CALL_CLOSED;
 use runmesh_domain::message::Part;
-use runmesh_domain::path::Path;
+use runmesh_domain::path::{CallKey, Path};
 use runmesh_domain::transition::{Finished, Record, Transition};
 
-/// What the log shows of a transition.
+/// What the log shows of a transition, in order. An end comes after the results that it gave to calls that had not begun.
 #[must_use]
-pub fn of_transition(transition: &Transition) -> Option<Event> {
+pub fn of_transition(transition: &Transition) -> Vec<Event> {
     match &transition.record {
-        Record::Quiet => None,
+        Record::Quiet => Vec::new(),
         Record::AttemptStarted => {
-            Some(Event::AttemptStarted { fence: transition.fence, session: transition.session, at: transition.at })
+            vec![Event::AttemptStarted { fence: transition.fence, session: transition.session, at: transition.at }]
         }
         Record::ApprovalRequested { action, summary } => {
-            Some(Event::ApprovalRequested { action: *action, summary: summary.clone() })
+            vec![Event::ApprovalRequested { action: *action, summary: summary.clone() }]
         }
-        Record::Finished(finished) => Some(Event::RunFinished(finished.clone())),
+        Record::Finished(finished) => {
+            let closed = finished.closed_calls.iter().map(|CallKey { step, call_index }| Event::ToolCallFinished {
+                step: step.clone(),
+                call_index: *call_index,
+                content: CALL_CLOSED.to_owned(),
+                is_error: true,
+            });
+            closed.chain([Event::RunFinished(finished.clone())]).collect()
+        }
     }
 }
 
@@ -91,7 +100,8 @@ fn kind(event: Event) -> Option<Kind> {
 
 impl IntoWire<pb::RunFinished> for Finished {
     fn into_wire(self) -> pb::RunFinished {
-        let Self { state, reason, detail, message, promoted, usage, at } = self;
+        // The closed calls are events of their own.
+        let Self { state, reason, detail, message, promoted, usage, at, closed_calls: _ } = self;
         pb::RunFinished {
             state: state.into_wire().into(),
             reason,
@@ -117,6 +127,7 @@ impl FromWire<Finished> for pb::RunFinished {
             promoted: promoted.transpose()?,
             usage: usage.unwrap_or_default().from_wire(&join(path, "usage"))?,
             at: required(&join(path, "time"), time)?.from_wire(&join(path, "time"))?,
+            closed_calls: Vec::new(),
         })
     }
 }
@@ -225,6 +236,7 @@ mod tests {
             promoted: None,
             usage: Usage { input_tokens: 1, output_tokens: 2 },
             at,
+            closed_calls: Vec::new(),
         };
         let step = branch();
         let events = [

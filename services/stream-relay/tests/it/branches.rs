@@ -6,13 +6,13 @@ use runmesh_domain::agent::{Tool, ToolKind, ToolPolicy};
 use runmesh_domain::chain::Chain;
 use runmesh_domain::event::Event;
 use runmesh_domain::fold::{CallView, RunView, StepView};
-use runmesh_domain::journal::{ModelStep, Step, Usage};
+use runmesh_domain::journal::{CALL_CLOSED, ModelStep, Step, Usage};
 use runmesh_domain::message::Part;
 use runmesh_domain::path::StepKey;
 use runmesh_domain::principal::LeaseClaim;
 use runmesh_domain::run::Outcome;
 use runmesh_engines::{DataDir, NatsServer, ServerOptions, Silent};
-use runmesh_store::runs::{self, LastStep};
+use runmesh_store::runs;
 use runmesh_store::steps::{self, Entry};
 use runmesh_wire::IntoWire as _;
 use runmesh_wire::pb::stream as pb;
@@ -173,7 +173,7 @@ async fn the_fold_of_branches_equals_the_journal_over_two_attempts() {
     let mut viewer = relay.client.attach(&who, run, START).await;
     first_attempt(&world, &relay, &mut viewer).await;
     let lease = second_attempt(&world, &relay, &mut viewer).await;
-    let last = end(&world, lease, None).await;
+    let last = end(&world, lease).await;
 
     let seen = viewer.to_end().await;
     let steps = journal(&world, lease).await;
@@ -197,12 +197,47 @@ async fn the_fold_of_branches_equals_the_journal_over_two_attempts() {
     assert_eq!(RunView { seq: 0, chain: Chain::default(), ..stored.view }, of_log);
 }
 
+/// Calls that had not begun when their run ended: its holder ends it, or somebody cancels it while nobody drives it.
+#[tokio::test]
+async fn what_an_end_makes_of_open_calls_is_told_before_it() {
+    let (world, _engines) = World::alone(vec![look()]).await;
+    let (relay, who) = (world.relay().await, world.person());
+    let (top, a) = (key("", 1), key("1.0", 1));
+    for canceled in [false, true] {
+        let run = world.send().await;
+        let mut viewer = relay.client.attach(&who, run, START).await;
+        let lease = world.claim().await;
+        let (mut appender, _) = relay.client.append(lease).await;
+        record(&world, lease, vec![journaled(&top, "three: ", 3), dispatched(&top, 0), journaled(&a, "inside", 2)]).await;
+        record(&world, lease, vec![dispatched(&a, 0), done(&a, 0, "r")]).await;
+        appender.send(wire(vec![begun(&top), finished(&top, "three: ", 3), finished(&a, "inside", 2), ended(&a, 0, "r")])).await;
+        appender.settled().await;
+        agrees(&mut viewer, &journal(&world, lease).await).await;
+        if canceled {
+            world.lose(lease).await;
+            world.cancel(run).await;
+        } else {
+            end(&world, lease).await;
+        }
+        let seen = viewer.to_end().await;
+        let steps = journal(&world, lease).await;
+        assert_eq!(seen.view, of_journal(&seen.view, &steps), "the fold at the end is the journal (S3)");
+        let closed = |step: &StepKey, index: u32| seen.view.steps[step].calls[&index].outcome.clone();
+        assert_eq!(closed(&top, 0), None, "it may have happened");
+        for (step, index) in [(&top, 1), (&top, 2), (&a, 1)] {
+            assert_eq!(closed(step, index), Some((CALL_CLOSED.to_owned(), true)), "call {index} of {step}");
+        }
+        let stored = relay.client.attach(&who, run, SNAPSHOT).await.to_end().await;
+        assert_eq!(stored.view, seen.view, "as a snapshot shows it");
+    }
+}
+
 /// The holder fails the run; its log is told. Answers the run's version.
-async fn end(world: &World, lease: LeaseClaim, last: Option<LastStep>) -> u64 {
+async fn end(world: &World, lease: LeaseClaim) -> u64 {
     let outcome = Outcome::Failed { reason: "R".into(), detail: String::new() };
     let ending = world.system(move |tx| {
-        let (outcome, last) = (outcome.clone(), last.clone());
-        Box::pin(async move { runs::finish(tx, lease, outcome, last, None).await })
+        let outcome = outcome.clone();
+        Box::pin(async move { runs::finish(tx, lease, outcome, None, None).await })
     });
     let (row, committed) = ending.await;
     world.tell(committed).await;

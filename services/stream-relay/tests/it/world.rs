@@ -204,6 +204,13 @@ impl World {
         self.tell(committed).await;
     }
 
+    /// The person cancels the run.
+    pub async fn cancel(&self, run: RunId) {
+        let (org, user) = (self.org, self.user);
+        let (_, committed) = self.system(move |tx| Box::pin(async move { runs::cancel(tx, org, user, run).await })).await;
+        self.tell(committed).await;
+    }
+
     /// The holder gives the run back.
     pub async fn release(&self, lease: LeaseClaim) {
         let (_, committed) = self.system(move |tx| Box::pin(async move { runs::release(tx, lease, None).await })).await;

@@ -15,7 +15,16 @@ fn finished() -> Event {
     let at = runmesh_domain::Timestamp::from_micros(1);
     let state = StateName::Completed;
     let (reason, detail, message, promoted) = (String::new(), String::new(), None, None);
-    Event::RunFinished(Box::new(Finished { state, reason, detail, message, promoted, usage: Usage::default(), at }))
+    Event::RunFinished(Box::new(Finished {
+        state,
+        reason,
+        detail,
+        message,
+        promoted,
+        usage: Usage::default(),
+        at,
+        closed_calls: Vec::new(),
+    }))
 }
 
 /// Events from `first` on, in a log whose chain at seq n is n.

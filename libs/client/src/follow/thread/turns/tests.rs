@@ -35,7 +35,16 @@ fn finished() -> Event {
     let at = runmesh_domain::Timestamp::from_micros(1);
     let state = StateName::Completed;
     let (reason, detail, message, promoted) = (String::new(), String::new(), None, None);
-    Event::RunFinished(Box::new(Finished { state, reason, detail, message, promoted, usage: Usage::default(), at }))
+    Event::RunFinished(Box::new(Finished {
+        state,
+        reason,
+        detail,
+        message,
+        promoted,
+        usage: Usage::default(),
+        at,
+        closed_calls: Vec::new(),
+    }))
 }
 
 fn event(turn: u8, seq: u64, event: Event) -> Frame {

@@ -83,7 +83,16 @@ fn finished(state: StateName, stored: Option<&str>) -> Event {
         StateName::Failed => ("MODEL_UNAVAILABLE".to_owned(), "connection refused".to_owned()),
         _ => (String::new(), String::new()),
     };
-    Event::RunFinished(Box::new(Finished { state, reason, detail, message, promoted: None, usage: Usage::default(), at }))
+    Event::RunFinished(Box::new(Finished {
+        state,
+        reason,
+        detail,
+        message,
+        promoted: None,
+        usage: Usage::default(),
+        at,
+        closed_calls: Vec::new(),
+    }))
 }
 
 #[test]
