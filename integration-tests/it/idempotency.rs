@@ -1,7 +1,7 @@
 //! R5: one key and body is one run and one answer.
 
 use crate::harness::{mesh, small};
-use crate::rpc::{Api, methods, person, why};
+use crate::rpc::{Api, decode, encode, method, methods, person, why};
 use runmesh_client::SendOptions;
 use runmesh_domain::Reason;
 use runmesh_domain::id::UserId;
@@ -40,6 +40,22 @@ async fn fifty_calls_at_once_with_one_key_make_one_run() {
     let answers = futures::future::join_all(calls).await;
     assert!(answers.iter().all(|answer| answer.run == answers[0].run), "one run");
     assert_eq!(answers.iter().filter(|answer| !answer.replayed).count(), 1, "one of them made it");
+}
+
+/// A newer client may send a field that this version does not know: it is part of the body all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_field_that_is_not_known_makes_another_body() {
+    let mesh = mesh().start().await;
+    let thread = mesh.thread().await;
+    let (api, send) = (Api::of(&mesh), method("SendMessage"));
+    let body = json!({"idempotency_key": "k", "thread_id": thread.to_string(), "parts": [{"text": {"text": "many:1"}}]});
+    let unknown = [0x98, 0x06, 0x07];
+    let newer = [encode(&send.request, body.clone()), unknown.to_vec()].concat();
+    let first = decode(&send.response, &api.send(&send.path, vec![newer.clone()]).await.expect("accepted"));
+    let again = decode(&send.response, &api.send(&send.path, vec![newer]).await.expect("accepted"));
+    assert_eq!((&first["run_id"], &again["replayed"]), (&again["run_id"], &json!(true)));
+    let without = api.call("SendMessage", body).await.expect_err("another body");
+    assert_eq!(why("another body", &without), (Code::AlreadyExists, "IDEMPOTENCY_KEY_REUSED".to_owned()));
 }
 
 /// Every mutating method, with a body and another one. Each is tried in this order, and leaves what the next ones need.

@@ -170,7 +170,7 @@ pub fn encode(name: &str, body: Value) -> Vec<u8> {
     descriptor.deserialize(body.clone()).unwrap_or_else(|error| panic!("{name} {body}: {error}")).encode_to_vec()
 }
 
-fn decode(name: &str, bytes: &[u8]) -> Value {
+pub fn decode(name: &str, bytes: &[u8]) -> Value {
     let descriptor = descriptors::pool().and_then(|pool| pool.get_message_by_name(name)).expect("a message");
     let mut message = descriptor.deserialize(serde_json::json!({})).expect("an empty message");
     message.merge(bytes).expect("the method's message");

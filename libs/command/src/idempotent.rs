@@ -13,12 +13,16 @@ use runmesh_domain::id::{OrgId, UserId};
 use runmesh_domain::{Fault, Refusal, Result, text};
 use runmesh_store::{Command, Scope, Tx, idempotency};
 use runmesh_wire::caller::Caller;
+use runmesh_wire::received::Received;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use uuid::Uuid;
 
 /// The org under which the keys of calls are kept that concern no org. No org has it: their ids follow from names.
 const NO_ORG: OrgId = OrgId::from_uuid(Uuid::nil());
+
+/// The number of `idempotency_key` in every request that has one.
+const KEY_FIELD: u32 = 1;
 
 /// Who makes a mutating call: whose rows it touches, among whose keys its own is looked up, and who may look there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -187,11 +191,12 @@ pub(crate) const fn may_be_of_concurrent_duplicate(refusal: &Refusal) -> bool {
     !matches!(refusal, Refusal::InvalidField { .. } | Refusal::PermissionDenied { .. } | Refusal::IdempotencyKeyReused)
 }
 
-/// The key of a call, taken out of its request and checked. The digest is that of the rest.
+/// The key of a call, taken out of its request and checked. The digest is that of the rest as it was received.
 fn key_of<Q: Mutation>(by: By, request: &mut Q) -> Result<idempotency::Key> {
     let key = request.take_key();
     text::idempotency_key(&key)?;
-    let Sha256Digest(digest) = Sha256Digest::of(&request.encode_to_vec());
+    let received = Received::of_this_call().unwrap_or_else(|| Received::encoded(request));
+    let Sha256Digest(digest) = received.digest_without(&[KEY_FIELD]);
     let (org, user) = by.owner();
     Ok(idempotency::Key { org, user, method: Q::METHOD, key, digest })
 }

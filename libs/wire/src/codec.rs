@@ -1,6 +1,8 @@
-//! The codec of every method: prost's, but bytes that are not the method's message are the caller's fault and said so.
+//! The codec of every method: prost's, but bytes that are not the method's message are the caller's fault and said so, and
+//! a handler can have the bytes of its request.
 
-use crate::status;
+use crate::{received, status};
+use bytes::Buf as _;
 use prost::Message;
 use std::marker::PhantomData;
 use tonic::Status;
@@ -45,7 +47,9 @@ impl<U: Message + Default> Decoder for CheckedDecoder<U> {
     type Error = Status;
 
     fn decode(&mut self, buf: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
-        U::decode(buf).map(Some).map_err(|error| status::malformed(&error))
+        let bytes = buf.copy_to_bytes(buf.remaining());
+        received::note(&bytes);
+        U::decode(bytes).map(Some).map_err(|error| status::malformed(&error))
     }
 
     fn buffer_settings(&self) -> BufferSettings {

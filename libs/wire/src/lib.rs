@@ -12,6 +12,7 @@ pub mod deadline;
 pub mod descriptors;
 pub mod header;
 pub mod json;
+pub mod received;
 pub mod status;
 
 pub use convert::{FromWire, IntoWire};

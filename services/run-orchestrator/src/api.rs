@@ -14,6 +14,7 @@ pub use worker::WorkerApi;
 
 use runmesh_domain::{Error, Result};
 use runmesh_store::PageRequest;
+use runmesh_wire::received::Keeping;
 use runmesh_wire::{pb, status};
 use tonic::service::Routes;
 use tonic::{Response, Status};
@@ -48,12 +49,13 @@ pub fn routes(apis: Apis) -> Routes {
     let thread = pb::thread::thread_service_server::ThreadServiceServer::new(thread);
     let run = pb::run::run_service_server::RunServiceServer::new(run);
     let worker = pb::worker::worker_service_server::WorkerServiceServer::new(worker);
-    Routes::new(org.max_decoding_message_size(max))
-        .add_service(agent.max_decoding_message_size(max))
-        .add_service(thread.max_decoding_message_size(max))
-        .add_service(run.max_decoding_message_size(max))
+    // What tells an exact repeat from another call is the bytes that came.
+    Routes::new(Keeping(org.max_decoding_message_size(max)))
+        .add_service(Keeping(agent.max_decoding_message_size(max)))
+        .add_service(Keeping(thread.max_decoding_message_size(max)))
+        .add_service(Keeping(run.max_decoding_message_size(max)))
         // A page of a context holds at least a model step and one result of it; each has its own bound.
-        .add_service(worker.max_decoding_message_size(4 * max).max_encoding_message_size(4 * max))
+        .add_service(Keeping(worker.max_decoding_message_size(4 * max).max_encoding_message_size(4 * max)))
 }
 
 /// A command's result as a method's answer. Faults are logged here, where they leave the process.
