@@ -1,6 +1,5 @@
 //! The journal of a run: its steps and their tool calls, and what is made of them.
 
-use crate::canonical;
 use crate::message::Part;
 use crate::path::{CallKey, Path, StepKey};
 use crate::policy::Verdict;
@@ -60,12 +59,6 @@ impl ModelStep {
             Part::Text { .. } | Part::Reasoning { .. } | Part::ToolResult { .. } => None,
         });
         (0..).zip(calls).map(|(call_index, (call_id, name, arguments))| AskedCall { call_index, call_id, name, arguments })
-    }
-
-    /// The digest that tells an exact repeat from another step.
-    #[must_use]
-    pub fn digest(&self) -> canonical::Sha256Digest {
-        canonical::Sha256Digest::of(serde_json::to_string(self).unwrap_or_default().as_bytes())
     }
 }
 
@@ -175,26 +168,34 @@ pub const CALL_UNKNOWN: &str = "unknown: the run ended while this call was under
 /// in the result of the call that opened it. Calls without a result are given one that says why. `last` is a step that ends the
 /// run at the same time and is not in `steps`.
 #[must_use]
-pub fn message_parts(steps: &[Step], last: Option<&ModelStep>) -> Vec<Part> {
+pub fn answer_parts(steps: &[Step], last: Option<&ModelStep>) -> Vec<AnswerPart> {
+    let said = |part: &Part| AnswerPart { part: part.clone(), result_of: None };
     let mut parts = Vec::new();
     for step in steps.iter().filter(|step| step.path.is_top()) {
-        parts.extend(step.result.parts.iter().cloned());
+        parts.extend(step.result.parts.iter().map(said));
         for call in &step.calls {
-            parts.push(result_part(call));
+            let result_of = call.state.is_over().then(|| step.key().call(call.call_index));
+            parts.push(AnswerPart { part: result_part(call), result_of });
         }
     }
     if let Some(last) = last {
-        parts.extend(last.parts.iter().cloned());
+        parts.extend(last.parts.iter().map(said));
         for call in last.calls() {
-            parts.push(Part::ToolResult {
-                call_id: call.call_id.to_owned(),
-                name: call.name.to_owned(),
-                content: CALL_CLOSED.to_owned(),
-                is_error: true,
-            });
+            let (call_id, name) = (call.call_id.to_owned(), call.name.to_owned());
+            let part = Part::ToolResult { call_id, name, content: CALL_CLOSED.to_owned(), is_error: true };
+            parts.push(AnswerPart { part, result_of: None });
         }
     }
     parts
+}
+
+/// A part of the assistant's message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnswerPart {
+    /// The part.
+    pub part: Part,
+    /// The call whose journaled result it holds, if it holds one.
+    pub result_of: Option<CallKey>,
 }
 
 fn result_part(call: &Call) -> Part {
@@ -278,10 +279,10 @@ mod tests {
         let step = Step { path: Path::TOP, step_index: 1, fence: 1, result, calls, created_at };
         let branch = Step { path: StepKey::top(1).call(0).branch().unwrap_or_default(), ..step.clone() };
         let last = ModelStep { parts: vec![asked(2)], ..ModelStep::default() };
-        let parts = message_parts(&[step, branch], Some(&last));
+        let parts = answer_parts(&[step, branch], Some(&last));
         let errors: Vec<_> = parts
             .iter()
-            .filter_map(|part| match part {
+            .filter_map(|part| match &part.part {
                 Part::ToolResult { call_id, is_error, .. } => Some((call_id.as_str(), *is_error)),
                 _ => None,
             })

@@ -114,6 +114,8 @@ pub const JOURNAL_BYTES_MAX: u64 = 64 << 20;
 pub const JOURNAL_CALLS_MAX: u32 = 4_096;
 /// Bytes of the assistant's message that a run leaves. What is more stays in its journal.
 pub const ANSWER_BYTES_MAX: usize = 8 << 20;
+/// Characters of a tool result that a message has room for, however many results it has.
+pub const ANSWER_RESULT_CHARS_MIN: usize = 256;
 /// One tool result in the assistant's message; the journal has all of it.
 pub const ANSWER_RESULT_CHARS_MAX: usize = 64 << 10;
 /// How long a run may wait for a person.

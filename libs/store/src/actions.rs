@@ -5,15 +5,15 @@ use crate::error::sql;
 use crate::page::{self, Page, PageRequest};
 use crate::runs::{self, Committed, TransitionExtra};
 use crate::steps::{self, LateResult};
+pub use crate::stored::ActionCall;
+use crate::stored::{Form as _, Question, Stored};
 use crate::tx::Tx;
 use runmesh_domain::canonical::Sha256Digest;
 use runmesh_domain::id::{ActionId, OrgId, RunId, ThreadId};
 use runmesh_domain::limits::{self, APPROVAL_WINDOW};
-use runmesh_domain::path::{CallKey, Path, StepKey};
+use runmesh_domain::path::{CallKey, StepKey};
 use runmesh_domain::run::{Command, Run};
 use runmesh_domain::{Fault, Result, Timestamp};
-use serde::{Deserialize, Serialize};
-use sqlx::types::Json;
 use uuid::Uuid;
 
 /// A question that is open.
@@ -37,32 +37,6 @@ pub struct PendingAction {
     pub created_at: Timestamp,
     /// When the run is aborted unless somebody decides.
     pub expires_at: Timestamp,
-}
-
-/// A call that a question is about. Stored as JSON: names are durable.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ActionCall {
-    /// The branch of the step.
-    #[serde(default, skip_serializing_if = "Path::is_top")]
-    pub path: Path,
-    /// The step.
-    pub step_index: u32,
-    /// The call, from 0.
-    pub call_index: u32,
-    /// The tool.
-    pub name: String,
-    /// The arguments, canonical JSON.
-    pub arguments: String,
-    /// SHA-256 of the arguments, lowercase hex.
-    pub arguments_digest: String,
-}
-
-/// What a question is about, as stored. `v` is the version of its form: 1.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Payload {
-    v: u32,
-    summary: String,
-    calls: Vec<ActionCall>,
 }
 
 /// A question to store.
@@ -102,7 +76,7 @@ struct Row {
     run_id: Uuid,
     thread_id: Uuid,
     kind: String,
-    payload: Json<Payload>,
+    payload: Stored<Question>,
     created_at: At,
     expires_at: At,
     more: bool,
@@ -124,8 +98,7 @@ pub(crate) async fn ask(tx: &mut Tx, new: NewAction<'_>) -> Result<()> {
     };
     let mut calls = rows.into_iter().map(read).collect::<Result<Vec<ActionCall>>>()?;
     calls.sort_by_cached_key(|call| StepKey { path: call.path.clone(), step_index: call.step_index }.call(call.call_index));
-    let payload = Payload { v: 1, summary: summary.to_owned(), calls };
-    let payload = serde_json::to_string(&payload).map_err(|error| Fault::internal(format!("a question: {error}")))?;
+    let payload = Question { summary: summary.to_owned(), calls }.write().to_string();
     let Sha256Digest(digest) = Sha256Digest::of(payload.as_bytes());
     let query = sqlx::query(ASK)
         .bind(id.uuid())
@@ -153,19 +126,19 @@ pub async fn list_pending(tx: &mut Tx, org: OrgId, page: &PageRequest) -> Result
     let last = rows.last().filter(|last| last.more);
     let next_page_token = last.map(|last| page::seal(&(last.created_at.0.as_micros(), last.id))).unwrap_or_default();
     let mut late = steps::late_of(tx, rows.iter().map(|row| row.run_id).collect()).await?;
-    let read = |row: Row| {
-        let late_results = late.remove(&RunId::from_uuid(row.run_id)).unwrap_or_default();
-        PendingAction { late_results, ..row.read() }
-    };
-    let items = rows.into_iter().map(read).collect();
+    let mut items = page::readable(rows, Row::read);
+    for item in &mut items {
+        item.late_results = late.remove(&item.run).unwrap_or_default();
+    }
     Ok(Page { items, next_page_token })
 }
 
 impl Row {
-    fn read(self) -> PendingAction {
-        let Payload { v: _, summary, calls } = self.payload.0;
-        PendingAction {
-            id: ActionId::from_uuid(self.id),
+    fn read(self) -> Result<PendingAction, Fault> {
+        let id = ActionId::from_uuid(self.id);
+        let Question { summary, calls } = self.payload.read("pending_actions", "payload", id)?;
+        Ok(PendingAction {
+            id,
             run: RunId::from_uuid(self.run_id),
             thread: ThreadId::from_uuid(self.thread_id),
             kind: self.kind,
@@ -174,7 +147,7 @@ impl Row {
             late_results: Vec::new(),
             created_at: self.created_at.0,
             expires_at: self.expires_at.0,
-        }
+        })
     }
 }
 

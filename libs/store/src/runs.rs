@@ -45,7 +45,7 @@ pub use claim::{ClaimFor, Claimed, Claims, Left, SessionRoom, claim, claim_accep
 pub use committed::Committed;
 pub use cut::cut;
 
-pub use finish::{LastStep, finish};
+pub use finish::{Ending, LastStep, finish};
 pub use list::{ListRuns, get, history, list, queue};
 pub use lock::{Locked, lock};
 pub use reap::{Reaped, note_aside, reap, reap_hung, reap_orphans};

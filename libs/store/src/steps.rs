@@ -12,7 +12,7 @@ mod pages;
 mod record;
 mod write;
 
-pub(crate) use answer::load_for_answer;
+pub(crate) use answer::{cut_content, load_for_answer, referring};
 pub(crate) use context::small_contexts;
 pub(crate) use late::late_of;
 pub(crate) use load::{digest, in_flight, key, reserved, spec};

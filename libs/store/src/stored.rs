@@ -7,9 +7,14 @@
 //! whoever reads that value, and never the rows beside it.
 
 mod agent;
+mod parts;
+mod question;
 mod record;
 mod verdict;
 
+pub(crate) use parts::{Parts, ResultRef, StoredPart};
+pub use question::ActionCall;
+pub(crate) use question::Question;
 pub(crate) use record::message_of;
 
 use crate::columns::bad_row;

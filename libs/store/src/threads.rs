@@ -6,7 +6,7 @@ mod messages;
 mod newest;
 mod pages;
 
-pub(crate) use messages::{MessageRow, PART_BYTES, message_bytes, message_columns, messages_by_id};
+pub(crate) use messages::{MessageRow, PART_BYTES, message_bytes, message_columns, messages_by_id, with_results};
 pub(crate) use newest::{End, page_back};
 pub(crate) use pages::Room;
 

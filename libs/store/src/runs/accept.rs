@@ -7,7 +7,7 @@ use super::committed::Committed;
 use super::row::{JournalSize, RunRow};
 use crate::columns::{At as Time, big, count, stored_actor};
 use crate::error::sql;
-use crate::stored::Stored;
+use crate::stored::{Parts, Stored};
 use crate::threads::{message_bytes, title_of};
 use crate::tx::Tx;
 use runmesh_domain::actor::Actor;
@@ -21,7 +21,6 @@ use runmesh_domain::run::{Run, RunIds};
 use runmesh_domain::spec::RunSpec;
 use runmesh_domain::transition::{Cause, Record, Transition};
 use runmesh_domain::{Refusal, Result, Timestamp};
-use sqlx::types::Json;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -271,7 +270,7 @@ async fn write(tx: &mut Tx, thread: &LockedThread, new: &NewTurn, count_org: boo
         .bind(title)
         .bind(needs(&new.spec.agent))
         .bind(new.message.uuid())
-        .bind(Json(&new.parts))
+        .bind(Stored::new(&Parts::whole(&new.parts)))
         .bind(message_bytes(&new.parts))
         .bind(frozen(thread, &new.spec))
         .bind(Cause::Accepted.name())

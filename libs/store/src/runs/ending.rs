@@ -13,16 +13,16 @@ use super::transition::TransitionExtra;
 use crate::columns::{At, big, int};
 use crate::error::sql;
 use crate::steps;
+use crate::stored::{Parts, Stored};
 use crate::threads::message_bytes;
 use crate::tx::Tx;
 use runmesh_domain::id::{MessageId, RunId, ThreadId};
-use runmesh_domain::journal::{self, CALL_CLOSED, CALL_UNKNOWN, CallState, Step};
-use runmesh_domain::message::{Message, Role};
+use runmesh_domain::journal::{self, AnswerPart, CALL_CLOSED, CALL_UNKNOWN, CallState, Step};
+use runmesh_domain::message::{Message, Part, Role};
 use runmesh_domain::path::CallKey;
 use runmesh_domain::run::{Change, Command, Ended, Run, RunKind};
 use runmesh_domain::transition::{Cause, Finished, Record};
 use runmesh_domain::{Result, Timestamp};
-use sqlx::types::Json;
 
 const END: &str = concat!(
     "WITH ",
@@ -112,7 +112,9 @@ pub(crate) async fn end(
     let before = &locked.row;
     let steps = if before.last_step > 0 { steps::load_for_answer(tx, before).await? } else { Vec::new() };
     let fresh = extra.last_step.as_ref().filter(|last| last.step_index > before.last_step);
-    let message = answer(locked, &steps, extra.last_step.as_ref(), ended);
+    let parts = journal::answer_parts(&steps, fresh.map(|last| &last.result));
+    let stored_parts = Stored::new(&steps::referring(&parts, steps.iter().map(|step| step.calls.len()).sum()));
+    let message = answer(locked, parts, extra.last_step.as_ref(), ended);
     let next = match extra.successor {
         Successor::Head if before.run.holds_thread() => head(tx, before.run.thread).await?,
         Successor::Head | Successor::Given(_) => None,
@@ -147,14 +149,14 @@ pub(crate) async fn end(
     let place = locked.next_place;
     let next_place = if message.is_some() { place + 1 } else { place };
     let query = bind(sqlx::query(END), std::slice::from_ref(&step));
-    let query = bind_message(query, locked, message.as_ref());
+    let query = bind_message(query, locked, message.as_ref(), stored_parts);
     let query = query
         .bind(big(place))
         .bind((next_place != place).then_some(big(next_place)))
         .bind(journaled.map(|last| int(last.step_index)))
         .bind(big(before.run.fence))
-        .bind(journaled.map(|last| Json(last.result.clone())))
-        .bind(journaled.map(|last| last.result.digest().0.to_vec()));
+        .bind(journaled.map(|last| Stored::new(&last.result)))
+        .bind(journaled.map(|last| last.digest.0.to_vec()));
     let query = bind_usage(query, &before.run, fresh)
         .bind(CALL_CLOSED)
         .bind(CALL_UNKNOWN)
@@ -183,10 +185,9 @@ async fn not_begun(tx: &mut Tx, row: &RunRow, steps: &[Step]) -> Result<Vec<Call
 }
 
 /// The assistant's message: what the run said and did. A background run answers by its result, not in the conversation.
-fn answer(locked: &Locked, steps: &[Step], last: Option<&LastStep>, ended: &Ended) -> Option<Message> {
+fn answer(locked: &Locked, parts: Vec<AnswerPart>, last: Option<&LastStep>, ended: &Ended) -> Option<Message> {
     let before = &locked.row;
-    let fresh = last.filter(|last| last.step_index > before.last_step);
-    let parts = journal::message_parts(steps, fresh.map(|last| &last.result));
+    let parts: Vec<Part> = parts.into_iter().map(|part| part.part).collect();
     (!parts.is_empty() && before.run.kind == RunKind::Turn).then(|| Message {
         id: MessageId::derived(&[b"answer", before.run.id.uuid().as_bytes()]),
         thread: before.run.thread,
@@ -201,7 +202,7 @@ fn answer(locked: &Locked, steps: &[Step], last: Option<&LastStep>, ended: &Ende
 }
 
 /// Binds $40 to $48.
-fn bind_message(query: PgQuery, locked: &Locked, message: Option<&Message>) -> PgQuery {
+fn bind_message(query: PgQuery, locked: &Locked, message: Option<&Message>, parts: Stored<Parts>) -> PgQuery {
     let run = &locked.row.run;
     query
         .bind(message.map(|message| message.id.uuid()))
@@ -209,7 +210,7 @@ fn bind_message(query: PgQuery, locked: &Locked, message: Option<&Message>) -> P
         .bind(run.thread.uuid())
         .bind(run.id.uuid())
         .bind(big(run.turn_number))
-        .bind(message.map(|message| Json(message.parts.clone())))
+        .bind(message.map(|_| parts))
         .bind(message.map_or(0, |message| message_bytes(&message.parts)))
         .bind(message.is_some_and(|message| message.unfinished))
         .bind(At(locked.now))

@@ -20,8 +20,23 @@ pub struct LastStep {
     pub step_index: u32,
     /// What it gave.
     pub result: ModelStep,
+    /// Of the bytes that say so, as the worker sent them.
+    pub digest: Sha256Digest,
     /// True when it was cut off: its text is kept in the message, marked unfinished, and not in the journal.
     pub unfinished: bool,
+}
+
+/// What a holder says of the end of its run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ending {
+    /// How it ends.
+    pub outcome: Outcome,
+    /// The model call that ends it, if one does.
+    pub last_step: Option<LastStep>,
+    /// Where the run's log stood at the holder's last acknowledged event.
+    pub position: Option<Position>,
+    /// Of the bytes that say so, as the holder sent them, without lease and position: what tells an exact repeat from another end.
+    pub digest: Sha256Digest,
 }
 
 /// Ends the run as its holder says. An exact repeat of a committed call is answered as the first, with nothing committed.
@@ -29,14 +44,8 @@ pub struct LastStep {
 /// # Errors
 /// [`Refusal::Fenced`], [`Refusal::RunFinished`], or [`Refusal::StepConflict`] when the last step does not follow the
 /// journal, or when this attempt finished before and said something else.
-pub async fn finish(
-    tx: &mut Tx,
-    lease: LeaseClaim,
-    outcome: Outcome,
-    last_step: Option<LastStep>,
-    position: Option<Position>,
-) -> Result<(RunRow, Vec<Committed>)> {
-    let digest = digest(&outcome, last_step.as_ref());
+pub async fn finish(tx: &mut Tx, lease: LeaseClaim, ending: Ending) -> Result<(RunRow, Vec<Committed>)> {
+    let Ending { outcome, last_step, position, digest: Sha256Digest(digest) } = ending;
     let locked = held(tx, &lease).await?;
     if is_repeat(&locked.row, &lease, &digest) {
         return Ok((locked.row, Vec::new()));
@@ -86,22 +95,11 @@ async fn check_last_step(tx: &mut Tx, locked: &Locked, last: &LastStep) -> Resul
         return Ok(());
     }
     if last.step_index >= 1 && last.step_index <= journaled {
-        let same = steps::digest(tx, locked.row.run.id, last.step_index).await? == last.result.digest();
+        let same = steps::digest(tx, locked.row.run.id, last.step_index).await? == last.digest;
         if same && last.step_index == journaled {
             return Ok(());
         }
     }
     let problem = format!("the last step is {}, and {journaled} are journaled", last.step_index);
     Err(Refusal::StepConflict { problem }.into())
-}
-
-fn digest(outcome: &Outcome, last: Option<&LastStep>) -> [u8; 32] {
-    let (name, reason, detail) = match outcome {
-        Outcome::Completed => ("completed", "", ""),
-        Outcome::Failed { reason, detail } => ("failed", reason.as_str(), detail.as_str()),
-        Outcome::Canceled => ("canceled", "", ""),
-    };
-    let last = last.map(|last| (last.step_index, last.result.digest().hex(), last.unfinished));
-    let said = serde_json::json!(["finish", name, reason, detail, last]);
-    Sha256Digest::of(said.to_string().as_bytes()).0
 }

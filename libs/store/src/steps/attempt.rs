@@ -22,6 +22,8 @@ pub enum Entry {
         step: StepKey,
         /// What it gave.
         result: ModelStep,
+        /// Of the bytes that say so, as the worker sent them: what tells an exact repeat from another step.
+        digest: Sha256Digest,
     },
     /// A tool call is about to run.
     CallDispatched {
@@ -93,14 +95,13 @@ impl Attempt {
     /// does not hold the run.
     pub(crate) fn take(&mut self, entry: Entry, spec: Option<&RunSpec>) -> Result<()> {
         match entry {
-            Entry::ModelStep { step, result } => self.model_step(step, result, spec),
+            Entry::ModelStep { step, result, digest } => self.model_step(step, result, digest, spec),
             Entry::CallDispatched { call } => Ok(self.dispatched(call)?),
             Entry::CallDone { call, content, is_error } => Ok(self.done(call, content, is_error)?),
         }
     }
 
-    fn model_step(&mut self, key: StepKey, result: ModelStep, spec: Option<&RunSpec>) -> Result<()> {
-        let digest = result.digest();
+    fn model_step(&mut self, key: StepKey, result: ModelStep, digest: Sha256Digest, spec: Option<&RunSpec>) -> Result<()> {
         if let Some((fence, known)) = self.known.get(&key) {
             return if *known == digest && (self.holds || *fence == self.fence) {
                 Ok(())

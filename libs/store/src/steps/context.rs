@@ -113,9 +113,13 @@ pub(crate) async fn small_contexts(tx: &mut Tx, rows: &[&RunRow]) -> Result<Vec<
         .bind(INLINE_MESSAGES_MAX)
         .bind(i64::from(INLINE_BYTES_MAX));
     let found: Vec<SmallRow> = query.fetch_all(tx.connection()).await.map_err(sql)?;
-    let mut messages: BTreeMap<RunId, (Vec<Message>, Option<String>)> = BTreeMap::new();
+    let (mut opened, mut places) = (Vec::with_capacity(found.len()), Vec::with_capacity(found.len()));
     for SmallRow { for_run, place, older, message } in found {
-        let mut message = message.read()?;
+        opened.push(message.open()?);
+        places.push((for_run, place, older));
+    }
+    let mut messages: BTreeMap<RunId, (Vec<Message>, Option<String>)> = BTreeMap::new();
+    for ((for_run, place, older), mut message) in places.into_iter().zip(threads::with_results(tx, opened).await?) {
         cut_results(&mut message.parts, limits::OLD_RESULT_BYTES_MAX);
         // The first is the oldest that came along.
         let older = older.then(|| page::seal(&Begin::Message(threads::End::at(place - 1))));

@@ -11,7 +11,6 @@ use runmesh_domain::path::{CallKey, Path, StepKey};
 use runmesh_domain::policy::Verdict;
 use runmesh_domain::spec::RunSpec;
 use runmesh_domain::{Fault, Result};
-use sqlx::types::Json;
 use std::collections::{BTreeMap, BTreeSet};
 use uuid::Uuid;
 
@@ -63,7 +62,7 @@ pub(super) struct StepRow {
     path: String,
     step_index: i32,
     fence: i64,
-    result: Json<ModelStep>,
+    result: Stored<ModelStep>,
     created_at: At,
 }
 
@@ -121,8 +120,10 @@ pub(crate) async fn load_many(tx: &mut Tx, runs: &[RunId]) -> Result<BTreeMap<Ru
     let mut steps: BTreeMap<RunId, Vec<Step>> = BTreeMap::new();
     let mut any_calls = false;
     for row in rows {
-        any_calls |= row.result.calls().next().is_some();
-        steps.entry(RunId::from_uuid(row.run_id)).or_default().push(row.read()?);
+        let run = RunId::from_uuid(row.run_id);
+        let step = row.read()?;
+        any_calls |= step.result.calls().next().is_some();
+        steps.entry(run).or_default().push(step);
     }
     if !any_calls {
         return Ok(steps);
@@ -279,7 +280,9 @@ impl StepRow {
     /// Without its calls.
     pub(super) fn read(self) -> Result<Step, Fault> {
         let StepKey { path, step_index } = key(self.run_id, &self.path, self.step_index)?;
-        let (fence, result) = (count(self.fence), self.result.0);
+        let fence = count(self.fence);
+        let id = format!("{}, step {}", RunId::from_uuid(self.run_id), step_index);
+        let result = self.result.read("steps", "result", id)?;
         Ok(Step { path, step_index, fence, result, calls: Vec::new(), created_at: self.created_at.0 })
     }
 }

@@ -105,7 +105,9 @@ async fn last_of_branches(tx: &mut Tx, run: RunId, entries: &[Entry]) -> Result<
 /// The frozen spec, when there are new calls to judge.
 async fn spec_for(tx: &mut Tx, attempt: &Attempt, entries: &[Entry]) -> Result<Option<RunSpec>> {
     let asks = |entry: &Entry| match entry {
-        Entry::ModelStep { step, result } => step.step_index > attempt.last_step(&step.path) && result.calls().next().is_some(),
+        Entry::ModelStep { step, result, .. } => {
+            step.step_index > attempt.last_step(&step.path) && result.calls().next().is_some()
+        }
         Entry::CallDispatched { .. } | Entry::CallDone { .. } => false,
     };
     if !entries.iter().any(asks) {

@@ -10,7 +10,6 @@ use crate::tx::Tx;
 use runmesh_domain::id::{OrgId, RunId};
 use runmesh_domain::path::{Path, StepKey};
 use runmesh_domain::{Result, Timestamp};
-use sqlx::types::Json;
 
 /// The calls of $1 and $2, from the arrays after them. A call that is there already takes the new state.
 macro_rules! upsert_calls {
@@ -54,7 +53,7 @@ pub(crate) async fn write(tx: &mut Tx, attempt: &Attempt, row: &RunRow, now: Tim
         .bind(At(now))
         .bind(attempt.new_steps.iter().map(|step| step.key.path.to_string()).collect::<Vec<_>>())
         .bind(attempt.new_steps.iter().map(|step| int(step.key.step_index)).collect::<Vec<_>>())
-        .bind(attempt.new_steps.iter().map(|step| Json(step.result.clone())).collect::<Vec<_>>())
+        .bind(attempt.new_steps.iter().map(|step| Stored::new(&step.result)).collect::<Vec<_>>())
         .bind(attempt.new_steps.iter().map(|step| step.digest.0.to_vec()).collect::<Vec<_>>())
         .bind(int(attempt.last_step(&Path::TOP)))
         .bind(big(row.usage.input_tokens))

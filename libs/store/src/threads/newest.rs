@@ -2,7 +2,7 @@
 //! the order of the conversation. Each page fits into one answer: it ends early by its bytes, and of a message that is too large for
 //! any page it has the last parts, the next one those before. Long results of tools are cut.
 
-use super::messages::{MessageRow, message_columns};
+use super::messages::{MessageRow, message_columns, with_results};
 use super::pages::{Room, parts_that_fit};
 use crate::error::sql;
 use crate::tx::Tx;
@@ -56,7 +56,8 @@ pub(crate) async fn page_back(tx: &mut Tx, thread: ThreadId, end: End, room: &Ro
     let last = rows.first().map_or(end.place, |last| last.place);
     let parts = end.parts.filter(|_| last == end.place);
     let before = rows.last().filter(|oldest| oldest.more).map(|oldest| End::at(oldest.place - 1));
-    let mut messages = rows.into_iter().map(|row| row.message.read()).collect::<Result<Vec<_>, _>>()?;
+    let opened = rows.into_iter().map(|row| row.message.open()).collect::<Result<Vec<_>, _>>()?;
+    let mut messages = with_results(tx, opened).await?;
     for message in &mut messages {
         cut_results(&mut message.parts, limits::OLD_RESULT_BYTES_MAX);
     }

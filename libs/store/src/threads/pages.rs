@@ -1,8 +1,9 @@
 //! Pages of a conversation for people, from its first message on. Each fits into one answer, whatever the thread holds: a page ends early by its bytes, and a
 //! message that is too large for any page goes on on the next.
 
-use super::messages::{MessageRow, message_bytes, message_columns};
+use super::messages::{MessageRow, message_bytes, message_columns, with_results};
 use crate::error::sql;
+use crate::page::readable;
 use crate::tx::Tx;
 use runmesh_domain::Result;
 use runmesh_domain::id::ThreadId;
@@ -80,7 +81,8 @@ pub(super) async fn page(tx: &mut Tx, thread: ThreadId, begin: Begin, room: &Roo
         Some(place) => Begin { place: place + 1, turn: 0, part: 0 },
         None => Begin { place: placed.map_or(begin.place, |place| place + 1), turn: last.message.turn_number() + 1, part: 0 },
     });
-    let mut messages = rows.into_iter().map(|row| row.message.read()).collect::<Result<Vec<_>, _>>()?;
+    let opened = readable(rows, |row: Row| row.message.open());
+    let mut messages = with_results(tx, opened).await?;
     let within = messages.first_mut().zip(first).and_then(|(message, first)| {
         message.parts.drain(..part.min(message.parts.len()));
         let kept = parts_that_fit(message.parts.iter(), room.message_bytes);

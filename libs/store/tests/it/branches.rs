@@ -11,8 +11,7 @@ use runmesh_domain::principal::LeaseClaim;
 use runmesh_domain::run::{Outcome, StateName};
 use runmesh_domain::transition::Record;
 use runmesh_domain::{Error, Refusal, limits};
-use runmesh_store::actions::{self, ActionCall};
-use runmesh_store::{PageRequest, steps};
+use runmesh_store::{PageRequest, actions, steps};
 use std::collections::BTreeSet;
 
 fn key(path: &str, step_index: u32) -> StepKey {
@@ -258,14 +257,4 @@ async fn journals_with_branches_are_read_whole_in_pages() {
         assert!(of_history.iter().all(|page| bytes_of(&[], &page.steps) < crate::context::MESSAGE_BYTES_MAX));
         assert!(crate::context::joined(of_history.into_iter().flat_map(|page| page.steps)) == stored);
     }
-}
-
-#[test]
-fn a_stored_question_from_before_branches_is_of_the_top_level() {
-    let stored = r#"{"step_index":1,"call_index":0,"name":"t","arguments":"{}","arguments_digest":"d"}"#;
-    let call: ActionCall = serde_json::from_str(stored).unwrap();
-    assert!(call.path.is_top());
-    assert_eq!(serde_json::to_string(&call).unwrap(), stored);
-    let inner = ActionCall { path: "1.0/2.3".parse().unwrap(), ..call };
-    assert_eq!(serde_json::from_str::<ActionCall>(&serde_json::to_string(&inner).unwrap()).unwrap(), inner);
 }

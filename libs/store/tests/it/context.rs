@@ -1,6 +1,6 @@
 //! The context of a run in pages that fit into one message, whatever the thread and the journal hold.
 
-use crate::fixture::{World, dispatched, done, lease, model_step, step};
+use crate::fixture::{World, dispatched, done, last_of, lease, model_step, step};
 use crate::server;
 use futures::FutureExt as _;
 use runmesh_domain::id::{SessionId, ThreadId};
@@ -10,7 +10,6 @@ use runmesh_domain::message::{Message, Part, add_older, cut_results};
 use runmesh_domain::principal::LeaseClaim;
 use runmesh_domain::run::Outcome;
 use runmesh_store::probe;
-use runmesh_store::runs::LastStep;
 use runmesh_store::steps::{self, Context};
 
 /// What common gRPC libraries take in one message when nobody tells them otherwise is 4 MiB.
@@ -94,7 +93,7 @@ async fn after_hard_work(world: &World) -> (SessionId, ThreadId) {
     let thread = world.thread().await;
     let first = world.running_on(session, thread).await;
     work_hard(world, first, 1).await;
-    let answer = LastStep { step_index: 2, result: step("there", &[]), unfinished: false };
+    let answer = last_of(2, step("there", &[]));
     world.finish(first, Outcome::Completed, Some(answer)).await.unwrap();
     let second = world.running_on(session, thread).await;
     world.complete(second, "and so on").await;

@@ -4,9 +4,11 @@ use crate::server;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use runmesh_domain::agent::{AgentSpec, OnUnknownOutcome, Tool, ToolKind, ToolPolicy};
+use runmesh_domain::canonical::Sha256Digest;
 use runmesh_domain::id::{AgentId, MessageId, OrgId, RunId, SessionId, ThreadId, UserId};
 use runmesh_domain::journal::{ModelStep, Usage};
 use runmesh_domain::limits::{Leases, Queues};
+use runmesh_domain::log::Position;
 use runmesh_domain::message::{Message, Part, add_page};
 use runmesh_domain::path::StepKey;
 use runmesh_domain::principal::{LeaseClaim, WorkerCredential};
@@ -14,7 +16,8 @@ use runmesh_domain::run::{Outcome, StateName};
 use runmesh_domain::{Error, Refusal, Result};
 use runmesh_store::agents::{self, AgentRef};
 use runmesh_store::runs::{
-    self, Accepted, ClaimFor, ClaimRound, Claimed, Claims, Committed, LastStep, NewMessage, OnBusy, Reaped, RunRow, SessionRoom,
+    self, Accepted, ClaimFor, ClaimRound, Claimed, Claims, Committed, Ending, LastStep, NewMessage, OnBusy, Reaped, RunRow,
+    SessionRoom,
 };
 use runmesh_store::sessions::{self, NewSession};
 use runmesh_store::steps::{self, Entry, Recorded};
@@ -327,7 +330,7 @@ impl World {
     }
 
     pub async fn finish(&self, lease: LeaseClaim, outcome: Outcome, last: Option<LastStep>) -> Result<(RunRow, Vec<Committed>)> {
-        self.system(move |tx| runs::finish(tx, lease, outcome.clone(), last.clone(), None).boxed()).await
+        self.system(move |tx| runs::finish(tx, lease, ending(outcome.clone(), last.clone(), None)).boxed()).await
     }
 
     pub async fn complete(&self, lease: LeaseClaim, text: &str) -> (RunRow, Vec<Committed>) {
@@ -381,7 +384,8 @@ pub fn step(text: &str, tools: &[&str]) -> ModelStep {
 }
 
 pub fn model_step(step_index: u32, text: &str, tools: &[&str]) -> Entry {
-    Entry::ModelStep { step: step_index.into(), result: step(text, tools) }
+    let result = step(text, tools);
+    Entry::ModelStep { step: step_index.into(), digest: digest(&result), result }
 }
 
 pub const fn dispatched(step_index: u32, call_index: u32) -> Entry {
@@ -402,5 +406,20 @@ pub fn in_branch(path: &str, mut entry: Entry) -> Entry {
 }
 
 pub fn last(step_index: u32, text: &str) -> LastStep {
-    LastStep { step_index, result: step(text, &[]), unfinished: false }
+    last_of(step_index, step(text, &[]))
+}
+
+pub fn last_of(step_index: u32, result: ModelStep) -> LastStep {
+    LastStep { step_index, digest: digest(&result), result, unfinished: false }
+}
+
+/// What a holder says of its run's end.
+pub fn ending(outcome: Outcome, last_step: Option<LastStep>, position: Option<Position>) -> Ending {
+    let digest = digest(&(&outcome, &last_step));
+    Ending { outcome, last_step, position, digest }
+}
+
+/// Stands for the digest of the bytes that a worker sent.
+pub fn digest(said: &impl std::fmt::Debug) -> Sha256Digest {
+    Sha256Digest::of(format!("{said:?}").as_bytes())
 }

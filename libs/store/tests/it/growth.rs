@@ -1,6 +1,6 @@
 //! What a run costs does not grow with the runs that are over, whatever the planner knew when it made its plans.
 
-use crate::fixture::{QUEUES, World, claim_for, last, lease};
+use crate::fixture::{QUEUES, World, claim_for, ending, last, lease};
 use crate::server;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -81,9 +81,10 @@ async fn life_of_a_run(world: &World, thread: ThreadId, session: SessionId) -> V
     all.push(("attach to the queued one", rows));
     let (_, rows) = reads(world, org, move |tx| runs::cancel(tx, owner, user, second.run).boxed()).await;
     all.push(("cancel the queued one", rows));
-    let (_, rows) =
-        reads(world, Scope::System, move |tx| runs::finish(tx, lease, Outcome::Completed, Some(last(1, "done")), None).boxed())
-            .await;
+    let (_, rows) = reads(world, Scope::System, move |tx| {
+        runs::finish(tx, lease, ending(Outcome::Completed, Some(last(1, "done")), None)).boxed()
+    })
+    .await;
     all.push(("finish", rows));
     for (what, wanted) in [
         ("list runs", ListRuns { page: page(), ..ListRuns::default() }),

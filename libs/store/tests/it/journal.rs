@@ -1,11 +1,14 @@
 //! The journal: what is recorded once stays, and nothing runs that may not (R1, R4).
 
-use crate::fixture::{World, dispatched, done, in_branch, last, model_step, step};
+use crate::fixture::{World, dispatched, done, ending, in_branch, last, last_of, model_step, step};
+use crate::server;
 use futures::FutureExt as _;
 use runmesh_domain::chain::Chain;
+use runmesh_domain::id::RunId;
 use runmesh_domain::journal::{CALL_CLOSED, CallState};
+use runmesh_domain::limits::ANSWER_RESULT_CHARS_MAX;
 use runmesh_domain::log::Position;
-use runmesh_domain::message::Part;
+use runmesh_domain::message::{Part, plain_text};
 use runmesh_domain::path::StepKey;
 use runmesh_domain::policy::Verdict;
 use runmesh_domain::run::{Outcome, StateName};
@@ -122,7 +125,7 @@ async fn the_last_step_follows_the_journal_and_its_calls_are_closed_unrun() {
 
     let lease = world.running(session).await;
     let limit = Outcome::Failed { reason: "MAX_STEPS".into(), detail: "too many".into() };
-    let asked = LastStep { step_index: 1, result: step("more", &["write"]), unfinished: false };
+    let asked = last_of(1, step("more", &["write"]));
     let (row, committed) = world.finish(lease, limit, Some(asked)).await.unwrap();
     assert_eq!(row.run.state.reason_and_detail(), ("MAX_STEPS", "too many"));
     let Record::Finished(finished) = &committed[0].transition.record else { panic!("{committed:?}") };
@@ -185,6 +188,63 @@ async fn positions_only_go_forward() {
             .unwrap();
         assert_eq!(Some(world.get(lease.run).await.position), at(kept));
     }
-    let (_, committed) = world.system(move |tx| runs::finish(tx, lease, Outcome::Completed, None, at(12)).boxed()).await.unwrap();
+    let (_, committed) =
+        world.system(move |tx| runs::finish(tx, lease, ending(Outcome::Completed, None, at(12))).boxed()).await.unwrap();
     assert_eq!(Some(committed[0].position), at(12));
+}
+
+/// A result of a tool stands in the journal, once: the message refers to it, and whoever reads the message gets it from there.
+#[tokio::test]
+async fn a_message_refers_to_the_results_of_its_run() {
+    let world = World::new().await;
+    let (session, thread) = (world.session().await, world.thread().await);
+    let lease = world.running_on(session, thread).await;
+    let long = "ß".repeat(ANSWER_RESULT_CHARS_MAX + 1);
+    let entries = [model_step(1, "look", &["read", "read", "forbidden", "read"]), dispatched(1, 0), dispatched(1, 1)];
+    world.record(lease, entries.to_vec()).await.unwrap();
+    world.record(lease, vec![done(1, 0, "the first result"), done(1, 1, &long)]).await.unwrap();
+    let (_, committed) = world.finish(lease, Outcome::Completed, Some(last(2, "done"))).await.unwrap();
+    let Record::Finished(finished) = &committed[0].transition.record else { panic!("{committed:?}") };
+    let published = finished.message.as_ref().unwrap();
+
+    let query = format!("SELECT parts::text FROM messages WHERE run_id = '{}' AND role = 'assistant'", lease.run.uuid());
+    let stored: String = server::value(&world.url, &query).await;
+    assert!(!stored.contains("the first result") && !stored.contains("ßß") && stored.len() < 4_000, "{stored}");
+
+    let read = world.messages(thread).await.pop().unwrap();
+    assert_eq!(read, *published, "what is read is what was published");
+    let results: Vec<&str> = read
+        .parts
+        .iter()
+        .filter_map(|part| match part {
+            Part::ToolResult { content, .. } => Some(content.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!((results[0], results[3]), ("the first result", CALL_CLOSED));
+    assert!(results[1].starts_with("ßß") && results[1].ends_with(" bytes]"), "it is cut");
+    assert!(results[2].contains("denies"), "{}", results[2]);
+
+    // The next turn's model gets it too.
+    world.send(thread, "and?").await;
+    let next = world.claim(session, 1).await.pop().unwrap();
+    let context = next.context.unwrap();
+    assert!(format!("{:?}", context.messages).contains("the first result"));
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_read_hides_no_other() {
+    let world = World::new().await;
+    let thread = world.thread().await;
+    let runs = [world.send(thread, "one").await.run, world.send(thread, "two").await.run, world.send(thread, "three").await.run];
+    let change = |run: RunId, to: &str| format!("UPDATE messages SET {to} WHERE run_id = '{}'", run.uuid());
+    server::execute(&world.url, &change(runs[0], "parts = '7'")).await;
+    let newer = r#"[{"type": "picture", "url": "u"}, {"type": "text", "text": "what is known of two"}]"#;
+    server::execute(&world.url, &change(runs[1], &format!("parts = '{newer}'"))).await;
+    let read: Vec<String> = world.messages(thread).await.iter().map(|message| plain_text(&message.parts)).collect();
+    assert_eq!(read, ["what is known of two", "three"]);
+    for page_size in [1, 2] {
+        let pages = world.message_pages(thread, page_size).await;
+        assert_eq!(pages.iter().flatten().count(), 2, "pages of {page_size}");
+    }
 }

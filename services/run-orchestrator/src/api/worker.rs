@@ -1,5 +1,7 @@
 //! WorkerService.
 
+mod digests;
+
 use super::{answer, page};
 use crate::assign::wire_context;
 use crate::claim::{Answers, ClaimStreams};
@@ -7,6 +9,7 @@ use crate::commands::runs::{FinishRun, GetContext, KeepLate, RecordEntries, Rele
 use crate::commands::sessions::{ListSessions, Nothing};
 use crate::{encode, principal};
 use runmesh_command::Commands;
+use runmesh_domain::canonical::Sha256Digest;
 use runmesh_domain::id::SessionId;
 use runmesh_domain::journal::ModelStep;
 use runmesh_domain::limits::{Leases, Queues};
@@ -15,7 +18,7 @@ use runmesh_domain::path::{CallKey, StepKey};
 use runmesh_domain::run::Outcome;
 use runmesh_domain::{Error, Refusal, Result, limits, text};
 use runmesh_host::Lifecycle;
-use runmesh_store::runs::LastStep;
+use runmesh_store::runs::{Ending, LastStep};
 use runmesh_store::steps::Entry;
 use runmesh_store::{Db, Scope, sessions};
 use runmesh_wire::convert::journal::{HeldRun, verdict};
@@ -109,7 +112,7 @@ fn check_part(path: &str, part: &runmesh_domain::message::Part) -> Result<()> {
     Ok(())
 }
 
-fn entry(at: &str, entry: pb::JournalEntry) -> Result<Entry> {
+fn entry(at: &str, entry: pb::JournalEntry, digest: Sha256Digest) -> Result<Entry> {
     use pb::journal_entry::Entry as Wire;
     let pb::JournalEntry { entry } = entry;
     let key = |at: &str, step_index: i32, path: &str, call_index: i32| -> Result<CallKey> {
@@ -118,7 +121,7 @@ fn entry(at: &str, entry: pb::JournalEntry) -> Result<Entry> {
     match required(at, entry)? {
         Wire::ModelStep(step) => {
             let (step, result) = model_step(&format!("{at}.model_step"), step)?;
-            Ok(Entry::ModelStep { step, result })
+            Ok(Entry::ModelStep { step, result, digest })
         }
         Wire::CallDispatched(pb::CallDispatched { step_index, call_index, path }) => {
             Ok(Entry::CallDispatched { call: key(&format!("{at}.call_dispatched"), step_index, &path, call_index)? })
@@ -180,12 +183,15 @@ impl WorkerApi {
 
     async fn record(&self, request: Request<pb::RecordStepRequest>) -> Result<pb::RecordStepResponse> {
         let claim = principal::lease(&request)?;
-        let pb::RecordStepRequest { lease, entries, acked } = request.into_inner();
+        let request = request.into_inner();
+        let digests = digests::of_entries(&request);
+        let pb::RecordStepRequest { lease, entries, acked } = request;
         let lease = principal::same_lease(claim, lease)?;
         if entries.is_empty() || entries.len() > limits::JOURNAL_ENTRIES_MAX {
             return Err(Refusal::field("entries", format!("want 1 to {}", limits::JOURNAL_ENTRIES_MAX)).into());
         }
-        let entries = entries.into_iter().enumerate().map(|(index, wire)| entry(&format!("entries[{index}]"), wire));
+        let entries = entries.into_iter().zip(digests).enumerate();
+        let entries = entries.map(|(index, (wire, digest))| entry(&format!("entries[{index}]"), wire, digest));
         let entries = Arc::new(entries.collect::<Result<Vec<_>>>()?);
         let position = position(acked)?;
         let (commands, db) = (self.commands.clone(), self.db.clone());
@@ -205,6 +211,7 @@ impl WorkerApi {
     async fn end(&self, request: Request<pb::FinishRequest>) -> Result<pb::FinishResponse> {
         let claim = principal::lease(&request)?;
         let body = request.into_inner();
+        let (digest, of_last) = digests::of_finish(&body);
         let outcome = outcome(&body)?;
         let pb::FinishRequest { lease, outcome: _, reason: _, detail: _, last_step, last_step_unfinished, acked } = body;
         let lease = principal::same_lease(claim, lease)?;
@@ -212,9 +219,14 @@ impl WorkerApi {
         if last.as_ref().is_some_and(|(step, _)| !step.path.is_top()) {
             return Err(Refusal::field("last_step.path", "want it empty: a run ends at its top level").into());
         }
-        let last = last.map(|(step, result)| LastStep { step_index: step.step_index, result, unfinished: last_step_unfinished });
-        let position = position(acked)?;
-        let row = self.commands.perform(lease.org, FinishRun { lease, outcome, last, position }).await?;
+        let last_step = last.map(|(StepKey { path: _, step_index }, result)| LastStep {
+            step_index,
+            result,
+            digest: of_last,
+            unfinished: last_step_unfinished,
+        });
+        let ending = Ending { outcome, last_step, position: position(acked)?, digest };
+        let row = self.commands.perform(lease.org, FinishRun { lease, ending }).await?;
         Ok(pb::FinishResponse { run: Some(encode::run(row)) })
     }
 

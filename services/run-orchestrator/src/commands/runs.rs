@@ -6,8 +6,7 @@ use runmesh_domain::id::{OrgId, RunId, SessionId, ThreadId, UserId};
 use runmesh_domain::limits::Queues;
 use runmesh_domain::log::Position;
 use runmesh_domain::principal::LeaseClaim;
-use runmesh_domain::run::Outcome;
-use runmesh_store::runs::{self, Accepted, ClaimFor, Claimed, Claims, LastStep, ListRuns, NewMessage, RunRow};
+use runmesh_store::runs::{self, Accepted, ClaimFor, Claimed, Claims, Ending, ListRuns, NewMessage, RunRow};
 use runmesh_store::steps::{self, Context, Entry, History, Recorded};
 use runmesh_store::{Page, PageRequest, Tx};
 use std::sync::Arc;
@@ -183,17 +182,14 @@ impl Command for KeepLate {
 /// Ends a run as its holder says.
 pub struct FinishRun {
     pub lease: LeaseClaim,
-    pub outcome: Outcome,
-    pub last: Option<LastStep>,
-    pub position: Option<Position>,
+    pub ending: Ending,
 }
 
 impl Command for FinishRun {
     type Answer = Done<RunRow>;
 
     async fn run(&self, tx: &mut Tx) -> Result<Self::Answer> {
-        let (outcome, last) = (self.outcome.clone(), self.last.clone());
-        let (row, transitions) = runs::finish(tx, self.lease, outcome, last, self.position).await?;
+        let (row, transitions) = runs::finish(tx, self.lease, self.ending.clone()).await?;
         Ok(Done::with(row, AfterCommit::of(transitions)))
     }
 }

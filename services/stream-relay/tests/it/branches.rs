@@ -1,7 +1,7 @@
 //! Branches in the log: side by side, over two attempts, one of whose branches is taken back. The fold equals the journal (S3).
 
 use crate::client::{SNAPSHOT, START, Viewer};
-use crate::world::{Relay, World, serve};
+use crate::world::{Relay, World, ending, serve};
 use runmesh_domain::agent::{Tool, ToolKind, ToolPolicy};
 use runmesh_domain::chain::Chain;
 use runmesh_domain::event::Event;
@@ -45,7 +45,7 @@ fn ended(step: &StepKey, call_index: u32, content: &str) -> Event {
 }
 
 fn journaled(step: &StepKey, text: &str, calls: usize) -> Entry {
-    Entry::ModelStep { step: step.clone(), result: result(text, calls) }
+    crate::world::journaled(step.clone(), result(text, calls))
 }
 
 fn dispatched(step: &StepKey, call_index: u32) -> Entry {
@@ -236,8 +236,8 @@ async fn what_an_end_makes_of_open_calls_is_told_before_it() {
 async fn end(world: &World, lease: LeaseClaim) -> u64 {
     let outcome = Outcome::Failed { reason: "R".into(), detail: String::new() };
     let ending = world.system(move |tx| {
-        let outcome = outcome.clone();
-        Box::pin(async move { runs::finish(tx, lease, outcome, None, None).await })
+        let ending = ending(outcome.clone(), None, None);
+        Box::pin(async move { runs::finish(tx, lease, ending).await })
     });
     let (row, committed) = ending.await;
     world.tell(committed).await;

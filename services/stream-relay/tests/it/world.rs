@@ -2,18 +2,20 @@
 
 use runmesh_bus::{Bus, BusConfig};
 use runmesh_domain::agent::{AgentSpec, Tool};
+use runmesh_domain::canonical::Sha256Digest;
 use runmesh_domain::id::{MessageId, OrgId, RunId, SessionId, ThreadId, UserId};
 use runmesh_domain::journal::ModelStep;
 use runmesh_domain::limits::{Leases, Queues};
 use runmesh_domain::log::Position;
 use runmesh_domain::message::Part;
+use runmesh_domain::path::StepKey;
 use runmesh_domain::principal::{LeaseClaim, Principal, WorkerCredential};
 use runmesh_domain::run::Outcome;
 use runmesh_engines::{DataDir, EngineOptions, Engines, Silent};
 use runmesh_host::Lifecycle;
 use runmesh_host::health::Reporter;
 use runmesh_host::signed::MeshKey;
-use runmesh_store::runs::{self, ClaimFor, ClaimRound, Claimed, Committed, LastStep, NewMessage, OnBusy, SessionRoom};
+use runmesh_store::runs::{self, ClaimFor, ClaimRound, Claimed, Committed, Ending, LastStep, NewMessage, OnBusy, SessionRoom};
 use runmesh_store::{Db, Scope, StoreConfig, Tx, agents, orgs, sessions, steps, threads};
 use runmesh_stream_relay::Config;
 use std::future::Future;
@@ -221,7 +223,7 @@ impl World {
     pub async fn journal(&self, lease: LeaseClaim, step_index: u32, text: &str, position: Position) {
         let result = ModelStep { parts: vec![Part::text(text)], model: "m".into(), ..ModelStep::default() };
         self.system(move |tx| {
-            let entries = vec![steps::Entry::ModelStep { step: step_index.into(), result: result.clone() }];
+            let entries = vec![journaled(step_index.into(), result.clone())];
             Box::pin(async move { steps::record(tx, lease, entries, Some(position)).await })
         })
         .await;
@@ -239,12 +241,33 @@ impl World {
             ModelStep { parts: vec![Part::text(text)], model: "m".into(), finish_reason: "stop".into(), ..ModelStep::default() };
         let (_, committed) = self
             .system(move |tx| {
-                let last = LastStep { step_index: 1, result: result.clone(), unfinished: false };
-                Box::pin(async move { runs::finish(tx, lease, Outcome::Completed, Some(last), position).await })
+                let ending = ending(Outcome::Completed, Some(last(1, result.clone())), position);
+                Box::pin(async move { runs::finish(tx, lease, ending).await })
             })
             .await;
         committed
     }
+}
+
+/// A journaled step.
+pub fn journaled(step: StepKey, result: ModelStep) -> steps::Entry {
+    steps::Entry::ModelStep { step, digest: digest(&result), result }
+}
+
+/// The step that ends a run.
+pub fn last(step_index: u32, result: ModelStep) -> LastStep {
+    LastStep { step_index, digest: digest(&result), result, unfinished: false }
+}
+
+/// What a holder says of its run's end.
+pub fn ending(outcome: Outcome, last_step: Option<LastStep>, position: Option<Position>) -> Ending {
+    let digest = digest(&(&outcome, &last_step));
+    Ending { outcome, last_step, position, digest }
+}
+
+/// Stands for the digest of the bytes that a worker sent.
+fn digest(said: &impl std::fmt::Debug) -> Sha256Digest {
+    Sha256Digest::of(format!("{said:?}").as_bytes())
 }
 
 /// Serves a relay on a free port.
