@@ -27,20 +27,21 @@ pub struct Due {
     pub unserved: bool,
 }
 
+/// The clock is read in statements of their own: an index takes no bound that changes while it is read.
 const DUE: &str = concat!(
     "SELECT clock_timestamp() AS now,
       EXISTS (SELECT 1 FROM worker_sessions WHERE NOT drained AND (lost_at IS NOT NULL OR lease_ends_at < clock_timestamp()
         OR lease_ends_at > clock_timestamp() + lease_ms * interval '1 millisecond' + interval '1 second'
         OR cut_ends_at < clock_timestamp() OR unnamed <> '{}')) AS lost_leases,
       EXISTS (SELECT 1 FROM run_transitions WHERE NOT logged AND cause NOT IN ('accepted', 'promoted')
-        AND at < clock_timestamp() - $1 * interval '1 millisecond')
-        OR EXISTS (SELECT 1 FROM run_transitions WHERE NOT fed AND at < clock_timestamp() - $1 * interval '1 millisecond')
+        AND at < (SELECT clock_timestamp() - $1 * interval '1 millisecond'))
+        OR EXISTS (SELECT 1 FROM run_transitions WHERE NOT fed AND at < (SELECT clock_timestamp() - $1 * interval '1 millisecond'))
         AS unpublished,
       (SELECT expires_at FROM pending_actions WHERE state = 'pending' ORDER BY expires_at LIMIT 1) < clock_timestamp() IS TRUE AS expired_actions,
       (SELECT changed_at FROM runs WHERE state = 'ready' AND changed_at > '-infinity' ORDER BY changed_at LIMIT 1)
         < clock_timestamp() - $2 * interval '1 millisecond' IS TRUE AS unserved,
       EXISTS (SELECT 1 FROM runs WHERE state = 'running' AND cancel IS NOT NULL
-        AND cancel_at < clock_timestamp() - $3 * interval '1 millisecond') AS overdue_cancels,
+        AND cancel_at < (SELECT clock_timestamp() - $3 * interval '1 millisecond')) AS overdue_cancels,
       EXISTS (SELECT 1 FROM worker_sessions s WHERE ",
     gone!("$3"),
     ") AS gone_workers"

@@ -91,7 +91,7 @@ const UNLOGGED: &str = "
     SELECT r.id, r.org_id, r.thread_id, r.user_id, r.agent_id, r.agent_version, r.log_seq, r.log_chain
     FROM runs r WHERE r.id IN (
       SELECT t.run_id FROM run_transitions t JOIN runs x ON x.id = t.run_id AND x.set_aside = ''
-      WHERE NOT t.logged AND t.cause NOT IN ('accepted', 'promoted') AND t.at < clock_timestamp() - $1 * interval '1 millisecond'
+      WHERE NOT t.logged AND t.cause NOT IN ('accepted', 'promoted') AND t.at < (SELECT clock_timestamp() - $1 * interval '1 millisecond')
         AND ($4 = 1 OR abs(hashtext(t.run_id::text)::int8) % $4 = $3) AND t.run_id <> ALL ($5)
       ORDER BY t.at LIMIT $2)";
 

@@ -21,15 +21,14 @@ pub struct Reaper {
 }
 
 impl Reaper {
-    /// Takes back the runs whose leases are over, until there are no more. Nothing in a moment in which the database's clock cannot
-    /// be trusted: the next tick will see.
+    /// Takes back the runs whose leases are over, batch after batch until one takes nothing: a batch that is not full may only have met
+    /// another replica. Nothing in a moment in which the database's clock cannot be trusted: the next tick will see.
     pub async fn reap(&self) -> Result<()> {
         while let Some(reaped) = runs::reap(&self.db, &self.leases, BATCH).await? {
-            let is_all = u32::try_from(reaped.len()).is_ok_and(|reaped| reaped < BATCH);
-            self.publish_lost(reaped);
-            if is_all {
+            if reaped.is_empty() {
                 break;
             }
+            self.publish_lost(reaped);
         }
         Ok(())
     }

@@ -221,6 +221,10 @@ async fn a_sweep_costs_what_it_looks_at_and_not_what_waits() {
                now() + interval '1 hour' FROM generate_series(1, 20000) n;
              INSERT INTO idempotency_keys (org_id, user_id, method, key, digest, response, created_at)
              SELECT '{org}', gen_random_uuid(), 'm', 'k', sha256(''), '', now() FROM generate_series(1, 20000) n;
+             INSERT INTO run_transitions (run_id, version, org_id, to_state, cause, fence, at, record)
+             SELECT gen_random_uuid(), 1, '{org}', 'running', 'claimed', 1, now() + interval '1 hour', '{{}}' FROM generate_series(1, 20000) n;
+             UPDATE runs SET state = 'running', session_id = gen_random_uuid(), claimed_at = now(), fence = 1, cancel = 'now',
+               cancel_at = now() + interval '1 hour' WHERE id IN (SELECT id FROM runs WHERE state = 'ready' AND place <= 5000);
              INSERT INTO worker_sessions (id, credential, worker, capacity, tools, opened_at, heartbeat_at, lease_ends_at, lost_at,
                drained)
              SELECT gen_random_uuid(), 'c', 'w', 1, '{{}}', now(), now(), now(), now(), true FROM generate_series(1, 20000) n;",
