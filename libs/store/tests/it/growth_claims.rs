@@ -194,10 +194,10 @@ async fn many_users_cost_a_claim_no_more_than_it_takes() {
 
 #[tokio::test]
 async fn a_session_that_serves_little_does_not_read_what_it_cannot_serve() {
-    let (world, _) = misled().await;
+    let (world, general) = misled().await;
     let agent = AgentId::from_uuid(nth(7));
     Rows { user: nth_of("n % 1000"), needs: "{current_time}", ..Rows::new(&world, 20_000) }.insert(&world).await;
-    Rows { user: nth_of("n % 3"), agent: format!("'{}'", agent.uuid()), ..Rows::new(&world, 3) }.insert(&world).await;
+    Rows { user: nth_of("n % 4"), agent: format!("'{}'", agent.uuid()), ..Rows::new(&world, 4) }.insert(&world).await;
     let of_one_agent = world.session_with(&LEASES, |new| new.agents = vec![agent]).await;
     let without_tools = world.session_with(&LEASES, |new| new.tools = vec![]).await;
     let org = world.org;
@@ -210,6 +210,7 @@ async fn a_session_that_serves_little_does_not_read_what_it_cannot_serve() {
         assert_eq!(claims.claimed.iter().map(|one| one.row.run.agent).collect::<Vec<_>>(), [agent]);
         assert!(rows <= 200, "{rows}");
     }
+    assert_eq!(world.claim(general, 5).await.len(), 5, "one of the rest, and four that need a tool");
     let elsewhere = world.session_with(&LEASES, |new| new.agents = vec![AgentId::from_uuid(nth(8))]).await;
     let (claims, rows) = claim(&world, claim_for(elsewhere, 9, QUEUES)).await;
     assert_eq!((claims.claimed.len(), claims.left, claims.has_more), (0, Left::Nothing, false));
