@@ -26,6 +26,7 @@ mod retold;
 mod rpc;
 mod session;
 mod sessions;
+mod side_by_side;
 mod sql;
 mod survives;
 mod talks;

@@ -13,7 +13,7 @@ use runmesh_client::{Client, Options};
 use runmesh_engines::Engines;
 use runmesh_mock_model::MockModel;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
@@ -90,6 +90,11 @@ impl Mesh {
     /// The number of a process.
     pub fn pid(&self, service: Service) -> u32 {
         self.processes[&service].pid()
+    }
+
+    /// From now on processes are started from another version's binary.
+    pub fn use_binary(&mut self, binary: &Path) {
+        binary.clone_into(&mut self.binary);
     }
 
     /// Brings the database to the schema of the binary, as an operator would.
