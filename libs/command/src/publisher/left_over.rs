@@ -7,7 +7,7 @@ use futures::stream::{self, StreamExt as _};
 use runmesh_domain::Result;
 use runmesh_domain::id::RunId;
 use runmesh_domain::log::Position;
-use runmesh_domain::run::RunIds;
+use runmesh_domain::run::{RunIds, StateName};
 use runmesh_domain::transition::Transition;
 use runmesh_store::outbox::{self, Slice};
 use runmesh_store::{Command, Scope, Tx, runs};
@@ -128,6 +128,10 @@ impl Publisher {
         let Some(version) = transitions.last().map(|transition| transition.version) else { return Ok(()) };
         self.bus.feed().publish_oldest(ids, &transitions).await?;
         self.marks.fed(ids.id, version);
+        // Whoever made it READY woke no worker either.
+        if transitions.last().is_some_and(|last| last.to == StateName::Ready) {
+            self.wake(Some(ids.org));
+        }
         Ok(())
     }
 
