@@ -50,7 +50,7 @@ mod tests {
         let event = |text: &str| Event::TextDelta { step: 1.into(), text: text.into() };
         let update = Update::Events { events: vec![(1, event("a")), (2, event("b"))], cursor: "c".into() };
         let objects = of(&update);
-        assert_eq!(objects[0], json!({"seq": 1, "event": {"text_delta": {"step_index": 1, "text": "a"}}}));
+        assert_eq!(objects[0], json!({"seq": 1, "event": {"text_delta": {"step_index": 1, "text": "a", "path": ""}}}));
         assert_eq!(objects[1]["cursor"], "c");
     }
 }
