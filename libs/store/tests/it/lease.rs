@@ -255,3 +255,37 @@ async fn one_run_that_cannot_be_taken_back_keeps_no_other_from_it() {
     world.expire(session).await;
     assert_eq!(world.reap().await.iter().map(|(run, _)| *run).collect::<Vec<_>>(), [good.run]);
 }
+
+/// As the reaper of one replica does it: batch after batch, until one takes nothing back.
+#[tokio::test]
+async fn all_runs_of_a_dead_session_come_back_in_one_sweep() {
+    const COPIES: usize = 2_000;
+    let world = World::new().await;
+    let session = world.session().await;
+    let run = world.running(session).await;
+    let (thread, one) = (run.thread.uuid(), run.run.uuid());
+    let copies = format!(
+        "CREATE TEMP TABLE copies AS SELECT gen_random_uuid() AS thread, gen_random_uuid() AS run FROM generate_series(1, {COPIES});
+         INSERT INTO threads SELECT (jsonb_populate_record(t, jsonb_build_object('id', c.thread))).* FROM threads t, copies c
+           WHERE t.id = '{thread}';
+         INSERT INTO runs SELECT (jsonb_populate_record(r, jsonb_build_object('id', c.run, 'thread_id', c.thread))).*
+           FROM runs r, copies c WHERE r.id = '{one}';
+         INSERT INTO run_specs SELECT (jsonb_populate_record(s, jsonb_build_object('run_id', c.run))).* FROM run_specs s, copies c
+           WHERE s.run_id = '{one}'"
+    );
+    crate::server::execute(&world.url, &copies).await;
+    world.expire(session).await;
+    let (mut back, mut batches) = (0, 0);
+    loop {
+        let reaped = world.reap().await.len();
+        if reaped == 0 {
+            break;
+        }
+        back += reaped;
+        batches += 1;
+    }
+    assert_eq!(back, COPIES + 1);
+    assert!(batches <= COPIES / 100, "{batches} batches: nothing is looked at twice");
+    let left: i64 = crate::server::value(&world.url, "SELECT count(*) FROM runs WHERE state <> 'ready'").await;
+    assert_eq!(left, 0);
+}
