@@ -210,11 +210,7 @@ fn holder_lease(sent: &Sent) -> serde_json::Value {
 impl World {
     /// Waits until the victim is dead.
     pub async fn wait_for_death(&mut self) {
-        let started = std::time::Instant::now();
-        while self.victim_lives() {
-            assert!(started.elapsed() < DEADLINE, "the process lives on");
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        until("the process dies", DEADLINE, || std::future::ready((!self.victim_lives()).then_some(()))).await;
     }
 
     /// Waits until the victim is dead, or the run is over or waits.

@@ -8,7 +8,7 @@ mod buffer;
 mod carry;
 mod fit;
 mod queue;
-mod tale;
+mod replay;
 
 use crate::control::Control;
 use crate::mesh::{Channels, Credentials};

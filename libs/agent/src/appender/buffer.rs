@@ -1,8 +1,8 @@
-//! What is to be told and has not been acknowledged, and what to do when the log does not hold what was expected. Pure.
+//! Events that are to be sent and are not acknowledged, and what to do when the log does not hold what was expected. Pure.
 
 use super::fit;
 use super::queue::Queue;
-use super::tale::Tale;
+use super::replay::Replay;
 use runmesh_domain::event::Event;
 use runmesh_domain::journal::Step;
 use runmesh_domain::log::Position;
@@ -33,9 +33,9 @@ pub(super) struct Started {
 #[derive(Debug)]
 pub(super) struct Buffer {
     queue: Queue,
-    tale: Tale,
+    replay: Replay,
     /// The journal as the attempt found it, until the log's open steps and calls are settled from it.
-    unsettled: Option<Tale>,
+    unsettled: Option<Replay>,
     position: Position,
     /// Steps of which something was dropped; set while the log takes nothing.
     skipped: Option<BTreeSet<StepKey>>,
@@ -45,9 +45,9 @@ pub(super) struct Buffer {
 
 impl Buffer {
     pub(super) fn new(position: Position, steps: &[Step]) -> Self {
-        let tale = Tale::of_journal(steps);
-        let unsettled = Some(tale.clone());
-        Self { queue: Queue::default(), tale, unsettled, position, skipped: None, away: false, over: false }
+        let replay = Replay::of_journal(steps);
+        let unsettled = Some(replay.clone());
+        Self { queue: Queue::default(), replay, unsettled, position, skipped: None, away: false, over: false }
     }
 
     pub(super) const fn position(&self) -> Position {
@@ -102,7 +102,7 @@ impl Buffer {
         if self.over {
             return;
         }
-        self.tale.note(&event);
+        self.replay.note(&event);
         match &mut self.skipped {
             None => self.queue.push(event),
             Some(steps) => steps.extend(changed(&event).cloned()),
@@ -122,7 +122,7 @@ impl Buffer {
             self.queue.acked(started.number);
             self.queue.put_first(settle(&journal, started));
         } else if started.number < self.queue.base() || self.is_missed(started) {
-            self.tell_anew(started.number);
+            self.send_anew(started.number);
         } else {
             self.queue.acked(started.number);
         }
@@ -131,11 +131,11 @@ impl Buffer {
         self.catch_up();
     }
 
-    /// True when the log does not hold a step that was told to it and is not on its way: it was begun anew since.
+    /// True when the log does not hold a step that was sent to it and is not on its way: it was begun anew since.
     fn is_missed(&self, started: &Started) -> bool {
         let on_its_way =
             |step: &StepKey| self.queue.finishes(step) || self.skipped.as_ref().is_some_and(|skipped| skipped.contains(step));
-        started.open_steps.iter().any(|step| self.tale.has_finished(step) && !on_its_way(step))
+        started.open_steps.iter().any(|step| self.replay.has_finished(step) && !on_its_way(step))
     }
 
     /// The log holds the attempt's events up to `number`.
@@ -146,20 +146,20 @@ impl Buffer {
         self.catch_up();
     }
 
-    /// The log lost events, which are forgotten here: from `number` on the state is told instead.
-    fn tell_anew(&mut self, number: u64) {
+    /// The log lost events, which are forgotten here: from `number` on the events of its state are sent instead.
+    fn send_anew(&mut self, number: u64) {
         self.queue.restart(number);
         self.skipped = None;
-        self.tale.tell_all().into_iter().flat_map(fit::pieces).for_each(|event| self.queue.push(event));
+        self.replay.all_events().into_iter().flat_map(fit::pieces).for_each(|event| self.queue.push(event));
     }
 
-    /// Once the log has taken everything sent, the steps of which something was dropped are told from their beginning.
+    /// Once the log has taken everything sent, the steps of which something was dropped are sent from their beginning.
     fn catch_up(&mut self) {
         if !self.queue.is_empty() {
             return;
         }
         for step in self.skipped.take().into_iter().flatten() {
-            self.tale.tell(&step, RETRACTED).into_iter().flat_map(fit::pieces).for_each(|event| self.queue.push(event));
+            self.replay.events_of(&step, RETRACTED).into_iter().flat_map(fit::pieces).for_each(|event| self.queue.push(event));
         }
     }
 
@@ -177,10 +177,10 @@ const fn changed(event: &Event) -> Option<&StepKey> {
 }
 
 /// What closes the steps and calls that earlier attempts left open in the log.
-fn settle(journal: &Tale, started: &Started) -> Vec<Event> {
-    let steps = started.open_steps.iter().flat_map(|step| journal.tell(step, ATTEMPT_LOST));
-    let told = |step: &StepKey| started.open_steps.contains(step) && journal.has_finished(step);
-    let calls = started.open_calls.iter().filter(|call| !told(&call.step)).filter_map(|call| journal.call_end(call));
+fn settle(journal: &Replay, started: &Started) -> Vec<Event> {
+    let steps = started.open_steps.iter().flat_map(|step| journal.events_of(step, ATTEMPT_LOST));
+    let is_sent = |step: &StepKey| started.open_steps.contains(step) && journal.has_finished(step);
+    let calls = started.open_calls.iter().filter(|call| !is_sent(&call.step)).filter_map(|call| journal.call_end(call));
     steps.chain(calls).flat_map(fit::pieces).collect()
 }
 

@@ -99,11 +99,11 @@ fn a_new_stream_carries_what_was_not_acknowledged() {
 }
 
 #[test]
-fn a_log_that_lost_acknowledged_events_is_told_the_state() {
+fn a_log_that_lost_acknowledged_events_gets_the_state() {
     let mut buffer = Buffer::new(position(0), &[]);
     buffer.started(&started(0));
-    let told = [begun(1), delta(1, "a"), finished(1, "a"), begun(2), delta(2, "b"), delta(2, "c")];
-    told.iter().for_each(|event| buffer.push(event.clone()));
+    let sent = [begun(1), delta(1, "a"), finished(1, "a"), begun(2), delta(2, "b"), delta(2, "c")];
+    sent.iter().for_each(|event| buffer.push(event.clone()));
     buffer.next_batch();
     buffer.acked(6, position(7));
     buffer.push(delta(2, "d"));
@@ -114,7 +114,7 @@ fn a_log_that_lost_acknowledged_events_is_told_the_state() {
 }
 
 #[test]
-fn a_full_buffer_drops_deltas_and_tells_their_steps_anew() {
+fn a_full_buffer_drops_deltas_and_sends_their_steps_anew() {
     let mut buffer = Buffer::new(position(0), &[]);
     buffer.started(&started(0));
     buffer.push(begun(1));
@@ -134,15 +134,15 @@ fn a_full_buffer_drops_deltas_and_tells_their_steps_anew() {
     assert!(!buffer.is_flushed());
     assert!(!buffer.has_unsent());
     buffer.acked(1, position(2));
-    let (first, told) = buffer.next_batch();
+    let (first, sent) = buffer.next_batch();
     assert_eq!(first, 2);
-    assert_eq!(told, [finished(1, "whole"), begun(2), delta(2, "next")]);
-    seen.extend(told);
+    assert_eq!(sent, [finished(1, "whole"), begun(2), delta(2, "next")]);
+    seen.extend(sent);
     assert_eq!(fold(&seen), fold(&all));
 }
 
 #[test]
-fn a_retraction_that_was_dropped_is_told() {
+fn a_retraction_that_was_dropped_is_sent() {
     let mut buffer = Buffer::new(position(0), &[]);
     buffer.started(&started(0));
     buffer.push(begun(1));
@@ -154,13 +154,13 @@ fn a_retraction_that_was_dropped_is_told() {
 }
 
 #[test]
-fn a_step_that_the_log_never_got_is_told_whole() {
+fn a_step_that_the_log_never_got_is_sent_whole() {
     let mut buffer = Buffer::new(position(0), &[journaled(CallState::Done)]);
     buffer.push(begun(2));
     buffer.started(&Started { open_steps: vec![1.into()], ..started(0) });
-    let told = buffer.next_batch().1;
+    let sent = buffer.next_batch().1;
     assert!(matches!(
-        told[..],
+        sent[..],
         [
             Event::StepFinished { step: StepKey { step_index: 1, .. }, .. },
             Event::ToolCallFinished { step: StepKey { step_index: 1, .. }, .. },
@@ -170,7 +170,7 @@ fn a_step_that_the_log_never_got_is_told_whole() {
 }
 
 #[test]
-fn a_log_that_is_begun_anew_before_anything_was_acknowledged_is_told_the_state() {
+fn a_log_that_is_begun_anew_before_anything_was_acknowledged_gets_the_state() {
     let mut buffer = Buffer::new(position(0), &[journaled(CallState::Done)]);
     // The log held step 1.
     buffer.started(&started(0));
@@ -178,10 +178,10 @@ fn a_log_that_is_begun_anew_before_anything_was_acknowledged_is_told_the_state()
     assert_eq!(buffer.next_batch(), (1, vec![begun(2)]));
     // Now it holds nothing.
     buffer.started(&Started { open_steps: vec![1.into()], ..started(0) });
-    let (first, told) = buffer.next_batch();
+    let (first, sent) = buffer.next_batch();
     assert_eq!(first, 1);
     assert!(matches!(
-        told[..],
+        sent[..],
         [
             Event::StepFinished { step: StepKey { step_index: 1, .. }, .. },
             Event::ToolCallFinished { step: StepKey { step_index: 1, .. }, .. },
@@ -226,12 +226,12 @@ fn steps_of_branches_that_others_left_open_are_settled() {
     let mut buffer = Buffer::new(position(0), &[inner]);
     buffer.started(&Started { open_steps: vec![branch("1.0", 1)], open_calls: vec![branch("1.0", 1).call(0)], ..started(0) });
     let events = buffer.next_batch().1;
-    assert_eq!((events.len(), &events[1]), (2, &result), "told whole, its result once");
+    assert_eq!((events.len(), &events[1]), (2, &result), "whole, with its result once");
     assert!(matches!(&events[0], Event::StepFinished { step, .. } if *step == branch("1.0", 1)));
 }
 
 #[test]
-fn branches_side_by_side_are_told_anew_each_by_itself() {
+fn branches_side_by_side_are_sent_anew_each_by_itself() {
     let mut buffer = Buffer::new(position(0), &[]);
     buffer.started(&started(0));
     let events = [

@@ -128,7 +128,7 @@ impl Publisher {
         let Some(version) = transitions.last().map(|transition| transition.version) else { return Ok(()) };
         self.bus.feed().publish_oldest(ids, &transitions).await?;
         self.marks.fed(ids.id, version);
-        // Whoever made it READY woke no worker either.
+        // The process that made it READY woke no worker either.
         if transitions.last().is_some_and(|last| last.to == StateName::Ready) {
             self.wake(Some(ids.org));
         }

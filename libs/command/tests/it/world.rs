@@ -15,7 +15,7 @@ use runmesh_store::{Db, PageRequest, Scope, StoreConfig, Tx, agents, orgs, outbo
 use runmesh_wire::pb::thread as pb;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::{Barrier, OnceCell, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -101,15 +101,8 @@ impl World {
 }
 
 /// Polls until `attempt` gives something; panics naming `what` after half a minute.
-pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut attempt: impl FnMut() -> F) -> T {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    loop {
-        if let Some(value) = attempt().await {
-            return value;
-        }
-        assert!(Instant::now() < deadline, "not in time: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, attempt: impl FnMut() -> F) -> T {
+    runmesh_testkit::until(what, Duration::from_secs(30), attempt).await
 }
 
 /// Waits at most half a minute.

@@ -240,7 +240,7 @@ pub(crate) async fn reserved(tx: &mut Tx, run: RunId) -> Result<Vec<CallKey>> {
     let rows: Vec<(String, i32, i32)> = sqlx::query_as(query).bind(run.uuid()).fetch_all(tx.connection()).await.map_err(sql)?;
     let read = |(path, step, call): (String, i32, i32)| key(run.uuid(), &path, step).map(|step| step.call(small(call)));
     let noted =
-        |fault: &Fault| tracing::error!(%run, %fault, "a call cannot be read: the log does not tell that the end closes it");
+        |fault: &Fault| tracing::error!(%run, %fault, "a call cannot be read: the log does not show that the end closes it");
     Ok(rows.into_iter().filter_map(|row| read(row).inspect_err(noted).ok()).collect())
 }
 

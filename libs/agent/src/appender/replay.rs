@@ -1,5 +1,5 @@
-//! The run's state as its events told it, so that it can be told anew: to a log that lost it, or after deltas were
-//! dropped. Pure.
+//! What the events of a run came to, step by step, so that events can be sent again that lead to the same: to a log that lost
+//! them, or after deltas were dropped. Pure.
 
 use runmesh_domain::event::Event;
 use runmesh_domain::journal::{CallState, Step};
@@ -8,13 +8,13 @@ use std::collections::BTreeMap;
 
 /// What is known of each step.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Tale {
-    steps: BTreeMap<StepKey, Told>,
+pub(super) struct Replay {
+    steps: BTreeMap<StepKey, Known>,
 }
 
 /// What is known of one step.
 #[derive(Debug, Clone)]
-enum Told {
+enum Known {
     /// Under way.
     Open(Open),
     /// Journaled: its StepFinished, and the ToolCallFinished of its calls.
@@ -29,41 +29,41 @@ struct Open {
     calls: BTreeMap<u32, (String, String)>,
 }
 
-impl Tale {
-    /// What the journal tells.
+impl Replay {
+    /// What the journal holds.
     pub(super) fn of_journal(steps: &[Step]) -> Self {
-        let mut tale = Self::default();
+        let mut replay = Self::default();
         for step in steps {
             let (parts, usage) = (step.result.parts.clone(), step.result.usage);
-            tale.note(&Event::StepFinished { step: step.key(), parts, usage });
+            replay.note(&Event::StepFinished { step: step.key(), parts, usage });
             for call in step.calls.iter().filter(|call| call.state.is_over()) {
                 let is_error = call.state == CallState::Failed;
                 let (call_index, content) = (call.call_index, call.content.clone());
-                tale.note(&Event::ToolCallFinished { step: step.key(), call_index, content, is_error });
+                replay.note(&Event::ToolCallFinished { step: step.key(), call_index, content, is_error });
             }
         }
-        tale
+        replay
     }
 
     /// Takes note of an event.
     pub(super) fn note(&mut self, event: &Event) {
         match event {
             Event::StepStarted { step, model } => {
-                self.steps.insert(step.clone(), Told::Open(Open { model: model.clone(), ..Open::default() }));
+                self.steps.insert(step.clone(), Known::Open(Open { model: model.clone(), ..Open::default() }));
             }
             Event::StepRetracted { step, .. } => {
                 self.steps.remove(step);
             }
             Event::StepFinished { step, .. } => {
-                self.steps.insert(step.clone(), Told::Finished { step: event.clone(), calls: BTreeMap::new() });
+                self.steps.insert(step.clone(), Known::Finished { step: event.clone(), calls: BTreeMap::new() });
             }
             Event::ToolCallFinished { step, call_index, .. } => {
-                if let Some(Told::Finished { calls, .. }) = self.steps.get_mut(step) {
+                if let Some(Known::Finished { calls, .. }) = self.steps.get_mut(step) {
                     calls.insert(*call_index, event.clone());
                 }
             }
             other => {
-                if let Some(Told::Open(open)) = other.step().and_then(|step| self.steps.get_mut(step)) {
+                if let Some(Known::Open(open)) = other.step().and_then(|step| self.steps.get_mut(step)) {
                     open.note(other);
                 }
             }
@@ -72,29 +72,29 @@ impl Tale {
 
     /// True when the step is journaled.
     pub(super) fn has_finished(&self, step: &StepKey) -> bool {
-        matches!(self.steps.get(step), Some(Told::Finished { .. }))
+        matches!(self.steps.get(step), Some(Known::Finished { .. }))
     }
 
     /// The end of a call, when it has one.
     pub(super) fn call_end(&self, call: &CallKey) -> Option<Event> {
         match self.steps.get(&call.step)? {
-            Told::Finished { calls, .. } => calls.get(&call.call_index).cloned(),
-            Told::Open(_) => None,
+            Known::Finished { calls, .. } => calls.get(&call.call_index).cloned(),
+            Known::Open(_) => None,
         }
     }
 
     /// A step from its beginning; a step that is not known is taken back.
-    pub(super) fn tell(&self, key: &StepKey, why: &str) -> Vec<Event> {
+    pub(super) fn events_of(&self, key: &StepKey, why: &str) -> Vec<Event> {
         match self.steps.get(key) {
-            Some(Told::Finished { step, calls }) => std::iter::once(step).chain(calls.values()).cloned().collect(),
-            Some(Told::Open(open)) => open.tell(key),
+            Some(Known::Finished { step, calls }) => std::iter::once(step).chain(calls.values()).cloned().collect(),
+            Some(Known::Open(open)) => open.events(key),
             None => vec![Event::StepRetracted { step: key.clone(), reason: why.to_owned() }],
         }
     }
 
     /// Every step from its beginning.
-    pub(super) fn tell_all(&self) -> Vec<Event> {
-        self.steps.keys().flat_map(|step| self.tell(step, "")).collect()
+    pub(super) fn all_events(&self) -> Vec<Event> {
+        self.steps.keys().flat_map(|step| self.events_of(step, "")).collect()
     }
 }
 
@@ -113,7 +113,7 @@ impl Open {
         }
     }
 
-    fn tell(&self, key: &StepKey) -> Vec<Event> {
+    fn events(&self, key: &StepKey) -> Vec<Event> {
         let step = || key.clone();
         let mut events = vec![Event::StepStarted { step: step(), model: self.model.clone() }];
         if !self.reasoning.is_empty() {
@@ -141,7 +141,7 @@ mod tests {
     use runmesh_domain::message::Part;
 
     #[test]
-    fn what_is_told_anew_folds_to_the_same_state() {
+    fn what_is_sent_again_folds_to_the_same_state() {
         let call = Part::tool_call("c", "t", "{}");
         let events = [
             Event::StepStarted { step: 1.into(), model: "m".into() },
@@ -155,21 +155,21 @@ mod tests {
             Event::ToolCallStarted { step: 2.into(), call_index: 0, name: "t".into() },
             Event::ToolCallArgumentsDelta { step: 2.into(), call_index: 0, arguments: "{".into() },
         ];
-        let (mut tale, mut first, mut again) = (Tale::default(), RunView::default(), RunView::default());
-        events.iter().for_each(|event| tale.note(event));
+        let (mut replay, mut first, mut again) = (Replay::default(), RunView::default(), RunView::default());
+        events.iter().for_each(|event| replay.note(event));
         events.iter().for_each(|event| first.apply(event));
-        let told = tale.tell_all();
-        assert!(told.len() < events.len());
-        told.iter().for_each(|event| again.apply(event));
+        let sent = replay.all_events();
+        assert!(sent.len() < events.len());
+        sent.iter().for_each(|event| again.apply(event));
         assert_eq!(first, again);
     }
 
     #[test]
     fn a_retracted_step_is_taken_back() {
-        let mut tale = Tale::default();
-        tale.note(&Event::StepStarted { step: 1.into(), model: "m".into() });
-        tale.note(&Event::StepRetracted { step: 1.into(), reason: "r".into() });
-        assert_eq!(tale.tell(&1.into(), "why"), [Event::StepRetracted { step: 1.into(), reason: "why".into() }]);
-        assert!(tale.tell_all().is_empty());
+        let mut replay = Replay::default();
+        replay.note(&Event::StepStarted { step: 1.into(), model: "m".into() });
+        replay.note(&Event::StepRetracted { step: 1.into(), reason: "r".into() });
+        assert_eq!(replay.events_of(&1.into(), "why"), [Event::StepRetracted { step: 1.into(), reason: "why".into() }]);
+        assert!(replay.all_events().is_empty());
     }
 }

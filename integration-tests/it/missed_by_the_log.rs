@@ -1,4 +1,4 @@
-//! S3 when the log was away: what the journal has and the log missed is told by whoever drives the run next.
+//! S3 when the log was away: what the journal has and the log missed is published by the next worker that drives the run.
 
 use crate::harness::mesh;
 use crate::tools::{ask, clock};
@@ -9,7 +9,7 @@ use runmesh_testkit::until;
 use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_step_of_a_lost_attempt_that_the_log_missed_is_told_by_the_next() {
+async fn a_step_of_a_lost_attempt_that_the_log_missed_is_published_by_the_next() {
     let mut mesh = mesh().own_engines().start().await;
     mesh.engines().nats().expect("an own server").kill().await.expect("SIGKILL");
     let run = ask(&mesh, vec![clock()], "tool:current_time{} slow:60x100").await;
@@ -22,7 +22,7 @@ async fn a_step_of_a_lost_attempt_that_the_log_missed_is_told_by_the_next() {
     let seen = mesh.attach(0, &run).await;
     seen.assert_exact().assert_state(StateName::Completed);
     assert!(mesh.run(&run).await.fence > 1, "a second attempt was made");
-    let first = seen.view().steps.get(&StepKey::top(1)).expect("the first step was told");
+    let first = seen.view().steps.get(&StepKey::top(1)).expect("the log holds the first step");
     let (result, is_error) = first.calls[&0].outcome.clone().expect("and what its call gave");
     assert!(first.finished && !is_error);
     assert_eq!(mesh.history(&run).await.steps[0].calls[0].content, result, "as the journal has it");
