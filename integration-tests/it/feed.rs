@@ -1,6 +1,7 @@
 //! The transition feed, and the wake-ups that make it fast.
 
-use crate::harness::mesh;
+use crate::harness::{mesh, small};
+use crate::sql;
 use runmesh_bus::{Bus, BusConfig};
 use runmesh_client::{SendOptions, Start};
 use runmesh_domain::run::StateName;
@@ -79,4 +80,31 @@ async fn a_run_whose_wake_up_is_lost_starts_within_the_poll() {
     mesh.engines().nats().expect("an own server").restart().await.expect("it comes back");
     let view = client.follow(sent.run, Start::Cursor(sent.cursor)).to_end().await.expect("an end");
     assert!(view.text().contains("chunk-2"), "{}", view.text());
+}
+
+/// What this version cannot read stays in the table for the version that wrote it, however much there is of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn thousands_of_unreadable_transitions_keep_no_other_from_its_log() {
+    let mesh = small().start().await;
+    let run = mesh.send("many:1").await;
+    mesh.attach(0, &run).await.assert_exact();
+    let one = run.id.uuid();
+    let copies = format!(
+        "CREATE TEMP TABLE copies AS SELECT gen_random_uuid() AS thread, gen_random_uuid() AS run FROM generate_series(1, 2500);
+         INSERT INTO threads SELECT (jsonb_populate_record(t, jsonb_build_object('id', c.thread))).* FROM threads t, copies c
+           WHERE t.id = (SELECT thread_id FROM runs WHERE id = '{one}');
+         INSERT INTO runs SELECT (jsonb_populate_record(r, jsonb_build_object('id', c.run, 'thread_id', c.thread))).*
+           FROM runs r, copies c WHERE r.id = '{one}';
+         INSERT INTO run_transitions SELECT (jsonb_populate_record(t, jsonb_build_object('run_id', c.run, 'cause', 'a whim',
+           'logged', false, 'fed', true, 'at', t.at - interval '1 hour'))).* FROM run_transitions t, copies c
+           WHERE t.run_id = '{one}' AND t.version = 2;
+         UPDATE run_transitions SET logged = false WHERE run_id = '{one}' AND version = 3"
+    );
+    sql::query(&mesh, &copies).await;
+    let left = format!("SELECT count(*) FROM run_transitions WHERE run_id = '{one}' AND NOT logged");
+    runmesh_testkit::until("the readable one is published and marked", Duration::from_secs(30), || {
+        let left = sql::query(&mesh, &left);
+        async move { (left.await == ["0"]).then_some(()) }
+    })
+    .await;
 }

@@ -63,8 +63,7 @@ impl Marks {
         self.write_or_log(db).await;
     }
 
-    /// Writes what has gathered; a failure is logged, because the sweeper repeats what is not marked.
-    pub async fn write_or_log(&self, db: &Db) {
+    async fn write_or_log(&self, db: &Db) {
         if let Err(error) = self.write(db).await {
             tracing::debug!(%error, "marks not written, the sweeper repeats what they mark");
         }

@@ -13,7 +13,7 @@ use runmesh_domain::log::Position;
 use runmesh_domain::message::Message;
 use runmesh_domain::run::{RunIds, StateName};
 use runmesh_domain::transition::{Cause, Record, Transition};
-use runmesh_domain::{Fault, Result};
+use runmesh_domain::{Fault, Result, Timestamp};
 use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
 
@@ -88,20 +88,21 @@ impl Row {
 }
 
 const UNLOGGED: &str = "
-    SELECT r.id, r.org_id, r.thread_id, r.user_id, r.agent_id, r.agent_version, r.log_seq, r.log_chain
-    FROM runs r WHERE r.id IN (
-      SELECT t.run_id FROM run_transitions t JOIN runs x ON x.id = t.run_id AND x.set_aside = ''
+    SELECT r.id, r.org_id, r.thread_id, r.user_id, r.agent_id, r.agent_version, r.log_seq, r.log_chain, f.at
+    FROM (
+      SELECT t.run_id, t.at FROM run_transitions t JOIN runs x ON x.id = t.run_id AND x.set_aside = ''
       WHERE NOT t.logged AND t.cause NOT IN ('accepted', 'promoted') AND t.at < (SELECT clock_timestamp() - $1 * interval '1 millisecond')
-        AND ($4 = 1 OR abs(hashtext(t.run_id::text)::int8) % $4 = $3) AND t.run_id <> ALL ($5)
-      ORDER BY t.at LIMIT $2)";
+        AND t.at > coalesce($6, '-infinity') AND ($4 = 1 OR abs(hashtext(t.run_id::text)::int8) % $4 = $3) AND t.run_id <> ALL ($5)
+      ORDER BY t.at LIMIT $2) f JOIN runs r ON r.id = f.run_id ORDER BY f.at";
 
 const UNFED: &str = concat!(
     "SELECT ",
     transition_columns!(),
     // Else a batch of what this version does not know would hide everything behind it.
     " FROM run_transitions t JOIN runs r ON r.id = t.run_id AND r.set_aside = ''
-     WHERE NOT t.fed AND t.cause = ANY ($2) AND t.to_state = ANY ($3)
-       AND ($5 = 1 OR abs(hashtext(t.run_id::text)::int8) % $5 = $4) AND t.run_id <> ALL ($6) ORDER BY t.at, t.run_id, t.version LIMIT $1"
+     WHERE NOT t.fed AND t.cause = ANY ($2) AND t.to_state = ANY ($3) AND t.at > coalesce($7, '-infinity')
+       AND ($5 = 1 OR abs(hashtext(t.run_id::text)::int8) % $5 = $4) AND t.run_id <> ALL ($6)
+     ORDER BY t.at, t.run_id, t.version LIMIT $1"
 );
 
 /// A mark that is lost with the server is only made again, so it need not wait for the disk.
@@ -128,6 +129,7 @@ struct UnloggedRow {
     agent_version: i64,
     log_seq: i64,
     log_chain: i64,
+    at: At,
 }
 
 /// A part of the runs: every replica that publishes what is left over takes another one first.
@@ -139,13 +141,24 @@ pub struct Slice {
     pub of: u32,
     /// Runs that are left out, because they could not be published just now.
     pub except: Vec<RunId>,
+    /// Only transitions made after this; every one when absent.
+    pub after: Option<Timestamp>,
+}
+
+/// What a look found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Found<T> {
+    /// The runs, or the transitions, that can be read.
+    pub items: Vec<T>,
+    /// Where the next look goes on, when there may be more: rows that stay where they are hide none behind them.
+    pub reached: Option<Timestamp>,
 }
 
 impl Slice {
     /// Every run.
     #[must_use]
     pub const fn whole() -> Self {
-        Self { nth: 0, of: 1, except: Vec::new() }
+        Self { nth: 0, of: 1, except: Vec::new(), after: None }
     }
 
     fn except(&self) -> Vec<Uuid> {
@@ -158,9 +171,9 @@ impl Slice {
 ///
 /// # Errors
 /// [`Fault`] only.
-pub async fn unlogged(tx: &mut Tx, older_than_ms: u64, slice: Slice, limit: u32) -> Result<Vec<(RunIds, Position)>> {
+pub async fn unlogged(tx: &mut Tx, older_than_ms: u64, slice: Slice, limit: u32) -> Result<Found<(RunIds, Position)>> {
     let query = sqlx::query_as(UNLOGGED).bind(big(older_than_ms)).bind(i64::from(limit));
-    let query = query.bind(i64::from(slice.nth)).bind(i64::from(slice.of)).bind(slice.except());
+    let query = query.bind(i64::from(slice.nth)).bind(i64::from(slice.of)).bind(slice.except()).bind(slice.after.map(At));
     let rows: Vec<UnloggedRow> = query.fetch_all(tx.connection()).await.map_err(sql)?;
     let read = |row: UnloggedRow| {
         let ids = RunIds {
@@ -173,7 +186,16 @@ pub async fn unlogged(tx: &mut Tx, older_than_ms: u64, slice: Slice, limit: u32)
         };
         (ids, Position { seq: count(row.log_seq), chain: Chain(row.log_chain.cast_unsigned()) })
     };
-    Ok(rows.into_iter().map(read).collect())
+    let reached = reached(&rows, limit, |row| row.at);
+    let mut seen = HashSet::new();
+    let items = rows.into_iter().filter(|row| seen.insert(row.id)).map(read).collect();
+    Ok(Found { items, reached })
+}
+
+/// Where a look ended that found as many rows as it may.
+fn reached<R>(rows: &[R], limit: u32, at: impl Fn(&R) -> At) -> Option<Timestamp> {
+    let last = rows.last().filter(|_| u32::try_from(rows.len()).is_ok_and(|rows| rows >= limit));
+    last.map(|last| at(last).0)
 }
 
 /// A run's transitions above a version, in order, each with whether it is marked as logged. What
@@ -240,13 +262,15 @@ pub(crate) fn readable(rows: Vec<Row>, messages: &Messages) -> Vec<(Committed, b
 ///
 /// # Errors
 /// [`Fault`] only.
-pub async fn unfed(tx: &mut Tx, slice: Slice, limit: u32) -> Result<Vec<(RunIds, Transition)>> {
+pub async fn unfed(tx: &mut Tx, slice: Slice, limit: u32) -> Result<Found<(RunIds, Transition)>> {
     let causes: Vec<&str> = Cause::ALL.iter().map(|cause| cause.name()).collect();
     let states: Vec<&str> = StateName::ALL.iter().map(|state| state.name()).collect();
     let query = sqlx::query_as(UNFED).bind(i64::from(limit)).bind(causes).bind(states);
-    let query = query.bind(i64::from(slice.nth)).bind(i64::from(slice.of)).bind(slice.except());
+    let query = query.bind(i64::from(slice.nth)).bind(i64::from(slice.of)).bind(slice.except()).bind(slice.after.map(At));
     let rows: Vec<Row> = query.fetch_all(tx.connection()).await.map_err(sql)?;
-    Ok(readable(rows, &Messages::new()).into_iter().map(|(committed, _)| (committed.ids, committed.transition)).collect())
+    let reached = reached(&rows, limit, |row| row.at);
+    let read = readable(rows, &Messages::new()).into_iter();
+    Ok(Found { items: read.map(|(committed, _)| (committed.ids, committed.transition)).collect(), reached })
 }
 
 /// Marks what the run log and the feed have: for each run, every transition up to a version. Scope System, in a transaction

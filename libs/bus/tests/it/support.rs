@@ -9,7 +9,7 @@ use runmesh_domain::run::{RunIds, StateName};
 use runmesh_domain::transition::{Cause, Record, Transition};
 use runmesh_engines::{DataDir, NatsServer, ServerOptions, Silent};
 use std::future::Future;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use uuid::Uuid;
 
 /// A server of its own for one test, and a bus on it.
@@ -120,18 +120,8 @@ pub async fn read_all(bus: &Bus, key: RunKey) -> Vec<Batch> {
 }
 
 /// Polls until `attempt` gives something; panics naming `what` after half a minute.
-pub async fn eventually<T, F>(what: &str, mut attempt: impl FnMut() -> F) -> T
-where
-    F: Future<Output = Option<T>>,
-{
-    let deadline = Instant::now() + Duration::from_secs(30);
-    loop {
-        if let Some(value) = attempt().await {
-            return value;
-        }
-        assert!(Instant::now() < deadline, "not in time: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, attempt: impl FnMut() -> F) -> T {
+    runmesh_testkit::until(what, Duration::from_secs(30), attempt).await
 }
 
 /// Waits at most ten seconds.

@@ -4,12 +4,12 @@
 use super::Publisher;
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{self, StreamExt as _};
-use runmesh_domain::Result;
 use runmesh_domain::id::RunId;
 use runmesh_domain::log::Position;
 use runmesh_domain::run::{RunIds, StateName};
 use runmesh_domain::transition::Transition;
-use runmesh_store::outbox::{self, Slice};
+use runmesh_domain::{Result, Timestamp};
+use runmesh_store::outbox::{self, Found, Slice};
 use runmesh_store::{Command, Scope, Tx, runs};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -39,6 +39,13 @@ enum Looked {
     InVain,
 }
 
+/// Where the looks at a part of the runs came to: transitions made up to then were found, whatever became of them.
+#[derive(Debug, Clone, Copy, Default)]
+struct Reached {
+    log: Option<Timestamp>,
+    feed: Option<Timestamp>,
+}
+
 /// What became of the runs of one look.
 #[derive(Debug, Default)]
 struct Tried {
@@ -64,13 +71,14 @@ impl Publisher {
     }
 
     async fn publish_all(&self, older_than_ms: u64) -> Result<()> {
-        if self.publish_slice(older_than_ms, 0, 1).await? != Looked::Some {
+        if self.publish_slice(older_than_ms, (0, 1), &mut Reached::default()).await? != Looked::Some {
             return Ok(());
         }
         let first = u32::from(Uuid::now_v7().as_bytes()[15]);
         for nth in (0..SLICES).map(|slice| (first + slice) % SLICES) {
+            let mut reached = Reached::default();
             loop {
-                match self.publish_slice(older_than_ms, nth, SLICES).await? {
+                match self.publish_slice(older_than_ms, (nth, SLICES), &mut reached).await? {
                     Looked::Some => {}
                     Looked::All => break,
                     Looked::InVain => return Ok(()),
@@ -80,19 +88,19 @@ impl Publisher {
         Ok(())
     }
 
-    /// One look at a part of the runs.
-    async fn publish_slice(&self, older_than_ms: u64, nth: u32, of: u32) -> Result<Looked> {
-        let slice = Slice { nth, of, except: self.failing.at(Instant::now()) };
-        let unlogged = self.db.run(Scope::System, FindUnlogged { older_than_ms, slice: slice.clone() }).await?;
-        let unfed = self.db.run(Scope::System, FindUnfed { slice }).await?;
-        let is_all = [unlogged.len(), unfed.len()].into_iter().all(|rows| rows < BATCH as usize);
+    /// One look at a part of the runs, from where the last look at it came to.
+    async fn publish_slice(&self, older_than_ms: u64, (nth, of): (u32, u32), reached: &mut Reached) -> Result<Looked> {
+        let slice = |after| Slice { nth, of, except: self.failing.at(Instant::now()), after };
+        let Found { items: unlogged, reached: log } =
+            self.db.run(Scope::System, FindUnlogged { older_than_ms, slice: slice(reached.log) }).await?;
+        let Found { items: unfed, reached: feed } = self.db.run(Scope::System, FindUnfed { slice: slice(reached.feed) }).await?;
+        let is_all = log.is_none() && feed.is_none();
+        *reached = Reached { log: log.or(reached.log), feed: feed.or(reached.feed) };
         let logs = unlogged.into_iter().map(|(ids, _)| (ids.id, self.catch_up(ids.id).boxed()));
         let feeds = by_run(unfed).into_iter().map(|(ids, transitions)| (ids.id, self.feed(ids, transitions).boxed()));
         let left: Vec<(RunId, BoxFuture<'_, Result<()>>)> = logs.chain(feeds).collect();
         let tried = &Tried::default();
         stream::iter(left).for_each_concurrent(PUBLISHED_AT_ONCE, |(run, publish)| self.try_one(run, publish, tried)).await;
-        // A mark that is not written yet would bring the same rows again.
-        self.marks.write_or_log(&self.db).await;
         // Where nothing was published, the bus may be the cause, and no run is to wait for it longer than the bus is away.
         if tried.published.load(Ordering::Relaxed) > 0 {
             let failed = std::mem::take(&mut *tried.failed.lock().unwrap_or_else(PoisonError::into_inner));
@@ -158,7 +166,7 @@ struct FindUnlogged {
 }
 
 impl Command for FindUnlogged {
-    type Answer = Vec<(RunIds, Position)>;
+    type Answer = Found<(RunIds, Position)>;
 
     async fn run(&self, tx: &mut Tx) -> Result<Self::Answer> {
         outbox::unlogged(tx, self.older_than_ms, self.slice.clone(), BATCH).await
@@ -170,7 +178,7 @@ struct FindUnfed {
 }
 
 impl Command for FindUnfed {
-    type Answer = Vec<(RunIds, Transition)>;
+    type Answer = Found<(RunIds, Transition)>;
 
     async fn run(&self, tx: &mut Tx) -> Result<Self::Answer> {
         outbox::unfed(tx, self.slice.clone(), BATCH).await

@@ -244,7 +244,7 @@ impl Command for Unfed {
     type Answer = Vec<RunId>;
 
     async fn run(&self, tx: &mut Tx) -> Result<Vec<RunId>> {
-        let rows = outbox::unfed(tx, outbox::Slice::whole(), 10_000).await?;
+        let rows = outbox::unfed(tx, outbox::Slice::whole(), 10_000).await?.items;
         let mut runs: Vec<RunId> = rows.into_iter().filter(|(ids, _)| ids.org == self.0).map(|(ids, _)| ids.id).collect();
         runs.sort_unstable();
         runs.dedup();
@@ -258,7 +258,7 @@ impl Command for Unlogged {
     type Answer = Vec<RunId>;
 
     async fn run(&self, tx: &mut Tx) -> Result<Vec<RunId>> {
-        let rows = outbox::unlogged(tx, 0, outbox::Slice::whole(), 10_000).await?;
+        let rows = outbox::unlogged(tx, 0, outbox::Slice::whole(), 10_000).await?.items;
         Ok(rows.into_iter().filter(|(ids, _)| ids.org == self.0).map(|(ids, _)| ids.id).collect())
     }
 }

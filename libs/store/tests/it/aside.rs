@@ -105,7 +105,7 @@ async fn a_transition_that_cannot_be_read_stops_no_feed() {
     let world = World::new().await;
     let (bad, good) = (world.send(world.thread().await, "bad").await.run, world.send(world.thread().await, "good").await.run);
     sql(&world, format!("UPDATE run_transitions SET cause = 'a whim' WHERE run_id = '{}'", bad.uuid())).await;
-    let unfed = world.system(|tx| outbox::unfed(tx, outbox::Slice::whole(), 100).boxed()).await.unwrap();
+    let unfed = world.system(|tx| outbox::unfed(tx, outbox::Slice::whole(), 100).boxed()).await.unwrap().items;
     assert_eq!(unfed.iter().map(|(ids, _)| ids.id).collect::<Vec<_>>(), [good]);
 }
 

@@ -71,7 +71,7 @@ async fn a_transition_of_a_newer_version_holds_up_nobody_elses() {
         world.complete(lease, "done").await;
         let other = world.send(world.thread().await, "y").await;
         make_newer(&world, lease.run, change).await;
-        let fed = world.system(|tx| outbox::unfed(tx, outbox::Slice::whole(), 100).boxed()).await.unwrap();
+        let fed = world.system(|tx| outbox::unfed(tx, outbox::Slice::whole(), 100).boxed()).await.unwrap().items;
         assert!(fed.iter().any(|(ids, _)| ids.id == other.run), "{change}: the other run is fed");
         let run = lease.run;
         let for_log = world.system(move |tx| outbox::rows_for(tx, run, 0).boxed()).await.unwrap();

@@ -19,7 +19,7 @@ use runmesh_store::runs::{self, ClaimFor, ClaimRound, Claimed, Committed, Ending
 use runmesh_store::{Db, Scope, StoreConfig, Tx, agents, orgs, sessions, steps, threads};
 use runmesh_stream_relay::Config;
 use std::future::Future;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::OnceCell;
 use uuid::Uuid;
@@ -281,18 +281,8 @@ pub async fn serve(config: Config) -> Relay {
 }
 
 /// Polls until `attempt` gives something; panics naming `what` after half a minute.
-pub async fn eventually<T, F>(what: &str, mut attempt: impl FnMut() -> F) -> T
-where
-    F: Future<Output = Option<T>>,
-{
-    let deadline = Instant::now() + Duration::from_secs(30);
-    loop {
-        if let Some(value) = attempt().await {
-            return value;
-        }
-        assert!(Instant::now() < deadline, "not in time: {what}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, attempt: impl FnMut() -> F) -> T {
+    runmesh_testkit::until(what, Duration::from_secs(30), attempt).await
 }
 
 /// Waits at most half a minute.
