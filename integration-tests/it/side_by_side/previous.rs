@@ -27,9 +27,10 @@ fn build() -> Option<PathBuf> {
         let source = folder.join("source");
         std::fs::create_dir_all(&source).expect("a folder");
         unpack(&commit, &source);
+        rename_version(&source.join("Cargo.toml"));
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--locked", "--quiet", "--package", "runmesh", "--bin", "runmesh"]).current_dir(&source);
-        // What both versions depend on is built once.
+        cargo.args(["build", "--quiet", "--package", "runmesh", "--bin", "runmesh"]).current_dir(&source);
+        // The libraries that both releases depend on are built once.
         cargo.env("CARGO_BUILD_BUILD_DIR", ROOT.join("target")).env("CARGO_TARGET_DIR", folder.join("bin"));
         succeed(&mut cargo);
     }
@@ -52,6 +53,15 @@ fn unpack(commit: &str, into: &Path) {
     let archive = into.join("../source.tar");
     succeed(Command::new("git").arg("-C").arg(&*ROOT).args(["archive", "--output"]).arg(&archive).arg(commit));
     succeed(Command::new("tar").arg("-xf").arg(&archive).arg("-C").arg(into));
+}
+
+/// Gives the crates of the previous release a version of their own. Cargo names the files of a workspace's crates by name and
+/// version, not by folder: with the same version, this build would overwrite the crates of this checkout in the folder that both
+/// builds share, and whatever cargo compiles next against them would fail.
+fn rename_version(manifest: &Path) {
+    let text = std::fs::read_to_string(manifest).expect("the previous release's manifest");
+    let own = text.lines().find(|line| line.starts_with("version = ")).expect("the previous release's version");
+    std::fs::write(manifest, text.replacen(own, "version = \"0.0.0-previous\"", 1)).expect("the manifest is written");
 }
 
 fn succeed(command: &mut Command) {
