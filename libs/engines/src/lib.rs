@@ -24,7 +24,7 @@ mod version;
 
 pub use engines::Engines;
 pub use error::{Engine, EngineError};
-pub use nats::NatsServer;
+pub use nats::{NatsCluster, NatsServer};
 pub use options::{DataDir, Durability, EngineOptions, ServerOptions, default_cache_dir};
 pub use postgres::PostgresServer;
 pub use progress::{Progress, Silent};

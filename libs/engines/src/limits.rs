@@ -10,6 +10,8 @@ pub(crate) const INITDB_LIMIT: Duration = Duration::from_secs(90);
 pub(crate) const POSTGRES_READY: Duration = Duration::from_secs(90);
 /// NATS checks the files of every stream before it listens.
 pub(crate) const NATS_READY: Duration = Duration::from_secs(60);
+/// A cluster of NATS servers elects leaders before it takes streams: up to ten seconds, several times that on a busy machine.
+pub(crate) const NATS_CLUSTER_READY: Duration = Duration::from_secs(60);
 /// One look at a starting server; it listens on loopback, so a healthy one answers in milliseconds.
 pub(crate) const PROBE_LIMIT: Duration = Duration::from_secs(2);
 /// Pause between two looks at a file, a process or a port.

@@ -1,5 +1,6 @@
 //! A private NATS server with JetStream: loopback only, no monitoring port. Never creates a stream.
 
+mod cluster;
 mod config;
 mod find;
 mod info;
@@ -13,6 +14,9 @@ use std::{
     time::Duration,
 };
 
+pub use cluster::NatsCluster;
+
+use self::config::Routes;
 use crate::{
     error::{Engine, EngineError},
     folder,
@@ -45,6 +49,15 @@ impl NatsServer {
     }
 
     pub(crate) async fn start_in(home: Arc<Home>, options: &ServerOptions, progress: &dyn Progress) -> Result<Self, EngineError> {
+        Self::start_with(home, options, None, progress).await
+    }
+
+    async fn start_with(
+        home: Arc<Home>,
+        options: &ServerOptions,
+        routes: Option<Routes>,
+        progress: &dyn Progress,
+    ) -> Result<Self, EngineError> {
         let binary = find::ensure(&options.cache_dir, progress).await?;
         progress.step("starting nats");
         let store_dir = folder::create(&home.folder().join("nats"), folder::data_mode())?;
@@ -56,6 +69,7 @@ impl NatsServer {
             config: home.folder().join("nats.conf"),
             pid_file: home.folder().join("nats.pid"),
             name: format!("runmesh-{:016x}", hasher.finish()),
+            routes,
         };
         let server = Server::start(daemon, home).await?;
         let url = format!("nats://127.0.0.1:{}", server.port());
@@ -66,6 +80,12 @@ impl NatsServer {
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The server's own name, as clusters and streams name it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.server.daemon().name
     }
 
     /// The port on loopback; stays the same over restarts.
@@ -112,6 +132,8 @@ struct NatsDaemon {
     pid_file: PathBuf,
     /// Derived from the folder, which only one server holds: tells our server from a stranger on the same port.
     name: String,
+    /// Present at a member of a cluster.
+    routes: Option<Routes>,
 }
 
 impl Daemon for NatsDaemon {
@@ -128,7 +150,7 @@ impl Daemon for NatsDaemon {
     }
 
     fn command(&self, port: u16) -> Result<Command, EngineError> {
-        let text = config::render(&self.name, port, &self.store_dir, &self.pid_file);
+        let text = config::render(&self.name, port, &self.store_dir, &self.pid_file, self.routes.as_ref());
         fs::write(&self.config, text).map_err(EngineError::io("write", &self.config))?;
         let mut command = Command::new(&self.binary);
         command.arg("--config").arg(&self.config).current_dir("/");

@@ -1,7 +1,7 @@
 //! Engines for tests: one pair for the whole test program with a database for each mesh, or a pair of one's own for tests
 //! that hurt them.
 
-use runmesh_engines::{DataDir, EngineOptions, Engines, Silent};
+use runmesh_engines::{DataDir, EngineOptions, Engines, NatsCluster, ServerOptions, Silent};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::sync::OnceCell;
@@ -18,6 +18,15 @@ pub async fn shared() -> Arc<Engines> {
 pub async fn own() -> Arc<Engines> {
     let engines = Engines::start(EngineOptions::new(DataDir::Ephemeral), &Silent).await;
     Arc::new(engines.unwrap_or_else(|error| panic!("engines: {error}\ntry: {}", error.hint())))
+}
+
+/// An own Postgres beside an own cluster of three NATS servers.
+pub async fn own_with_cluster() -> (Arc<Engines>, NatsCluster) {
+    let cluster = NatsCluster::start(&ServerOptions::new(DataDir::Ephemeral), 3, &Silent).await;
+    let cluster = cluster.unwrap_or_else(|error| panic!("a cluster of NATS: {error}\ntry: {}", error.hint()));
+    let options = EngineOptions { nats_url: Some(cluster.url().to_owned()), ..EngineOptions::new(DataDir::Ephemeral) };
+    let engines = Engines::start(options, &Silent).await;
+    (Arc::new(engines.unwrap_or_else(|error| panic!("engines: {error}\ntry: {}", error.hint()))), cluster)
 }
 
 /// A fresh database on `engines`; its URL.

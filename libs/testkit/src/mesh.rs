@@ -10,7 +10,7 @@ pub use talk::Run;
 use crate::lost_commit::LostCommit;
 use crate::process::Process;
 use runmesh_client::{Client, Options};
-use runmesh_engines::Engines;
+use runmesh_engines::{Engines, NatsCluster};
 use runmesh_mock_model::MockModel;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -37,6 +37,7 @@ pub struct Mesh {
     binary: PathBuf,
     folder: tempfile::TempDir,
     engines: Arc<Engines>,
+    nats_cluster: Option<NatsCluster>,
     postgres_url: String,
     lost_commit: Option<LostCommit>,
     model: MockModel,
@@ -75,6 +76,11 @@ impl Mesh {
     /// The engines.
     pub fn engines(&self) -> &Engines {
         &self.engines
+    }
+
+    /// The servers of NATS, of a mesh that was built with [`Builder::nats_cluster`].
+    pub fn nats_cluster(&self) -> &NatsCluster {
+        self.nats_cluster.as_ref().expect("a mesh with nats_cluster")
     }
 
     /// The mesh's database.

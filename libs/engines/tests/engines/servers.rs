@@ -6,7 +6,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use runmesh_engines::{DataDir, NatsServer, PostgresServer, ServerOptions, Silent};
+use runmesh_engines::{DataDir, NatsCluster, NatsServer, PostgresServer, ServerOptions, Silent};
 
 use crate::{
     support::{is_alive, scratch},
@@ -88,4 +88,23 @@ async fn two_installs_at_once_leave_one_whole_engine() {
     let entries = fs::read_dir(&options.cache_dir).into_iter().flatten().flatten();
     let leftovers = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(".install-"));
     assert_eq!(leftovers.count(), 0);
+}
+
+#[tokio::test]
+async fn three_servers_form_a_cluster_that_outlives_one_of_them() {
+    let cluster = NatsCluster::start(&ephemeral(), 3, &Silent).await.unwrap();
+    assert_eq!(cluster.url().split(',').count(), 3);
+    let [first, second, _] = cluster.servers() else { panic!("three servers") };
+    let stream = r#"{"name":"s","subjects":["s"],"storage":"file","num_replicas":3}"#;
+    let made = nats_request(first.port(), "$JS.API.STREAM.CREATE.s", stream);
+    let leader = made["cluster"]["leader"].as_str().unwrap_or_default().to_owned();
+    assert_eq!(nats_request(first.port(), "s", "one")["seq"], 1);
+
+    // One that leads nothing, so that the others go on at once.
+    let other = cluster.servers().iter().find(|server| server.name() != leader && server.port() != second.port()).unwrap();
+    other.kill().await.unwrap();
+    assert!(cluster.named(&leader).is_some());
+    assert_eq!(nats_request(second.port(), "s", "two")["seq"], 2);
+    other.restart().await.unwrap();
+    assert_eq!(nats_request(second.port(), "s", "three")["seq"], 3);
 }

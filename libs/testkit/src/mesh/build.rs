@@ -21,6 +21,7 @@ pub struct Builder {
     orchestrators: usize,
     relays: usize,
     own_engines: bool,
+    nats_cluster: bool,
     workers: Workers,
     lease_ms: u64,
     lost_commit: bool,
@@ -60,6 +61,7 @@ impl Builder {
             orchestrators: 2,
             relays: 2,
             own_engines: false,
+            nats_cluster: false,
             workers: Workers::Inside,
             lease_ms: 3_000,
             lost_commit: false,
@@ -89,6 +91,14 @@ impl Builder {
     #[must_use]
     pub fn own_engines(self) -> Self {
         Self { own_engines: true, ..self }
+    }
+
+    /// A cluster of three NATS servers that nobody else uses, and streams with a copy on each; an own Postgres too.
+    #[must_use]
+    pub fn nats_cluster(self) -> Self {
+        let three = |builder: Self, kind| builder.set(kind, "BUS__REPLICAS", "3");
+        let three = [Kind::Relay, Kind::Orchestrator].into_iter().fold(self, three);
+        Self { nats_cluster: true, ..three }
     }
 
     /// The last orchestrator drives runs and no gateway calls it; the others only serve.
@@ -124,7 +134,12 @@ impl Builder {
 
     /// Starts every process and waits until the mesh serves through every gateway.
     pub async fn start(self) -> Mesh {
-        let engines = if self.own_engines { engines::own().await } else { engines::shared().await };
+        let (engines, nats_cluster) = if self.nats_cluster {
+            let (engines, cluster) = engines::own_with_cluster().await;
+            (engines, Some(cluster))
+        } else {
+            (if self.own_engines { engines::own().await } else { engines::shared().await }, None)
+        };
         let postgres_url = engines::database(&engines).await;
         let lost_commit = if self.lost_commit { Some(LostCommit::start(&postgres_url).await) } else { None };
         let model = MockModel::start().await.expect("the mock model starts");
@@ -133,6 +148,7 @@ impl Builder {
             binary: self.binary.clone(),
             folder: tempfile::tempdir().expect("a folder"),
             engines,
+            nats_cluster,
             postgres_url,
             lost_commit,
             model,
