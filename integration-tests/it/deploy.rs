@@ -50,17 +50,30 @@ fn every_unit_is_what_its_service_takes() {
     assert_eq!(summary.listen, "127.0.0.1:7434");
 }
 
+/// The settings of a service's ConfigMap, as lines.
+fn literals(kustomization: &str, service: &str) -> String {
+    let document: serde_yaml_ng::Value = serde_yaml_ng::from_str(kustomization).expect("YAML");
+    let maps = document["configMapGenerator"].as_sequence().expect("maps").iter();
+    let map = maps.into_iter().find(|map| map["name"] == service).unwrap_or_else(|| panic!("{service} has a map"));
+    let lines: Vec<&str> = map["literals"].as_sequence().expect("literals").iter().filter_map(|line| line.as_str()).collect();
+    lines.join("\n")
+}
+
+#[test]
+fn the_example_sets_only_what_services_take() {
+    let example = include_str!("../../deploy/kustomize/example/kustomization.yaml");
+    let orchestrator: runmesh_run_orchestrator::Config = load("run-orchestrator", &literals(example, "run-orchestrator"));
+    let relay: runmesh_stream_relay::Config = load("stream-relay", &literals(example, "stream-relay"));
+    assert_eq!(orchestrator.bus, relay.bus, "both are to make the same of the streams");
+    assert_eq!(relay.bus.replicas.map(runmesh_bus::Replicas::get), Some(3));
+    assert_eq!(relay.bus.log_bytes_max.map(runmesh_bus::Size::bytes), Some(64 << 30));
+}
+
 /// The settings of every ConfigMap of the base, service by service.
 #[test]
 fn the_base_sets_only_what_services_take() {
-    let base: serde_yaml_ng::Value =
-        serde_yaml_ng::from_str(include_str!("../../deploy/kustomize/base/kustomization.yaml")).expect("YAML");
-    let literals = |service: &str| {
-        let maps = base["configMapGenerator"].as_sequence().expect("maps").iter();
-        let map = maps.into_iter().find(|map| map["name"] == service).unwrap_or_else(|| panic!("{service} has a map"));
-        let lines: Vec<&str> = map["literals"].as_sequence().expect("literals").iter().filter_map(|line| line.as_str()).collect();
-        lines.join("\n")
-    };
+    let base = include_str!("../../deploy/kustomize/base/kustomization.yaml");
+    let literals = |service: &str| literals(base, service);
     let _: runmesh_run_orchestrator::Config = load("run-orchestrator", &literals("run-orchestrator"));
     let _: runmesh_stream_relay::Config = load("stream-relay", &literals("stream-relay"));
     let _: runmesh_approval::Config = load("approval", &literals("approval"));

@@ -7,6 +7,7 @@ use crate::fault::unavailable;
 use crate::feed::Feed;
 use crate::heal::Healer;
 use crate::log::Log;
+use crate::report::{self, StreamReport};
 use crate::{api, limits, streams};
 use bytes::Bytes;
 use runmesh_domain::{Fault, Result};
@@ -34,18 +35,29 @@ impl Bus {
         let healer = Healer::new(Arc::clone(&config));
         let requests = Connection::open(&config, healer.clone(), "requests", limits::SUBSCRIPTION).await?;
         check_server(&requests)?;
+        let requests = requests.count_elections(&streams::STREAMS.map(|stream| stream.name)).await?;
         let replays = Connection::open(&config, healer, "replays", limits::REPLAY_SUBSCRIPTION).await?;
         let log = Log::new(requests.clone(), replays.clone());
         let feed = Feed::new(requests.clone());
         Ok(Self { config, requests, replays, log, feed })
     }
 
-    /// Creates or updates every stream, and reads back what the server made of it.
+    /// Makes the streams that are missing, puts right what the mesh cannot work without, and makes larger what was chosen
+    /// larger. Everything else about a stream stays as it is; what differs from the choices is logged.
     ///
     /// # Errors
-    /// Fatal at start: `Unavailable` when the server does not answer or refuses, `Internal` when it drops a setting.
+    /// Fatal at start: `Unavailable` when the server does not answer; `Unusable`, with what to do, when a stream cannot be
+    /// made or is one that the mesh cannot work with; `Internal` when the server drops a setting.
     pub async fn ensure(&self) -> Result<()> {
-        ensure::streams(self.requests.client(), &self.config).await
+        ensure::streams(&self.requests, &self.config.streams).await
+    }
+
+    /// The streams as they are, and how they differ from the choices. Answers within seconds.
+    ///
+    /// # Errors
+    /// `Unavailable` when a stream is missing, nobody leads it, or JetStream does not answer.
+    pub async fn streams(&self) -> Result<Vec<StreamReport>> {
+        report::of_all(&self.requests, &self.config.streams).await
     }
 
     /// The run log.
@@ -72,15 +84,16 @@ impl Bus {
         self.requests.is_up() && self.replays.is_up()
     }
 
-    /// Counts the times that the connection of requests and subscriptions was lost. When it changes, a tail that was read
-    /// before is not to be appended to: the log may be another one.
+    /// Changes at least once with every loss of the connection of requests and subscriptions, and with every election of a
+    /// stream's leader; never later than something goes over a new connection. A tail that was read before a change is not to
+    /// be appended to: the log may be another one.
     #[must_use]
     pub fn losses(&self) -> watch::Receiver<u64> {
         self.requests.lost()
     }
 
-    /// Counts the times that the connection of requests and subscriptions was made. When it changes, live subscriptions
-    /// may have missed something.
+    /// Changes with every new connection of requests and subscriptions, and with every election of a stream's leader: live
+    /// subscriptions may have missed something.
     #[must_use]
     pub fn reconnects(&self) -> watch::Receiver<u64> {
         self.requests.made()
@@ -95,7 +108,7 @@ impl Bus {
     /// # Errors
     /// `Unavailable` when it does not answer.
     pub async fn ping(&self) -> Result<()> {
-        self.requests.request("$JS.API.INFO".to_owned(), None, Bytes::new()).await?;
+        self.requests.ask("$JS.API.INFO".to_owned(), Bytes::new(), limits::REQUEST).await?;
         Ok(())
     }
 

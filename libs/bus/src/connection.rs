@@ -1,25 +1,33 @@
 //! One connection to NATS: requests with deadlines, and news of its losses. It knows no subject of ours.
 
+mod counts;
+
 use crate::config::BusConfig;
 use crate::fault::unavailable;
 use crate::heal::Healer;
-use crate::limits;
+use crate::{limits, subjects};
 use async_nats::connection::State;
-use async_nats::{Client, ConnectOptions, Event, HeaderMap, Message, Request, RequestErrorKind, ServerAddr, Subscriber};
+use async_nats::{Client, ConnectOptions, HeaderMap, Message, Request, RequestErrorKind, ServerAddr, Subscriber};
 use bytes::Bytes;
+use counts::Counts;
 use futures::FutureExt as _;
+use futures::future::ready;
+use futures::stream::{SelectAll, StreamExt as _};
 use runmesh_domain::{Error, Result};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 /// A connection that comes back by itself.
 #[derive(Debug, Clone)]
 pub struct Connection {
     client: Client,
-    lost: watch::Receiver<u64>,
-    made: watch::Receiver<u64>,
+    counts: Arc<Counts>,
     healer: Healer,
+    /// Counts elections; ends with the last clone.
+    elections: Arc<JoinSet<()>>,
 }
 
 /// Why a request has no answer.
@@ -29,13 +37,19 @@ pub enum NoAnswer {
     NotSent(String),
     /// Somebody may have.
     Unknown(String),
+    /// Somebody may have, before the connection was lost or another server began to lead.
+    Lost,
 }
+
+/// [`NoAnswer::Lost`] in words.
+pub const LOST: &str = "the connection was lost, or another server leads a stream";
 
 impl From<NoAnswer> for Error {
     /// For requests that change nothing.
     fn from(no: NoAnswer) -> Self {
         match no {
             NoAnswer::NotSent(detail) | NoAnswer::Unknown(detail) => unavailable(detail),
+            NoAnswer::Lost => unavailable(LOST),
         }
     }
 }
@@ -44,7 +58,8 @@ impl Connection {
     /// Connects; `purpose` tells the connections of one process apart.
     pub async fn open(config: &BusConfig, healer: Healer, purpose: &str, subscription: usize) -> Result<Self> {
         let servers = servers(&config.url)?;
-        let ((lost_tx, lost), (made_tx, made)) = (watch::channel(0_u64), watch::channel(0_u64));
+        let counts = Arc::new(Counts::default());
+        let (before_connecting, on_event) = (Arc::clone(&counts), Arc::clone(&counts));
         let options = ConnectOptions::new()
             .name(format!("{} {purpose}", config.name))
             .ping_interval(limits::PING)
@@ -52,24 +67,40 @@ impl Connection {
             .request_timeout(Some(limits::REQUEST))
             .subscription_capacity(subscription)
             .reconnect_delay_callback(reconnect_delay)
+            // The choice is left to the client. What matters is when it asks: before it makes a connection, and on its own
+            // task, so that nothing goes over a new connection before the loss of the old one is counted.
+            .reconnect_to_server_callback(move |_, _| {
+                before_connecting.lose();
+                ready(None)
+            })
             .event_callback(move |event| {
-                match event {
-                    Event::Connected => made_tx.send_modify(|count| *count += 1),
-                    Event::Disconnected => lost_tx.send_modify(|count| *count += 1),
-                    Event::LameDuckMode
-                    | Event::Draining
-                    | Event::Closed
-                    | Event::SlowConsumer(_)
-                    | Event::ServerError(_)
-                    | Event::ClientError(_) => {}
-                }
-                std::future::ready(())
+                on_event.event(&event);
+                ready(())
             });
         let connect = timeout(limits::CONNECT * 2, options.connect(servers)).await;
         let client = connect
             .map_err(|_| unavailable("connecting timed out"))?
             .map_err(|error| unavailable(format!("connecting: {error}")))?;
-        Ok(Self { client, lost, made, healer })
+        counts.read_from(client.statistics());
+        Ok(Self { client, counts, healer, elections: Arc::default() })
+    }
+
+    /// Counts elections of these streams' leaders from now on.
+    pub async fn count_elections(mut self, streams: &[&str]) -> Result<Self> {
+        let mut elected = SelectAll::new();
+        for stream in streams {
+            elected.push(self.subscribe(subjects::leader_elected(stream)).await?);
+        }
+        let counts = Arc::clone(&self.counts);
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            while let Some(advisory) = elected.next().await {
+                tracing::info!(subject = %advisory.subject, "another server leads a stream");
+                counts.elect();
+            }
+        });
+        self.elections = Arc::new(task);
+        Ok(self)
     }
 
     /// The client itself, for JetStream's own calls.
@@ -82,14 +113,20 @@ impl Connection {
         self.client.connection_state() == State::Connected
     }
 
-    /// Counts the times that it was lost; a change means that tails read before may be another server's.
+    /// Changes at least once with every loss and every election, before anything goes over a new connection: tails read
+    /// before may be another server's.
     pub fn lost(&self) -> watch::Receiver<u64> {
-        self.lost.clone()
+        self.counts.lost()
     }
 
-    /// Counts the times that it was made; a change means that subscriptions may have missed something.
+    /// Changes with every connection made and every election: subscriptions may have missed something.
     pub fn made(&self) -> watch::Receiver<u64> {
-        self.made.clone()
+        self.counts.made()
+    }
+
+    /// Something says that what was read may be another server's by now.
+    pub fn lose(&self) {
+        self.counts.lose();
     }
 
     /// A stream is missing on the server: has it made again.
@@ -97,13 +134,26 @@ impl Connection {
         self.healer.stream_is_missing(self).await;
     }
 
-    /// Sends a request and waits for its answer, but not beyond a loss of the connection.
+    /// Asks what changes nothing, or what may be asked twice: a question that was lost is asked again, as long as there is
+    /// time. While nobody leads a stream there is no answer; the server that is elected gives it at once.
+    pub async fn ask(&self, subject: String, payload: Bytes, within: Duration) -> Result<Message, NoAnswer> {
+        let asking = async {
+            loop {
+                match self.request(subject.clone(), None, payload.clone()).await {
+                    Err(NoAnswer::Lost) if self.is_up() => {}
+                    answered => return answered,
+                }
+            }
+        };
+        timeout(within, asking).await.unwrap_or_else(|_| Err(NoAnswer::Unknown("no answer in time".into())))
+    }
+
+    /// Sends a request and waits for its answer, but not beyond a loss of the connection or an election.
     pub async fn request(&self, subject: String, headers: Option<HeaderMap>, payload: Bytes) -> Result<Message, NoAnswer> {
         if !self.is_up() {
             return Err(NoAnswer::NotSent("not connected".into()));
         }
-        let mut lost = self.lost.clone();
-        lost.mark_unchanged();
+        let mut lost = self.lost();
         let mut request = Request::new().payload(payload).timeout(None);
         if let Some(headers) = headers {
             request = request.headers(headers);
@@ -114,7 +164,7 @@ impl Connection {
                 Ok(Err(error)) => Err(no_answer(&error)),
                 Err(_) => Err(NoAnswer::Unknown("no answer in time".into())),
             },
-            _ = lost.changed() => Err(NoAnswer::Unknown("the connection was lost".into())),
+            _ = lost.changed() => Err(NoAnswer::Lost),
         }
     }
 

@@ -15,3 +15,8 @@ pub fn unavailable(detail: impl Display) -> Error {
 pub fn internal(detail: impl Display) -> Error {
     Error::Fault(Fault::internal(detail.to_string()))
 }
+
+/// NATS is there and cannot be used as it is: what is wrong and what to do, for an operator.
+pub fn unusable(detail: impl Into<String>) -> Error {
+    Error::Fault(Fault::unusable(PART, detail))
+}

@@ -65,7 +65,9 @@ impl Feed {
     }
 
     async fn publish_one(&self, ids: &RunIds, transition: &Transition, may_skip: bool) -> Result<()> {
-        let mut known = self.cache.get(ids.id).or_else(|| (transition.version == 1).then(Last::default));
+        // What was learnt before a loss is no belief to begin with, and what is published across one is not remembered.
+        let losses = *self.connection.lost().borrow();
+        let mut known = self.cache.get(ids.id, losses).or_else(|| (transition.version == 1).then(Last::default));
         for _ in 0..limits::FEED_TRIES {
             let (last, is_read) = match known.take() {
                 Some(last) => (last, false),
@@ -84,7 +86,7 @@ impl Feed {
             let id = format!("{}-t{}", ids.id, transition.version);
             match publish::onto(&self.connection, subject, last.stream_seq, Some(&id), payload(ids, transition)).await? {
                 PublishOutcome::Stored { stream_seq } => {
-                    self.cache.put(ids.id, Last { stream_seq, version: transition.version });
+                    self.cache.put(ids.id, Last { stream_seq, version: transition.version }, losses);
                     return Ok(());
                 }
                 PublishOutcome::Conflict | PublishOutcome::Unknown => self.cache.forget(ids.id),

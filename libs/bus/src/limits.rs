@@ -4,6 +4,10 @@ use std::time::Duration;
 
 /// How long a request may take. An ack that is later than this is an unknown outcome.
 pub const REQUEST: Duration = Duration::from_secs(4);
+/// How long a look at the streams may take that somebody waits for and can do without.
+pub const LOOK: Duration = Duration::from_secs(1);
+/// How long making or changing a stream may take: several servers agree on it, and make its files.
+pub const STREAM_CHANGE: Duration = Duration::from_secs(8);
 /// How long connecting may take: a server that is up answers in milliseconds.
 pub const CONNECT: Duration = Duration::from_secs(5);
 /// How often an idle connection is tried: a dead link is noticed after two of these.
@@ -11,6 +15,8 @@ pub const PING: Duration = Duration::from_secs(5);
 /// The first and the longest wait between tries to connect again.
 pub const RECONNECT: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
+/// The pause before a leader that lacks the end of a log is asked again.
+pub const CONFIRM: Duration = Duration::from_secs(1);
 /// How long bringing one log up may take in all.
 pub const CATCH_UP: Duration = Duration::from_secs(8);
 /// How often bringing one log up decides again; each time somebody else has made progress.
@@ -46,6 +52,9 @@ pub const FEED_PENDING: i64 = 4_096;
 
 /// The pause between attempts to make missing streams again.
 pub const HEAL_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long one such attempt may take: a publish waits for it.
+pub const HEAL: Duration = Duration::from_secs(4);
 
 /// The oldest server that has what this crate uses.
 pub const SERVER_VERSION_MIN: (u32, u32) = (2, 11);

@@ -19,6 +19,7 @@ use runmesh_domain::Result;
 use runmesh_domain::log::Tail;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
+use tokio::time::sleep;
 
 /// The logs of all runs. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -48,6 +49,20 @@ impl Log {
     /// As [`Log::last`].
     pub async fn tail(&self, key: RunKey) -> Result<Tail> {
         Ok(self.last(key).await?.map_or_else(Tail::default, |batch| batch.tail))
+    }
+
+    /// The tail of a run's log of which somebody has seen event `seq`. A leader that says that it ends before is asked again
+    /// a second later: one that was just elected may answer before it has everything.
+    ///
+    /// # Errors
+    /// As [`Log::last`].
+    pub async fn tail_reaching(&self, key: RunKey, seq: u64) -> Result<Tail> {
+        let tail = self.tail(key).await?;
+        if tail.seq >= seq {
+            return Ok(tail);
+        }
+        sleep(limits::CONFIRM).await;
+        self.tail(key).await
     }
 
     /// Appends a batch that was made for the tail at stream sequence `expected` (0: for an empty log).

@@ -1,7 +1,7 @@
 //! Publishing onto the tail that was decided for, and onto no other.
 
 use crate::api::ApiError;
-use crate::connection::{Connection, NoAnswer};
+use crate::connection::{Connection, LOST, NoAnswer};
 use crate::fault::{internal, unavailable};
 use async_nats::{HeaderMap, Message, header};
 use bytes::Bytes;
@@ -51,6 +51,10 @@ pub async fn onto(
         Ok(message) => outcome(&message),
         Err(NoAnswer::Unknown(detail)) => {
             tracing::debug!(detail, "a publish has no ack");
+            Ok(PublishOutcome::Unknown)
+        }
+        Err(NoAnswer::Lost) => {
+            tracing::debug!(detail = LOST, "a publish has no ack");
             Ok(PublishOutcome::Unknown)
         }
         Err(no) => {

@@ -1,11 +1,11 @@
-//! The streams of the mesh as data: this table is the documentation, and what [`crate::Bus::ensure`] applies.
+//! The streams of the mesh as data: this table is the documentation, and what [`crate::Bus::ensure`] makes.
 
-use crate::config::BusConfig;
+use crate::choices::{Age, Size, StreamChoices};
 use crate::subjects;
-use async_nats::jetstream::stream::{Config, DiscardPolicy, Republish, RetentionPolicy, StorageType};
 use std::time::Duration;
 
-/// A stream, apart from what an operator chooses.
+/// A stream of the mesh. Each keeps what it holds by size and age alone, discards the oldest, allows direct gets, and is
+/// stored in files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamSpec {
     /// Its name.
@@ -17,15 +17,19 @@ pub struct StreamSpec {
     /// Where the server sends on what was stored, if anywhere: only what was stored, so no reader sees what the log does
     /// not hold.
     pub republish: Option<&'static str>,
-    /// How long a message is kept.
-    pub max_age: Duration,
-    /// How long the server remembers message ids. It saves messages and guards nothing.
-    pub duplicate_window: Duration,
+    /// How much it keeps when nothing is chosen.
+    pub bytes_max: Size,
+    /// How long it keeps it when nothing is chosen.
+    pub age: Age,
+    /// What the choices about it are called in the settings.
+    pub(crate) settings: &'static str,
 }
 
-/// Longer than any approval window, so that a run which waited for a person still has its log.
-const KEPT: Duration = Duration::from_secs(72 * 3600);
-const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+/// How long the server must remember message ids at least. It saves messages and guards nothing.
+pub const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+
+/// Longer than a run may wait for a person, so that one which waited still has its log.
+const KEPT: Age = Age::hours(72);
 
 /// The run log.
 pub const LOG: StreamSpec = StreamSpec {
@@ -33,8 +37,9 @@ pub const LOG: StreamSpec = StreamSpec {
     description: "what runs say, in batches",
     subjects: subjects::LOG_ALL,
     republish: Some(subjects::LIVE_ALL),
-    max_age: KEPT,
-    duplicate_window: DUPLICATE_WINDOW,
+    bytes_max: Size::mib(1_024),
+    age: KEPT,
+    settings: "log",
 };
 
 /// The transition feed.
@@ -43,39 +48,17 @@ pub const TRANSITIONS: StreamSpec = StreamSpec {
     description: "changes of the states of runs",
     subjects: subjects::TRANSITION_ALL,
     republish: None,
-    max_age: KEPT,
-    duplicate_window: DUPLICATE_WINDOW,
+    bytes_max: Size::mib(256),
+    age: KEPT,
+    settings: "feed",
 };
 
 /// Every stream.
 pub const STREAMS: [StreamSpec; 2] = [LOG, TRANSITIONS];
 
 impl StreamSpec {
-    /// The whole configuration. Both streams allow direct gets and discard the oldest.
-    pub(crate) fn config(&self, chosen: &BusConfig) -> Config {
-        let max_bytes = if self.name == LOG.name { chosen.log_bytes_max } else { chosen.feed_bytes_max };
-        let republish = self.republish.map(|destination| Republish {
-            source: self.subjects.to_owned(),
-            destination: destination.to_owned(),
-            headers_only: false,
-        });
-        Config {
-            name: self.name.to_owned(),
-            description: Some(self.description.to_owned()),
-            subjects: vec![self.subjects.to_owned()],
-            retention: RetentionPolicy::Limits,
-            discard: DiscardPolicy::Old,
-            storage: StorageType::File,
-            num_replicas: chosen.replicas,
-            max_bytes,
-            max_messages: -1,
-            max_messages_per_subject: -1,
-            max_consumers: -1,
-            max_age: self.max_age,
-            duplicate_window: self.duplicate_window,
-            republish,
-            allow_direct: true,
-            ..Config::default()
-        }
+    /// The size and the age that were chosen for it.
+    pub(crate) fn chosen(&self, choices: &StreamChoices) -> (Option<Size>, Option<Age>) {
+        if self.name == LOG.name { (choices.log_bytes_max, choices.log_age) } else { (choices.feed_bytes_max, choices.feed_age) }
     }
 }

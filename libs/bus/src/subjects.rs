@@ -44,6 +44,11 @@ pub fn cancel(session: SessionId) -> String {
     format!("rm.hint.cancel.{session}")
 }
 
+/// Where NATS says that another server leads a stream of several copies.
+pub fn leader_elected(stream: &str) -> String {
+    format!("$JS.EVENT.ADVISORY.STREAM.LEADER_ELECTED.{stream}")
+}
+
 /// The last token of a subject.
 pub fn last_token(subject: &str) -> &str {
     subject.rsplit('.').next().unwrap_or_default()

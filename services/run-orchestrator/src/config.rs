@@ -1,5 +1,6 @@
 //! What a run-orchestrator is told at start.
 
+use runmesh_bus::StreamChoices;
 use runmesh_domain::agent::AgentSpec;
 use runmesh_domain::limits::{Leases, Queues};
 use runmesh_host::ServerConfig;
@@ -38,8 +39,11 @@ pub struct Config {
     pub postgres_read_connections: u32,
     /// How long one statement of such a read may take, in milliseconds; one that takes longer answers UNAVAILABLE. Default 1 s.
     pub postgres_read_timeout_ms: u64,
-    /// NATS. Required.
+    /// NATS: one or more servers of a cluster, with commas between. Required.
     pub nats_url: String,
+    /// How the streams in NATS are made, and how large they are at least. What is absent is not changed on a stream that is
+    /// there.
+    pub bus: StreamChoices,
     /// The key that the mesh shares, as hexadecimal digits. This or `mesh_key_file` is required.
     pub mesh_key: Option<MeshKey>,
     /// A file with that key.
@@ -119,6 +123,7 @@ impl Default for Config {
             postgres_read_connections: 8,
             postgres_read_timeout_ms: 1_000,
             nats_url: String::new(),
+            bus: StreamChoices::default(),
             mesh_key: None,
             mesh_key_file: None,
             role: Role::All,

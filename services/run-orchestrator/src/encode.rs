@@ -1,5 +1,6 @@
 //! Rows of the store as the API shows them.
 
+use runmesh_bus::StreamReport;
 use runmesh_domain::actor::Actor;
 use runmesh_domain::run::StateName;
 use runmesh_store::orgs::{Member, MemberRole, Org};
@@ -10,6 +11,22 @@ use runmesh_store::threads::Thread;
 use runmesh_wire::IntoWire as _;
 use runmesh_wire::convert::{signed, signed32};
 use runmesh_wire::pb::{org, run, thread, worker};
+
+/// A stream in NATS.
+pub fn stream(report: StreamReport) -> org::Stream {
+    let StreamReport { name, replicas, replicas_current, leader, messages, bytes, bytes_max, age, differences } = report;
+    org::Stream {
+        name: name.to_owned(),
+        replicas: signed32(replicas),
+        replicas_current: signed32(replicas_current),
+        leader,
+        messages: signed(messages),
+        bytes: signed(bytes),
+        bytes_max: bytes_max.map(signed),
+        age: age.map(|age| age.into_wire()),
+        differences,
+    }
+}
 
 /// A run.
 pub fn run(row: RunRow) -> run::Run {

@@ -58,6 +58,11 @@ impl Founding {
         }
     }
 
+    /// Whether the settings name this person among those who may make orgs, not only everybody.
+    pub fn names(&self, user: UserId) -> bool {
+        matches!(&self.creators, Creators::These(these) if these.contains(&user))
+    }
+
     /// Makes an org of a person. Scope System.
     ///
     /// # Errors

@@ -93,7 +93,8 @@ async fn connect(config: &Config) -> runmesh_domain::Result<(Db, Bus)> {
     store.connections = config.postgres_connections;
     store.read_connections = config.postgres_read_connections;
     store.read_timeout = Duration::from_millis(config.postgres_read_timeout_ms);
-    let (db, bus) = futures::try_join!(Db::connect(&store), Bus::connect(BusConfig::new(&config.nats_url, "run-orchestrator")))?;
+    let bus = BusConfig::new(&config.nats_url, "run-orchestrator").choosing(&config.bus);
+    let (db, bus) = futures::try_join!(Db::connect(&store), Bus::connect(bus))?;
     bus.ensure().await?;
     Ok((db, bus))
 }

@@ -1,5 +1,6 @@
 //! What a relay is told at start.
 
+use runmesh_bus::StreamChoices;
 use runmesh_domain::limits::Queues;
 use runmesh_host::ServerConfig;
 use runmesh_host::signed::MeshKey;
@@ -24,8 +25,11 @@ pub struct Config {
     /// How long one statement for somebody who attaches may take, in milliseconds; one that takes longer answers UNAVAILABLE.
     /// Default 1 s.
     pub postgres_read_timeout_ms: u64,
-    /// NATS. Required.
+    /// NATS: one or more servers of a cluster, with commas between. Required.
     pub nats_url: String,
+    /// How the streams in NATS are made, and how large they are at least. What is absent is not changed on a stream that is
+    /// there.
+    pub bus: StreamChoices,
     /// The key that the mesh shares, as hexadecimal digits. This or `mesh_key_file` is required.
     pub mesh_key: Option<MeshKey>,
     /// A file with that key.
@@ -52,6 +56,7 @@ impl Default for Config {
             postgres_read_connections: 8,
             postgres_read_timeout_ms: 1_000,
             nats_url: String::new(),
+            bus: StreamChoices::default(),
             mesh_key: None,
             mesh_key_file: None,
             viewers_per_user_max: 50,

@@ -12,6 +12,7 @@ use runmesh_bus::{Bus, RunKey};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -28,12 +29,15 @@ struct Inner {
     /// The drain: runs without viewers are let go at once.
     soft: CancellationToken,
     watched: Mutex<HashMap<RunKey, Arc<Watched>>>,
+    /// Places for looks at logs in NATS.
+    looks: Semaphore,
 }
 
 impl Hub {
     /// Nothing watched yet.
     pub fn new(bus: Bus, tasks: TaskTracker, soft: CancellationToken) -> Self {
-        Self { inner: Arc::new(Inner { bus, tasks, soft, watched: Mutex::default() }) }
+        let looks = Semaphore::new(limits::LOOKS_AT_ONCE);
+        Self { inner: Arc::new(Inner { bus, tasks, soft, watched: Mutex::default(), looks }) }
     }
 
     fn watched(&self) -> MutexGuard<'_, HashMap<RunKey, Arc<Watched>>> {
@@ -75,6 +79,11 @@ impl Hub {
         }
         watched.remove(&run.key());
         true
+    }
+
+    /// A place for a look at a log in NATS; few have one at once. None is never: the places are not closed.
+    async fn place_to_look(&self) -> Option<SemaphorePermit<'_>> {
+        self.inner.looks.acquire().await.ok()
     }
 
     fn soft(&self) -> &CancellationToken {

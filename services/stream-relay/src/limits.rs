@@ -10,6 +10,8 @@ pub const RING_BATCHES: usize = 512;
 pub const LINGER: Duration = Duration::from_secs(30);
 /// The longest that a stream may be attached, whatever its caller's credentials say: a bound for the clock's arithmetic.
 pub const STREAM_MAX: Duration = Duration::from_secs(365 * 24 * 3_600);
+/// Runs whose log is looked at in NATS at once: after a new connection or an election all of them want to be.
+pub const LOOKS_AT_ONCE: usize = 16;
 /// How long a viewer waits for the log before it is told that the log is away.
 pub const LOG_WAIT: Duration = Duration::from_secs(2);
 /// The pause before a part that was away is tried again.

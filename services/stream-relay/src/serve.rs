@@ -49,7 +49,7 @@ pub const fn services() -> &'static [&'static str] {
 }
 
 async fn connect(config: &Config, life: &Lifecycle) -> Result<Relay, Error> {
-    let bus = Bus::connect(BusConfig::new(&config.nats_url, "stream-relay"));
+    let bus = Bus::connect(BusConfig::new(&config.nats_url, "stream-relay").choosing(&config.bus));
     let (truth, bus) = futures::try_join!(Truth::connect(config), bus)?;
     bus.ensure().await?;
     let tasks = TaskTracker::new();

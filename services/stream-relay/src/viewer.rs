@@ -198,7 +198,7 @@ impl Viewer {
     /// A place beyond the tail is asked of the leader before it is called lost; and a log that lost its end may go on from
     /// that very place once it is brought up.
     async fn confirm(&mut self) -> Result<Next> {
-        let mut tail: Tail = self.relay.bus.log().tail(self.key).await?;
+        let mut tail: Tail = self.relay.bus.log().tail_reaching(self.key, self.at.seq).await?;
         if tail.seq < self.at.seq {
             tail = self.relay.bring_up(self.key, tail).await?;
         }

@@ -12,14 +12,14 @@ async fn the_log_is_kept_and_clients_come_back() {
     let (mut live, _) = world.bus.log().follow(key).await.unwrap();
     let first = append(&world.bus, key, &Tail::default(), vec![words(1)]).await;
     assert_eq!(soon(live.next()).await.unwrap().unwrap().tail, first);
-    let mut made = world.bus.reconnects();
-    made.mark_unchanged();
+    let (losses, mut made) = (world.bus.losses(), world.bus.reconnects());
     world.nats.kill().await.unwrap();
     eventually("the loss is noticed", || async { (!world.bus.is_up()).then_some(()) }).await;
     let away = world.bus.log().tail(key).await;
     assert!(matches!(away, Err(Error::Fault(Fault::Unavailable { part: "nats", .. }))), "{away:?}");
     world.nats.restart().await.unwrap();
     soon(made.changed()).await.unwrap();
+    assert!(losses.has_changed().unwrap(), "a loss is counted before the connection is made again");
     let tail = eventually("the log answers", || async { world.bus.log().tail(key).await.ok() }).await;
     assert_eq!(tail, first);
     let second = append(&world.bus, key, &tail, vec![words(2)]).await;

@@ -16,7 +16,16 @@ impl Client {
     /// `NOT_FOUND`, and those of every call.
     pub async fn get_org(&self) -> Result<pb::GetOrgResponse, ClientError> {
         let call = |channel, request| async move { OrgServiceClient::new(channel).get_org(request).await };
-        self.unary(pb::GetOrgRequest {}, call).await
+        self.unary(pb::GetOrgRequest { show_streams: false }, call).await
+    }
+
+    /// As [`Client::get_org`], with the streams in NATS: for who looks after a mesh.
+    ///
+    /// # Errors
+    /// As [`Client::get_org`].
+    pub async fn get_org_and_streams(&self) -> Result<pb::GetOrgResponse, ClientError> {
+        let call = |channel, request| async move { OrgServiceClient::new(channel).get_org(request).await };
+        self.unary(pb::GetOrgRequest { show_streams: true }, call).await
     }
 
     /// The orgs that the caller is a member of, by name, whichever org the client is for.

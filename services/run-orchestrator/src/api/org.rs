@@ -7,7 +7,7 @@ use crate::{encode, principal};
 use runmesh_bus::Bus;
 use runmesh_command::{AdminOnly, By, Caller, Commands, Idempotent, Person, WorkSignal};
 use runmesh_domain::id::UserId;
-use runmesh_domain::{Refusal, Result, limits, text};
+use runmesh_domain::{Error, Fault, Refusal, Result, limits, text};
 use runmesh_store::orgs::{Member, MemberRole, NewOrg, Org, OrgChange};
 use runmesh_store::{Db, Schema, Scope};
 use runmesh_wire::FromWire as _;
@@ -104,9 +104,12 @@ fn decode_remove_member(caller: Caller, request: pb::RemoveMemberRequest) -> Res
 impl OrgApi {
     async fn get(&self, request: Request<pb::GetOrgRequest>) -> Result<pb::GetOrgResponse> {
         let caller = principal::caller(&request)?;
-        let pb::GetOrgRequest {} = request.into_inner();
+        let pb::GetOrgRequest { show_streams } = request.into_inner();
         let (org, member) = self.commands.read(caller, GetOrg { org: caller.org, user: caller.user }).await?;
-        let mesh = self.mesh_info().await?;
+        let mut mesh = self.mesh_info().await?;
+        if show_streams {
+            (mesh.streams, mesh.streams_problem) = self.streams(caller.user).await;
+        }
         Ok(pb::GetOrgResponse { org: Some(encode::org(org)), member: member.map(encode::member), mesh: Some(mesh) })
     }
 
@@ -159,7 +162,22 @@ impl OrgApi {
             known_migration_version: known,
             min_compatible_migration: min_compatible,
             missing_migrations: missing.into_iter().collect(),
+            streams: Vec::new(),
+            streams_problem: String::new(),
         })
+    }
+
+    /// The streams, which say something about all orgs, to whom the settings trust with that; or why they are not shown. An org
+    /// is answered for without NATS too.
+    async fn streams(&self, user: UserId) -> (Vec<pb::Stream>, String) {
+        if !self.founding.names(user) {
+            return (Vec::new(), "only persons whom the setting org_creators of the run-orchestrator names see them".to_owned());
+        }
+        match self.bus.streams().await {
+            Ok(streams) => (streams.into_iter().map(encode::stream).collect(), String::new()),
+            Err(Error::Fault(Fault::Unavailable { part: _, detail })) => (Vec::new(), detail),
+            Err(error) => (Vec::new(), error.to_string()),
+        }
     }
 
     async fn members(&self, request: Request<pb::ListMembersRequest>) -> Result<pb::ListMembersResponse> {

@@ -47,8 +47,7 @@ impl Follower {
     }
 
     async fn follow(&mut self) -> Result<()> {
-        let (mut live, last) = self.bus.log().follow(self.run.key()).await?;
-        self.align(last).await?;
+        let mut live = self.begin().await?;
         let mut ticks = interval(limits::LINGER / 4);
         loop {
             let news = self.news(&mut live, &mut ticks).await;
@@ -59,8 +58,7 @@ impl Follower {
                     if self.hub.let_go(&self.run) {
                         return Ok(());
                     }
-                    let last = self.bus.log().last(self.run.key()).await?;
-                    self.align(last).await?;
+                    self.look().await?;
                 }
                 News::Tick => {
                     if self.hub.let_go(&self.run) {
@@ -71,11 +69,24 @@ impl Follower {
         }
     }
 
+    async fn begin(&self) -> Result<Live> {
+        let _place = self.hub.place_to_look().await;
+        let (live, last) = self.bus.log().follow(self.run.key()).await?;
+        self.align(last).await?;
+        Ok(live)
+    }
+
+    async fn look(&self) -> Result<()> {
+        let _place = self.hub.place_to_look().await;
+        let last = self.bus.log().last(self.run.key()).await?;
+        self.align(last).await
+    }
+
     async fn news(&mut self, live: &mut Live, ticks: &mut tokio::time::Interval) -> News {
         tokio::select! {
             batch = live.next() => News::Batch(batch),
             () = self.run.looked_for() => News::Look,
-            // What came while the connection was away was missed.
+            // What came while the connection was away, or what the last leader did not send on any more, was missed.
             Ok(()) = self.reconnects.changed() => News::Look,
             () = self.hub.soft().cancelled(), if !self.hub.soft().is_cancelled() => News::Tick,
             _ = ticks.tick() => News::Tick,
@@ -145,6 +156,7 @@ mod tests {
 
     use super::*;
     use crate::hub::Since;
+    use futures::future::BoxFuture;
     use runmesh_bus::{BusConfig, PublishOutcome, RunKey};
     use runmesh_domain::chain::Chain;
     use runmesh_domain::id::{OrgId, RunId, ThreadId};
@@ -202,6 +214,21 @@ mod tests {
         // The lost one comes after all.
         world.follower.take(&second).await.unwrap();
         assert_eq!(world.follower.run.tail(), Some(third.tail));
+    }
+
+    /// After a new connection all followers want to look at once.
+    #[tokio::test]
+    async fn a_look_at_the_log_takes_one_of_few_places() {
+        let world = World::start().await;
+        let (follower, looks) = (&world.follower, &world.follower.hub.inner.looks);
+        let all = looks.available_permits();
+        for looking in [Box::pin(follower.look()) as BoxFuture<'_, _>, Box::pin(async { follower.begin().await.map(drop) })] {
+            let mut looking = looking;
+            assert!(futures::poll!(&mut looking).is_pending(), "it asks NATS");
+            assert_eq!(looks.available_permits(), all - 1);
+            looking.await.unwrap();
+            assert_eq!(looks.available_permits(), all);
+        }
     }
 
     #[tokio::test]

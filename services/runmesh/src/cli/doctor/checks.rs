@@ -1,5 +1,7 @@
 //! The checks, from the outside in: what is not reached is not asked further.
 
+mod streams;
+
 use super::probe;
 use crate::cli::context::Context;
 use crate::cli::{printable, when};
@@ -109,7 +111,7 @@ async fn reflection(context: &Context) -> Check {
 
 /// Versions and migrations.
 async fn mesh(context: &Context) -> Vec<Check> {
-    let info = match context.client.get_org().await {
+    let info = match context.client.get_org_and_streams().await {
         Ok(answer) => answer.mesh.unwrap_or_default(),
         Err(error) => return vec![Check::of_error("versions", &error)],
     };
@@ -120,7 +122,9 @@ async fn mesh(context: &Context) -> Vec<Check> {
     } else {
         Check::wrong("versions", said, format!("this command line is {}; use the mesh's version", env!("CARGO_PKG_VERSION")))
     };
-    vec![versions, migrations(&info)]
+    let mut checks = vec![versions, migrations(&info)];
+    checks.extend(streams::checks(&info));
+    checks
 }
 
 /// The schema of the database beside what the orchestrator that answers knows.
