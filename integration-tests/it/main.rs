@@ -3,6 +3,7 @@
 
 mod alive;
 mod cancels;
+mod clustered;
 mod deploy;
 mod dev;
 mod examples;
