@@ -7,6 +7,7 @@ mod clustered;
 mod deploy;
 mod dev;
 mod examples;
+mod exhausted;
 mod fail_points;
 mod feed;
 mod frozen;
