@@ -12,6 +12,9 @@ use uuid::Uuid;
 /// The first byte of every cursor of this form.
 const VERSION: u8 = 1;
 const LENGTH: usize = 1 + 16 + 16 + 8 + 8;
+/// The next version's form has the same fields, and more behind them.
+const NEXT: u8 = 2;
+const NEXT_LENGTH: usize = LENGTH + 8 + 1;
 
 /// A place in a run's log. It grants nothing: the relay checks the caller's org all the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -58,12 +61,16 @@ impl FromStr for Cursor {
     fn from_str(text: &str) -> Result<Self, Refusal> {
         let malformed = Refusal::InvalidCursor { problem: "not a cursor" };
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| malformed.clone())?;
-        match bytes.first() {
-            Some(&VERSION) => {}
+        let wanted = match bytes.first() {
+            Some(&VERSION) => LENGTH,
+            Some(&NEXT) => NEXT_LENGTH,
             Some(_) => return Err(Refusal::InvalidCursor { problem: "made by another version of runmesh" }),
             None => return Err(malformed),
+        };
+        if bytes.len() != wanted {
+            return Err(malformed);
         }
-        let bytes: [u8; LENGTH] = bytes.try_into().map_err(|_| malformed)?;
+        let bytes: [u8; LENGTH] = bytes[..LENGTH].try_into().map_err(|_| malformed)?;
         Ok(Self {
             thread: ThreadId::from_uuid(Uuid::from_bytes(piece(&bytes, 1))),
             run: RunId::from_uuid(Uuid::from_bytes(piece(&bytes, 17))),
@@ -97,10 +104,19 @@ mod tests {
         assert_eq!(cursor().to_string().parse(), Ok(cursor()));
     }
 
+    /// During a roll-out a client may come back with a cursor of the next version.
+    #[test]
+    fn reads_the_next_form_as_far_as_it_knows_it() {
+        let mut bytes = URL_SAFE_NO_PAD.decode(cursor().to_string()).unwrap_or_default();
+        bytes[0] = NEXT;
+        bytes.extend([9; NEXT_LENGTH - LENGTH]);
+        assert_eq!(URL_SAFE_NO_PAD.encode(bytes).parse(), Ok(cursor()));
+    }
+
     #[test]
     fn refuses_what_is_no_cursor() {
         let good = cursor().to_string();
-        for bad in ["", "x", "!!", &good[1..], &format!("{good}AAAA"), &format!("B{}", &good[1..])] {
+        for bad in ["", "x", "!!", &good[1..], &format!("{good}AAAA"), &format!("D{}", &good[1..])] {
             assert!(bad.parse::<Cursor>().is_err(), "{bad}");
         }
     }
