@@ -78,6 +78,7 @@ pub const MUTATIONS: &[(&str, &str)] = &[
 /// Commands that only look: there is nothing to commit, so no process dies there.
 pub const LOOKS: &[&str] = &[
     "CountAside",
+    "CountDeadRows",
     "FindDue",
     "FindHung",
     "FindOrphans",

@@ -38,7 +38,7 @@ pub(crate) use row::{Row, run_columns};
 pub(crate) use view::transitions_after;
 
 pub use accept::{Accepted, At, LockedThread, NewTurn, accept, lock_thread};
-pub use aside::{SetAside, count_aside, set_aside};
+pub use aside::{SetAside, count_aside, count_dead_rows, set_aside};
 pub use blocked::{blocked_by, see_blocked};
 pub use cancel::cancel;
 pub use claim::{ClaimFor, Claimed, Claims, Left, SessionRoom, claim, claim_accepted};

@@ -1,7 +1,7 @@
 //! What time brings: lost leases, transitions that nobody published, threads that nobody promoted, questions that nobody
 //! answered, runs that nobody serves. One cheap look a tick says what is due; only then is anything done.
 
-use crate::commands::sweeps::{CountAside, ExpireActions, FailUnserved, FindDue, PromoteFreeThreads};
+use crate::commands::sweeps::{CountAside, CountDeadRows, ExpireActions, FailUnserved, FindDue, PromoteFreeThreads};
 use crate::metrics;
 use crate::reaper::Reaper;
 use opentelemetry::metrics::Gauge;
@@ -11,7 +11,7 @@ use runmesh_domain::limits::Leases;
 use runmesh_host::Lifecycle;
 use runmesh_store::runs::{Committed, FreeThreadsFrom, UnservedFrom};
 use runmesh_store::{Db, Scope};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -24,6 +24,8 @@ const NOW_AND_THEN: u64 = 10;
 const THREADS: u32 = 1_000;
 /// Runs that were set aside are counted up to this.
 const ASIDE_COUNTED_MAX: u32 = 10_000;
+/// Autovacuum begins at 2,000 dead rows of runs, so this many mean that it cannot remove them.
+const DEAD_ROWS_MAX: u64 = 50_000;
 /// Between purges of what is old.
 const PURGE_EVERY: Duration = Duration::from_secs(10);
 /// How long one purge may go on; what is left then is the next one's.
@@ -44,6 +46,9 @@ pub struct Sweeper {
     unpublished: Notify,
     /// Runs that were set aside.
     set_aside: Gauge<u64>,
+    /// Row versions of runs that vacuum could not remove, and whether the log says so already.
+    dead_rows: Gauge<u64>,
+    dead_rows_logged: AtomicBool,
 }
 
 /// Starts the loops. Publishing has one of its own: while NATS does not answer, leases must be looked at all the same. So has
@@ -73,6 +78,7 @@ pub fn start(sweeper: Sweeper, life: &Lifecycle) {
 impl Sweeper {
     /// A sweeper before its first tick.
     pub fn new(db: Db, publisher: Publisher, reaper: Reaper, leases: Leases) -> Self {
+        let meter = opentelemetry::global::meter("runmesh-run-orchestrator");
         Self {
             db,
             publisher,
@@ -82,7 +88,9 @@ impl Sweeper {
             free_threads: Mutex::default(),
             unserved: Mutex::default(),
             unpublished: Notify::new(),
-            set_aside: opentelemetry::global::meter("runmesh-run-orchestrator").u64_gauge(metrics::RUNS_SET_ASIDE).build(),
+            set_aside: meter.u64_gauge(metrics::RUNS_SET_ASIDE).build(),
+            dead_rows: meter.u64_gauge(metrics::RUNS_DEAD_ROWS).build(),
+            dead_rows_logged: AtomicBool::new(false),
         }
     }
 
@@ -104,6 +112,7 @@ impl Sweeper {
             when(due.expired_actions, self.expire()).await,
             when(due.unserved, self.give_up()).await,
             when(now_and_then, self.count_aside()).await,
+            when(now_and_then, self.count_dead_rows()).await,
         ];
         chores.into_iter().collect()
     }
@@ -140,6 +149,23 @@ impl Sweeper {
     async fn count_aside(&self) -> Result<()> {
         let aside = self.db.run(Scope::System, CountAside { most: ASIDE_COUNTED_MAX }).await?;
         self.set_aside.record(aside, &[]);
+        Ok(())
+    }
+
+    /// Warns once when vacuum falls behind: the cause is a transaction or a dump of somebody else that stays open.
+    async fn count_dead_rows(&self) -> Result<()> {
+        let dead_rows = self.db.run(Scope::System, CountDeadRows).await?;
+        self.dead_rows.record(dead_rows, &[]);
+        let too_many = dead_rows > DEAD_ROWS_MAX;
+        if too_many && !self.dead_rows_logged.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                dead_rows,
+                "vacuum cannot remove old versions of runs, and claims get slower: end the oldest transaction in pg_stat_activity"
+            );
+        }
+        if dead_rows < DEAD_ROWS_MAX / 2 {
+            self.dead_rows_logged.store(false, Ordering::Relaxed);
+        }
         Ok(())
     }
 

@@ -18,6 +18,7 @@ pub struct SetAside {
 }
 
 const COUNT_ASIDE: &str = "SELECT count(*) FROM (SELECT 1 FROM runs WHERE set_aside <> '' AND ended_at IS NULL LIMIT $1) aside";
+const DEAD_ROWS: &str = "SELECT n_dead_tup FROM pg_stat_user_tables WHERE relid = 'runs'::regclass";
 const SET_ASIDE: &str = "UPDATE runs SET set_aside = $2 WHERE id = $1 AND set_aside = ''";
 
 /// Sets a run aside: claims and sweeps pass over it from now on. Its state stays as it is. Scope System.
@@ -40,6 +41,16 @@ pub async fn count_aside(tx: &mut Tx, most: u32) -> Result<u64> {
     let query = sqlx::query_scalar(COUNT_ASIDE).bind(i64::from(most));
     let aside: i64 = query.fetch_one(tx.connection()).await.map_err(sql)?;
     Ok(count(aside))
+}
+
+/// Row versions of the table of runs that no transaction needs and vacuum has not removed, as Postgres estimates. Autovacuum begins
+/// at 2,000; far more of them mean that somebody's old snapshot keeps them, and claims read past all of them. Scope System.
+///
+/// # Errors
+/// [`runmesh_domain::Fault`] only.
+pub async fn count_dead_rows(tx: &mut Tx) -> Result<u64> {
+    let dead: Option<i64> = sqlx::query_scalar(DEAD_ROWS).fetch_optional(tx.connection()).await.map_err(sql)?;
+    Ok(count(dead.unwrap_or_default()))
 }
 
 /// Moves one run of a sweep. One that cannot be moved for reasons of its own is set aside, so that no sweep meets it again; one that

@@ -261,6 +261,19 @@ async fn runs_set_aside_are_listed_and_counted_until_they_are_over() {
     assert_eq!(aside_of(&world, None).await, [bad[1]]);
 }
 
+/// While somebody's old transaction is open, vacuum removes nothing: what is counted then is what slows claims down.
+#[tokio::test]
+async fn row_versions_that_vacuum_cannot_remove_are_counted() {
+    let world = World::new().await;
+    world.send(world.thread().await, "a").await;
+    assert_eq!(world.system(|tx| runs::count_dead_rows(tx).boxed()).await, Ok(0));
+    // Postgres counts them when the statement is over, if it is asked to.
+    let updates = "DO $$ BEGIN FOR n IN 1..300 LOOP UPDATE runs SET set_aside = n::text; END LOOP; END $$";
+    sql(&world, format!("{updates}; SELECT pg_stat_force_next_flush()")).await;
+    let dead = world.system(|tx| runs::count_dead_rows(tx).boxed()).await.unwrap();
+    assert!(dead >= 300, "{dead}");
+}
+
 /// The run's own row is of a newer version, or was changed by hand.
 #[tokio::test]
 async fn a_run_whose_row_cannot_be_read_hides_no_other_and_is_ended_by_a_person() {

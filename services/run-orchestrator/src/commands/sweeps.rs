@@ -78,6 +78,17 @@ impl Command for CountAside {
     }
 }
 
+/// Counts row versions of runs that vacuum could not remove.
+pub struct CountDeadRows;
+
+impl Command for CountDeadRows {
+    type Answer = u64;
+
+    async fn run(&self, tx: &mut Tx) -> Result<u64> {
+        runs::count_dead_rows(tx).await
+    }
+}
+
 /// Makes an org that the settings name.
 pub struct SettleOrg {
     pub founding: Arc<Founding>,
