@@ -31,7 +31,7 @@ async fn who_leads_the_log_is_killed_under_writers_and_viewers() {
     let bus = bus(&mesh).await;
     let mut runs = Vec::new();
     for _ in 0..3 {
-        runs.push(mesh.send("slow:400x50").await);
+        runs.push(mesh.send("slow:600x50").await);
     }
     let viewers = runs.iter().flat_map(|run| (0..3).map(move |n| (n % 2, run)));
     let viewers = join_all(viewers.map(|(gateway, run)| mesh.watch(gateway, run))).await;
@@ -45,7 +45,7 @@ async fn who_leads_the_log_is_killed_under_writers_and_viewers() {
     let seen = join_all(viewers.into_iter().map(Viewer::to_end)).await;
     for seen in &seen {
         seen.assert_exact().assert_state(StateName::Completed);
-        assert_eq!(seen.view().text().matches("chunk-").count(), 400);
+        assert_eq!(seen.view().text().matches("chunk-").count(), 600);
         assert_eq!(seen.attempts(), [1], "the run itself was not disturbed");
     }
     leader.restart().await.expect("it starts again");

@@ -30,6 +30,9 @@ pub const SNAPSHOT_CALL_BYTES: usize = 256 << 10;
 pub const PROBE_PERIOD: Duration = Duration::from_secs(1);
 /// How long a run must have been quiet to be compared, and how long its log may stay behind.
 pub const PROBE_QUIET: Duration = Duration::from_secs(2);
+/// How long the end of a run is waited for in a log that cannot be brought up, before Postgres answers: longer than the four to
+/// nine seconds in which a NATS cluster elects who leads a stream.
+pub const GIVE_UP: Duration = Duration::from_secs(15);
 /// How long a run that stays quiet goes before its log is looked at again for words that were not heard of.
 pub const LOOK_AGAIN: Duration = Duration::from_secs(15);
 /// Runs of one comparison.

@@ -45,7 +45,7 @@ impl Relay {
             Ok(_) => run.look(),
             Err(error) => {
                 tracing::warn!(run = %run.key().run, %error, "a log stays behind its run");
-                if state.is_terminal() {
+                if state.is_terminal() && behind >= limits::GIVE_UP {
                     run.give_up();
                 }
             }

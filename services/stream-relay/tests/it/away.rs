@@ -153,6 +153,25 @@ async fn postgres_answers_when_the_log_stays_away_and_the_run_is_over() {
     assert_eq!(seen.end.unwrap().reason(), pb::end::Reason::Finished);
 }
 
+/// An election in a NATS cluster takes four to nine seconds.
+#[tokio::test]
+async fn an_end_is_waited_for_while_the_log_is_away_for_an_elections_time() {
+    let nats = nats().await;
+    let world = World::on(nats.url().to_owned()).await;
+    let (relay, who, run) = (world.relay().await, world.person(), world.send().await);
+    let lease = world.claim().await;
+    let mut viewer = relay.client.attach(&who, run, START).await;
+    viewer.until(|seen| seen.view.seq == 1).await;
+    nats.kill().await.unwrap();
+    world.finish_untold(lease, "after a while", None).await;
+    let early = tokio::time::timeout(Duration::from_secs(9), viewer.until(|seen| !seen.resets.is_empty())).await;
+    assert!(early.is_err(), "the log is called lost");
+    nats.restart().await.unwrap();
+    let seen = viewer.to_end().await;
+    assert_eq!((seen.view.text().as_str(), seen.resets.len()), ("after a while", 0));
+    assert_eq!(seen.end.unwrap().reason(), pb::end::Reason::Finished);
+}
+
 #[tokio::test]
 async fn a_run_goes_on_when_nats_has_lost_everything() {
     let folder = Folder::new();
