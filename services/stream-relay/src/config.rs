@@ -18,9 +18,12 @@ pub struct Config {
     pub admin_listen: String,
     /// Postgres, which is only read. Required.
     pub postgres_url: SecretString,
-    /// Connections to Postgres for those who append and for looks at runs that wait, at most. Default 4.
+    /// Connections to Postgres for those who append, at most. Default 4.
     pub postgres_connections: u32,
-    /// Connections to Postgres for those who attach, at most: they cannot take those of who appends. Default 8.
+    /// Connections to Postgres for the looks at runs that are quiet or wait, at most. Default 2.
+    pub postgres_probe_connections: u32,
+    /// Connections to Postgres for those who attach, at most: they cannot take those of who appends, nor those of the looks.
+    /// Default 8.
     pub postgres_read_connections: u32,
     /// How long one statement for somebody who attaches may take, in milliseconds; one that takes longer answers UNAVAILABLE.
     /// Default 1 s.
@@ -53,6 +56,7 @@ impl Default for Config {
             admin_listen: String::new(),
             postgres_url: SecretString::from(String::new()),
             postgres_connections: 4,
+            postgres_probe_connections: 2,
             postgres_read_connections: 8,
             postgres_read_timeout_ms: 1_000,
             nats_url: String::new(),

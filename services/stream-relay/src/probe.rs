@@ -5,7 +5,7 @@
 use crate::hub::Watched;
 use crate::limits;
 use crate::relay::Relay;
-use crate::truth::Waits;
+use crate::truth::{For, Waits};
 use futures::{StreamExt as _, stream};
 use runmesh_domain::Result;
 use runmesh_domain::id::RunId;
@@ -41,7 +41,7 @@ impl Relay {
             run.look();
             return;
         }
-        match self.bring_up(run.key(), tail).await {
+        match self.bring_up(For::Probe, run.key(), tail).await {
             Ok(_) => run.look(),
             Err(error) => {
                 tracing::warn!(run = %run.key().run, %error, "a log stays behind its run");

@@ -2,7 +2,7 @@
 
 use crate::hub::Hub;
 use crate::seats::Seats;
-use crate::truth::Truth;
+use crate::truth::{For, Truth};
 use runmesh_bus::{Bus, CaughtUp, RunKey};
 use runmesh_domain::log::Tail;
 use runmesh_domain::{Fault, Result};
@@ -24,10 +24,10 @@ pub struct Relay {
 
 impl Relay {
     /// Brings a run's log up from its rows. A log that is up already is left alone.
-    pub async fn bring_up(&self, key: RunKey, tail: Tail) -> Result<Tail> {
+    pub async fn bring_up(&self, whom: For, key: RunKey, tail: Tail) -> Result<Tail> {
         let mut after = tail.version;
         loop {
-            let (position, rows) = self.truth.rows(key.run, after).await?;
+            let (position, rows) = self.truth.rows(whom, key.run, after).await?;
             if rows.is_empty() && position.seq > tail.seq && after > 0 {
                 // No transition is new, but the log lost its end: that is told from all of them.
                 after = 0;

@@ -1,6 +1,7 @@
 //! What a relay reads from Postgres, and the only file that knows how. It never writes.
 
 use crate::config::Config;
+use futures::future::BoxFuture;
 use runmesh_bus::RunKey;
 use runmesh_domain::chain::Chain;
 use runmesh_domain::fold::RunView;
@@ -21,12 +22,25 @@ use runmesh_wire::pb::stream as pb;
 use secrecy::ExposeSecret as _;
 use std::time::Duration;
 
-/// Postgres, read only. Clones share its connections: some are for those who attach, the others for those who append and for the
-/// looks at runs that wait, so that however many attach, no attempt is kept from its log.
+/// Postgres, read only. Clones share its connections. Those who append, those who attach and the probe have connections of their
+/// own: however many attach, no attempt is kept from its log, and no log that is behind goes unnoticed.
 #[derive(Debug, Clone)]
 pub struct Truth {
+    /// For those who append, and by [`Db::read`] for those who attach.
     db: Db,
+    probe: Db,
     queues: Queues,
+}
+
+/// For whom something is read, and so over which connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum For {
+    /// Somebody who appends.
+    Writer,
+    /// Somebody who is attached.
+    Viewer,
+    /// The look at quiet runs.
+    Probe,
 }
 
 /// What a run waits for.
@@ -80,7 +94,10 @@ impl Truth {
         store.read_timeout = Duration::from_millis(config.postgres_read_timeout_ms);
         // A relay holds no lease and beats no heart.
         store.heartbeat_connections = 1;
-        Ok(Self { db: Db::connect(&store).await?, queues: config.queues })
+        let probe = StoreConfig { connections: config.postgres_probe_connections, ..store.clone() };
+        // Of its pools the probe uses the one of commands; the others open no connection.
+        let (db, probe) = futures::try_join!(Db::connect(&store), Db::connect(&probe))?;
+        Ok(Self { db, probe, queues: config.queues })
     }
 
     /// The run for a person of the org. Somebody who is not of the org hears that there is no such run.
@@ -123,10 +140,10 @@ impl Truth {
         next.await
     }
 
-    /// What a run waits for.
+    /// What a run waits for. Asked by the probe.
     pub async fn waits(&self, org: OrgId, run: RunId) -> Result<Waits> {
         let queues = self.queues;
-        let waits = self.db.tx(Scope::Reader(org), move |tx| {
+        let waits = self.probe.tx(Scope::Reader(org), move |tx| {
             Box::pin(async move { standing(tx, org, run, &queues).await.map(|(_, waits)| waits) })
         });
         waits.await
@@ -143,16 +160,16 @@ impl Truth {
         read.await
     }
 
-    /// Which steps of a run were journaled by attempts before `fence`.
+    /// Which steps of a run were journaled by attempts before `fence`. Asked by those who append.
     pub async fn journaled_before(&self, org: OrgId, run: RunId, fence: u64) -> Result<Vec<StepKey>> {
         let steps =
             self.db.tx(Scope::Reader(org), move |tx| Box::pin(async move { steps::journaled_before(tx, run, fence).await }));
         steps.await
     }
 
-    /// State and version of runs of any org.
+    /// State and version of runs of any org. Asked by the probe.
     pub async fn states(&self, runs: Vec<RunId>) -> Result<Vec<(RunId, StateName, u64)>> {
-        let states = self.db.tx(Scope::System, move |tx| {
+        let states = self.probe.tx(Scope::System, move |tx| {
             let runs = runs.clone();
             Box::pin(async move { runs::states_of(tx, &runs).await })
         });
@@ -160,14 +177,25 @@ impl Truth {
     }
 
     /// What brings a log up: transitions above a version, and the position of the same moment.
-    pub async fn rows(&self, run: RunId, after_version: u64) -> Result<(Position, Vec<(Transition, bool)>)> {
-        let rows = self.db.tx(Scope::System, move |tx| {
-            Box::pin(async move {
-                let (position, _, rows) = runs::catch_up_rows(tx, run, after_version).await?;
-                Ok((position, rows))
-            })
-        });
-        rows.await
+    pub async fn rows(&self, whom: For, run: RunId, after_version: u64) -> Result<Rows> {
+        let rows = rows(run, after_version);
+        match whom {
+            For::Writer => self.db.tx(Scope::System, rows).await,
+            For::Viewer => self.db.read(Scope::System, rows).await,
+            For::Probe => self.probe.tx(Scope::System, rows).await,
+        }
+    }
+}
+
+/// Transitions in order, each with whether it is marked as logged, and the position of the same moment.
+type Rows = (Position, Vec<(Transition, bool)>);
+
+fn rows(run: RunId, after_version: u64) -> impl for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<Rows>> + Send + Sync {
+    move |tx| {
+        Box::pin(async move {
+            let (position, _, rows) = runs::catch_up_rows(tx, run, after_version).await?;
+            Ok((position, rows))
+        })
     }
 }
 

@@ -13,7 +13,7 @@ use crate::hub::{Since, Watching};
 use crate::limits;
 use crate::relay::Relay;
 use crate::shown::Shown;
-use crate::truth::{Journal, Waits};
+use crate::truth::{For, Journal, Waits};
 use read::Reading;
 use runmesh_bus::RunKey;
 use runmesh_domain::cursor::Cursor;
@@ -200,7 +200,7 @@ impl Viewer {
     async fn confirm(&mut self) -> Result<Next> {
         let mut tail: Tail = self.relay.bus.log().tail_reaching(self.key, self.at.seq).await?;
         if tail.seq < self.at.seq {
-            tail = self.relay.bring_up(self.key, tail).await?;
+            tail = self.relay.bring_up(For::Viewer, self.key, tail).await?;
         }
         if tail.seq < self.at.seq || (tail.seq == self.at.seq && tail.chain != self.at.chain) {
             return Ok(Next::Snapshot(Some(pb::reset::Reason::LogForked)));

@@ -5,6 +5,7 @@ use super::position;
 use crate::limits;
 use crate::relay::Relay;
 use crate::shown::Shown;
+use crate::truth::For;
 use runmesh_bus::{Batch, RunKey};
 use runmesh_domain::fold::RunView;
 use runmesh_domain::log::{MayAppend, Tail};
@@ -66,7 +67,7 @@ async fn look(relay: &Relay, key: RunKey, fence: u64, looks: u32) -> Result<Opti
         // Whoever committed the claim is just writing it: that is waited for once before Postgres is asked.
         MayAppend::Behind if looks == 0 => Ok(None),
         MayAppend::Behind => {
-            relay.bring_up(key, tail).await?;
+            relay.bring_up(For::Writer, key, tail).await?;
             Ok(None)
         }
     }
@@ -79,7 +80,7 @@ pub async fn started(relay: &Relay, key: RunKey, fence: u64, tail: &Tail, last: 
     let mut open: BTreeSet<StepKey> = view.open_steps().into_iter().collect();
     // The first attempt found no journal. What a log without its head lacks may have been there.
     if fence > 1 && is_whole {
-        let journaled = relay.truth.journaled_before(key.org, key.run, fence).await?;
+        let journaled = journaled_before(relay, key, fence).await?;
         open.extend(journaled.into_iter().filter(|step| !view.steps.contains_key(step)));
     }
     let open_calls = view.open_calls().into_iter().map(|CallKey { step, call_index }| {
@@ -98,6 +99,19 @@ pub async fn started(relay: &Relay, key: RunKey, fence: u64, tail: &Tail, last: 
         open_calls: open_calls.collect(),
         open_branch_steps: branches.collect(),
     })
+}
+
+/// As the store answers. While Postgres is away or busy it is asked again: an attempt is not sent away for one full pool.
+async fn journaled_before(relay: &Relay, key: RunKey, fence: u64) -> Result<Vec<StepKey>> {
+    let deadline = Instant::now() + limits::APPEND_OPEN;
+    let (mut pause, longest) = limits::APPEND_PAUSE;
+    loop {
+        match relay.truth.journaled_before(key.org, key.run, fence).await {
+            Err(Error::Fault(Fault::Unavailable { .. })) if Instant::now() < deadline => wait(relay, pause).await?,
+            answer => return answer,
+        }
+        pause = (pause * 2).min(longest);
+    }
 }
 
 /// The fold of the log, from its head or from where it was begun anew; as far as it goes when it is not whole, and whether it

@@ -2,7 +2,7 @@
 
 use crate::hub::Since;
 use crate::relay::Relay;
-use crate::truth::Journal;
+use crate::truth::{For, Journal};
 use runmesh_bus::RunKey;
 use runmesh_domain::Result;
 use runmesh_domain::cursor::Cursor;
@@ -22,7 +22,7 @@ impl EndedRun {
     pub async fn find(relay: &Relay, key: RunKey, journal: Journal) -> Self {
         let tail = async {
             let tail = relay.bus.log().tail(key).await?;
-            if tail.finished { Ok(tail) } else { relay.bring_up(key, tail).await }
+            if tail.finished { Ok(tail) } else { relay.bring_up(For::Viewer, key, tail).await }
         };
         let tail = match tail.await {
             Ok(tail) => Some(tail).filter(|tail| tail.finished),
