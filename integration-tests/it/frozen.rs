@@ -10,6 +10,12 @@ use std::time::Duration;
 /// Less than the 30 s after which HTTP/2 alone would notice, and long for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(25);
 
+/// Far less than that, and long for a busy machine: a writer leaves a frozen relay within two seconds.
+const WRITER_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Viewers of each run.
+const VIEWERS: usize = 4;
+
 /// Freezes `service`, and sees that it stands still.
 async fn freeze(mesh: &mut Mesh, service: Service) {
     mesh.freeze(service);
@@ -25,9 +31,20 @@ async fn a_frozen_relay_starves_no_viewer() {
     for _ in 0..4 {
         runs.push(mesh.send("slow:240x50").await);
     }
-    let viewers = runs.iter().flat_map(|run| (0..4).map(move |n| (n % 2, run)));
+    let viewers = runs.iter().flat_map(|run| (0..VIEWERS).map(move |n| (n % 2, run)));
     let viewers = futures::future::join_all(viewers.map(|(gateway, run)| mesh.watch(gateway, run))).await;
     freeze(&mut mesh, Service::Relay(0)).await;
+    let mut viewers = viewers;
+    // More than can have been on its way. A viewer of the frozen relay comes back later than a writer.
+    let more = viewers.iter_mut().map(|viewer| async move {
+        let went_on = tokio::time::timeout(WRITER_PATIENCE, viewer.more_text(60)).await.is_ok();
+        (went_on, viewer.reconnects())
+    });
+    let more = futures::future::join_all(more).await;
+    for of_run in more.chunks(VIEWERS) {
+        let goes_on = of_run.iter().any(|(went_on, reconnects)| *went_on && *reconnects == 0);
+        assert!(goes_on, "wherever its writer was, a run's text goes on at the other relay: {more:?}");
+    }
     let to_end = futures::future::join_all(viewers.into_iter().map(Viewer::to_end));
     let seen = tokio::time::timeout(PATIENCE, to_end).await.expect("every viewer sees every end while one relay stands still");
     assert!(mesh.is_frozen(Service::Relay(0)), "it never came back");

@@ -7,6 +7,7 @@
 mod buffer;
 mod carry;
 mod fit;
+mod patience;
 mod queue;
 mod replay;
 

@@ -48,6 +48,23 @@ impl Viewer {
         viewer
     }
 
+    /// Waits for `count` more pieces of text.
+    pub async fn more_text(&mut self, count: usize) {
+        let text = |event: &Event| matches!(event, Event::TextDelta { .. });
+        let (run, wanted) = (self.follow.run(), self.seen.count(text) + count);
+        let flowing = async {
+            while self.seen.count(text) < wanted {
+                assert!(self.step().await, "{run}: ended without more text");
+            }
+        };
+        tokio::time::timeout(DEADLINE, flowing).await.unwrap_or_else(|_| panic!("{run}: no more text within {DEADLINE:?}"));
+    }
+
+    /// How often it had to come back so far.
+    pub fn reconnects(&self) -> usize {
+        self.seen.reconnects
+    }
+
     /// Takes one update; false at the end.
     async fn step(&mut self) -> bool {
         let Some(update) = self.follow.next().await else { return false };

@@ -21,8 +21,9 @@ use runmesh_wire::pb::stream::append_response::Message as Answer;
 use runmesh_wire::pb::stream::append_stopped::Reason;
 use runmesh_wire::{IntoWire as _, convert::signed, status};
 use std::future::pending;
+use std::pin::pin;
 use tokio::sync::{mpsc, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tonic::{Status, Streaming};
 
 type Answers = mpsc::Sender<Result<pb::AppendResponse, Status>>;
@@ -64,7 +65,9 @@ async fn serve(relay: &Relay, claim: LeaseClaim, requests: &mut Streaming<pb::Ap
     }
     let pending = Pending::after(tail.number);
     let (flying, ack_due, is_read) = (None, false, false);
-    Writer { relay, key, fence: claim.fence, tail, pending, flying, ack_due, is_read, losses }.write(requests, answers).await
+    let next_sign = Instant::now() + limits::APPEND_SIGN;
+    let writer = Writer { relay, key, answers, fence: claim.fence, tail, pending, flying, ack_due, next_sign, is_read, losses };
+    writer.write(requests).await
 }
 
 /// The lease of the opening message; none when the worker left without a word.
@@ -96,12 +99,15 @@ async fn say(answers: &Answers, answer: Answer) -> Result<(), mpsc::error::SendE
 struct Writer<'a> {
     relay: &'a Relay,
     key: RunKey,
+    answers: &'a Answers,
     fence: u64,
     tail: Tail,
     pending: Pending,
     /// The publish in flight, with what it holds.
     flying: Option<(Batch, Publishing)>,
     ack_due: bool,
+    /// When a worker that waits is sent the last ack again.
+    next_sign: Instant,
     /// True when the worker has said everything.
     is_read: bool,
     /// Losses of the connection: the tail is worth nothing after one.
@@ -112,11 +118,14 @@ enum Turn {
     Published(Result<PublishOutcome>),
     Request(Result<Option<pb::AppendRequest>, Status>),
     Acked,
+    /// The log is slow.
+    Slow,
     Drain,
 }
 
 impl Writer<'_> {
-    async fn write(mut self, requests: &mut Streaming<pb::AppendRequest>, answers: &Answers) -> Result<()> {
+    async fn write(mut self, requests: &mut Streaming<pb::AppendRequest>) -> Result<()> {
+        let answers = self.answers;
         loop {
             // A drain lets what is in flight land and begins nothing more.
             if !self.relay.life.is_draining()
@@ -127,7 +136,7 @@ impl Writer<'_> {
             if self.flying.is_none() && self.is_read && !self.ack_due {
                 return Ok(());
             }
-            match self.turn(requests, answers).await {
+            match self.turn(requests).await {
                 Turn::Published(outcome) => {
                     if let Some(reason) = self.landed(outcome).await? {
                         return stop(answers, reason).await;
@@ -137,17 +146,21 @@ impl Writer<'_> {
                 Turn::Request(Ok(None)) => self.is_read = true,
                 // Unless it said nonsense, the worker is gone; it sends what was not acked through another stream.
                 Turn::Request(Err(status)) => return unread(&status),
-                Turn::Acked => self.ack_due = false,
+                Turn::Acked => {
+                    self.ack_due = false;
+                    self.next_sign = Instant::now() + limits::APPEND_SIGN;
+                }
+                Turn::Slow => self.ack_due = true,
                 Turn::Drain => return Err(Refusal::Draining.into()),
             }
         }
     }
 
     /// What comes first: the ack of the publish, room for an answer, or more from the worker while there is room for it.
-    async fn turn(&mut self, requests: &mut Streaming<pb::AppendRequest>, answers: &Answers) -> Turn {
-        let (ack_due, is_idle) = (self.ack_due, self.flying.is_none());
+    async fn turn(&mut self, requests: &mut Streaming<pb::AppendRequest>) -> Turn {
+        let (ack_due, is_idle, next_sign) = (self.ack_due, self.flying.is_none(), self.next_sign);
         let wants_more = !self.is_read && self.pending.has_room() && !self.relay.life.is_draining();
-        let ack = pb::AppendAck { number: signed(self.tail.number), position: Some(position(&self.tail).into_wire()) };
+        let ack = self.ack();
         let published = async {
             match &mut self.flying {
                 Some((_, publishing)) => publishing.await,
@@ -158,13 +171,20 @@ impl Writer<'_> {
         tokio::select! {
             biased;
             outcome = published => Turn::Published(outcome),
-            Ok(room) = answers.reserve(), if ack_due => {
-                room.send(Ok(pb::AppendResponse { message: Some(Answer::Ack(ack)) }));
+            Ok(room) = self.answers.reserve(), if ack_due => {
+                room.send(Ok(ack));
                 Turn::Acked
             }
+            () = sleep_until(next_sign), if !ack_due && !is_idle => Turn::Slow,
             () = drain, if is_idle => Turn::Drain,
             request = requests.message(), if wants_more => Turn::Request(request),
         }
+    }
+
+    /// The ack of everything that the log holds.
+    fn ack(&self) -> pb::AppendResponse {
+        let ack = pb::AppendAck { number: signed(self.tail.number), position: Some(position(&self.tail).into_wire()) };
+        pb::AppendResponse { message: Some(Answer::Ack(ack)) }
     }
 
     /// Publishes what waits, onto a tail that is read anew when the connection was lost since. Answers why the attempt is
@@ -184,6 +204,7 @@ impl Writer<'_> {
         let (number, events) = self.pending.next_batch();
         let header = Tail { number, fence: self.fence, open: true, ..self.tail };
         let batch = Batch::after(self.key.run, header, events);
+        self.next_sign = Instant::now() + limits::APPEND_SIGN;
         let (log, key, expected, flying) = (self.relay.bus.log().clone(), self.key, self.tail.stream_seq, batch.clone());
         self.flying = Some((batch, Box::pin(async move { log.publish(key, &flying, expected).await })));
         Ok(None)
@@ -207,7 +228,8 @@ impl Writer<'_> {
 
     async fn open_again(&mut self) -> Result<Option<Reason>> {
         self.losses.mark_unchanged();
-        match open::open(self.relay, self.key, self.fence).await? {
+        let opening = open::open(self.relay, self.key, self.fence);
+        match with_signs(self.answers, self.ack(), opening).await? {
             Opening::Stopped(reason) => Ok(Some(reason)),
             // The log lost something: the worker hears in a new stream's first answer what is left of it.
             Opening::Open(tail, _) if is_lost(&self.tail, &tail) => {
@@ -220,6 +242,18 @@ impl Writer<'_> {
                 self.tail = tail;
                 Ok(None)
             }
+        }
+    }
+}
+
+/// Does `work`, and repeats `ack` meanwhile: the worker is to know that the relay is alive while the log is not.
+async fn with_signs<T>(answers: &Answers, ack: pb::AppendResponse, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            // A worker that does not read needs no sign.
+            () = sleep(limits::APPEND_SIGN) => drop(answers.try_send(Ok(ack.clone()))),
         }
     }
 }

@@ -49,5 +49,8 @@ pub const APPEND_FIRST: Duration = Duration::from_secs(10);
 pub const APPEND_OPEN: Duration = Duration::from_secs(20);
 /// The first and the longest pause between looks at such a log.
 pub const APPEND_PAUSE: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(500));
+/// How long a worker waits for an ack before the last one is repeated, as a sign that the relay is alive while the log is slow. A
+/// worker leaves a relay that gives none.
+pub const APPEND_SIGN: Duration = Duration::from_millis(500);
 /// Answers that wait for a worker which does not read. Acks are cumulative, so later ones take the place of earlier ones.
 pub const APPEND_ANSWERS: usize = 8;

@@ -140,7 +140,8 @@ impl Buffer {
 
     /// The log holds the attempt's events up to `number`.
     pub(super) fn acked(&mut self, number: u64, position: Position) {
-        self.away = false;
+        // A repeated acknowledgement is a sign of the relay, not of the log.
+        self.away &= number <= self.queue.base();
         self.position = position;
         self.queue.acked(number);
         self.catch_up();

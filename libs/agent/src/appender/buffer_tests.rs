@@ -255,3 +255,16 @@ fn branches_side_by_side_are_sent_anew_each_by_itself() {
     assert_eq!(fold(&again), fold(&events));
     assert_eq!(fold(&again).steps.len(), 4);
 }
+
+#[test]
+fn a_repeated_acknowledgement_is_no_sign_of_the_log() {
+    let mut buffer = Buffer::new(Position::default(), &[]);
+    buffer.started(&started(0));
+    buffer.push(delta(1, "a"));
+    let _sent = buffer.next_batch();
+    buffer.set_away();
+    buffer.acked(0, position(1));
+    assert!(buffer.is_away(), "the relay lives, and the log takes nothing");
+    buffer.acked(1, position(2));
+    assert!(!buffer.is_away());
+}

@@ -1,7 +1,11 @@
 //! The task that carries an attempt's events to a relay: one Append stream at a time, opened again wherever the channel
 //! leads when it breaks. It decides nothing about events; the buffer does.
+//!
+//! A relay that stands still is left: the next one is sent what was not acknowledged, and passes over what the log holds. That the
+//! next one is another one is up to whoever picks it: a backend that a caller left while it was silent is picked last.
 
 use super::buffer::Started;
+use super::patience::Patience;
 use super::{Attempt, Shared};
 use crate::backoff::Delays;
 use crate::control::Control;
@@ -26,11 +30,8 @@ use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
-/// How long a relay may take to open the log for the attempt.
+/// How long a relay may take to open the log for the attempt, once it has answered at all.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a relay may owe acknowledgements and send none: longer than the log takes for its own elections. A relay that stands
-/// still is left then, and the next one is sent what was not acknowledged; it passes over what the log holds.
-const ACK_TIMEOUT: Duration = Duration::from_secs(4);
 /// Delays before a stream is opened again.
 const RETRY_FIRST: Duration = Duration::from_millis(20);
 const RETRY_MOST: Duration = Duration::from_secs(1);
@@ -74,10 +75,12 @@ impl Carrier {
     /// Carries until the run is over or the log refuses the attempt for good.
     pub(super) async fn run(self) {
         let mut delays = Delays::new(RETRY_FIRST, RETRY_MOST);
+        let mut patience = Patience::new(Instant::now());
         loop {
             let before = self.shared.lock().held_number();
-            match self.one_stream().await {
+            match self.one_stream(&mut patience).await {
                 Ok(()) => return,
+                Err(Broken::Timeout) => tracing::info!("the relay does not acknowledge; the events go to another one"),
                 Err(Broken::Protocol(problem)) => tracing::warn!(problem, "append stream not understood"),
                 Err(broken) => tracing::debug!(error = %broken, "append stream broke"),
             }
@@ -92,9 +95,9 @@ impl Carrier {
     }
 
     /// One stream to its end; `Ok` when there is nothing more to carry, ever.
-    async fn one_stream(&self) -> Result<(), Broken> {
-        let Stream { outbox, mut inbox } = self.open().await?;
-        self.carry(&outbox, &mut inbox).await?;
+    async fn one_stream(&self, patience: &mut Patience) -> Result<(), Broken> {
+        let Stream { outbox, mut inbox } = self.open(patience).await?;
+        self.carry(&outbox, &mut inbox, patience).await?;
         // Half closed, the relay ends its side: no stream is reset for having been useful.
         drop(outbox);
         while let Ok(Some(_)) = inbox.message().await {}
@@ -102,7 +105,7 @@ impl Carrier {
     }
 
     /// Opens a stream up to the relay's first answer, which settles what is sent next.
-    async fn open(&self) -> Result<Stream, Broken> {
+    async fn open(&self, patience: &mut Patience) -> Result<Stream, Broken> {
         let (outbox, requests) = mpsc::channel(OUTBOX);
         let open = AppendOpen { lease: Some(self.attempt.held.into_wire()) };
         // The channel is new and has room.
@@ -110,13 +113,15 @@ impl Carrier {
         let stream = ReceiverStream::new(requests);
         let request = self.credentials.request(&self.control.token, &self.attempt.traceparent, stream);
         let mut client = StreamServiceClient::new(Caller(self.channel.clone()));
-        let opened = async {
-            let mut inbox = client.append(request).await?.into_inner();
-            let first = inbox.message().await?.ok_or(Broken::Ended)?;
-            Ok::<_, Broken>((inbox, first))
+        // A relay answers at once, and then waits for the log.
+        patience.owed(Instant::now());
+        let Ok(answer) = tokio::time::timeout_at(patience.until(), client.append(request)).await else {
+            patience.ran_out(Instant::now());
+            return Err(Broken::Timeout);
         };
-        let (inbox, first) = tokio::time::timeout(OPEN_TIMEOUT, opened).await.map_err(|_| Broken::Timeout)??;
-        match first.message {
+        let mut inbox = answer?.into_inner();
+        let first = tokio::time::timeout(OPEN_TIMEOUT, inbox.message()).await.map_err(|_| Broken::Timeout)?;
+        match first?.ok_or(Broken::Ended)?.message {
             Some(Incoming::Started(started)) => self.shared.lock().started(&started_of(started)?),
             Some(Incoming::Stopped(stopped)) => self.stop(stopped.reason()),
             other => return Err(Broken::Protocol(format!("{other:?}"))),
@@ -126,9 +131,12 @@ impl Carrier {
     }
 
     /// Carries events one way and acknowledgements the other; `Ok` when there is nothing more to carry, ever.
-    async fn carry(&self, outbox: &mpsc::Sender<AppendRequest>, inbox: &mut Streaming<AppendResponse>) -> Result<(), Broken> {
-        // From the last sign of the relay, or the first event that it owes an answer to.
-        let mut owed_since = Instant::now();
+    async fn carry(
+        &self,
+        outbox: &mpsc::Sender<AppendRequest>,
+        inbox: &mut Streaming<AppendResponse>,
+        patience: &mut Patience,
+    ) -> Result<(), Broken> {
         loop {
             let (over, unsent, owed) = {
                 let buffer = self.shared.lock();
@@ -139,16 +147,21 @@ impl Carrier {
             }
             tokio::select! {
                 incoming = inbox.message() => {
-                    self.take(incoming?.ok_or(Broken::Ended)?.message)?;
-                    owed_since = Instant::now();
+                    let has_moved = self.take(incoming?.ok_or(Broken::Ended)?.message)?;
+                    if owed {
+                        patience.heard(Instant::now(), has_moved);
+                    }
                 }
                 permit = outbox.reserve(), if unsent => {
                     permit.map_err(|_| Broken::Ended)?.send(self.batch());
                     if !owed {
-                        owed_since = Instant::now();
+                        patience.owed(Instant::now());
                     }
                 }
-                () = tokio::time::sleep_until(owed_since + ACK_TIMEOUT), if owed => return Err(Broken::Timeout),
+                () = tokio::time::sleep_until(patience.until()), if owed => {
+                    patience.ran_out(Instant::now());
+                    return Err(Broken::Timeout);
+                }
                 // An event more, or the end.
                 () = self.shared.work.notified() => {}
             }
@@ -162,18 +175,23 @@ impl Carrier {
         AppendRequest { message: Some(Outgoing::Events(AppendEvents { first_number, events })) }
     }
 
-    fn take(&self, message: Option<Incoming>) -> Result<(), Broken> {
+    /// Takes a message; true when it acknowledges something more.
+    fn take(&self, message: Option<Incoming>) -> Result<bool, Broken> {
         match message {
             Some(Incoming::Ack(AppendAck { number, position })) => {
                 let (number, position) = (unsigned("number", number)?, position_of(position)?);
-                self.shared.lock().acked(number, position);
+                let mut buffer = self.shared.lock();
+                let has_moved = number > buffer.held_number();
+                buffer.acked(number, position);
+                drop(buffer);
                 self.shared.progress.notify_waiters();
+                return Ok(has_moved);
             }
             Some(Incoming::Stopped(stopped)) => self.stop(stopped.reason()),
             Some(Incoming::Started(_)) => return Err(Broken::Protocol("started twice".to_owned())),
             None => {}
         }
-        Ok(())
+        Ok(false)
     }
 
     /// The log refuses the attempt for good. When a later one began, the lease is gone too.

@@ -67,6 +67,8 @@ pub struct State {
     pub break_after: Option<usize>,
     /// The next append stream stands still once the log has this many events: it stays open, takes nothing and answers nothing.
     pub still_after: Option<usize>,
+    /// From now on append streams take nothing and repeat their last ack.
+    pub slow_log: bool,
     /// What the first answer on append streams names as open.
     pub open_steps: Vec<i32>,
     pub open_calls: Vec<(i32, i32)>,
@@ -102,6 +104,7 @@ impl Default for State {
             log_away: false,
             break_after: None,
             still_after: None,
+            slow_log: false,
             open_steps: Vec::new(),
             open_calls: Vec::new(),
             lease: Duration::from_secs(15),

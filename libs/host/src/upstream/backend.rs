@@ -31,8 +31,10 @@ pub(super) struct Backend {
     good: AtomicBool,
     /// Took a connection and did not answer the probe: no call is to find out whether it does again.
     silent: AtomicBool,
-    /// A call waits for it, and it has answered nobody of late.
+    /// A call waits for it, and it has answered nobody of late: it is to be probed.
     suspected: AtomicBool,
+    /// As `suspected`, until it gives a sign of life: other backends are better meanwhile.
+    doubted: AtomicBool,
     /// Milliseconds after `born` of its last answer, on any connection.
     answered: AtomicU64,
 }
@@ -41,6 +43,7 @@ impl Backend {
     /// A backend at `address`; `origin` is what requests name as their authority.
     pub(super) fn new(address: String, origin: &Uri, config: &UpstreamConfig) -> Option<Arc<Self>> {
         let uri: Uri = format!("http://{address}").parse().ok()?;
+        let windows = config.windows();
         let endpoint = Endpoint::from(uri)
             .origin(origin.clone())
             .connect_timeout(config.connect_timeout)
@@ -48,9 +51,9 @@ impl Backend {
             .http2_keep_alive_interval(http2::UPSTREAM_KEEPALIVE_INTERVAL)
             .keep_alive_timeout(http2::UPSTREAM_KEEPALIVE_TIMEOUT)
             .keep_alive_while_idle(true)
-            .initial_stream_window_size(http2::STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(http2::CONNECTION_WINDOW_BYTES)
-            .buffer_size(config.calls_per_connection);
+            .initial_stream_window_size(windows.stream)
+            .initial_connection_window_size(windows.connection)
+            .buffer_size(config.calls_per_connection());
         Some(Arc::new(Self {
             address,
             endpoint,
@@ -62,6 +65,7 @@ impl Backend {
             good: AtomicBool::new(false),
             silent: AtomicBool::new(false),
             suspected: AtomicBool::new(false),
+            doubted: AtomicBool::new(false),
             answered: AtomicU64::new(0),
         }))
     }
@@ -82,7 +86,15 @@ impl Backend {
 
     /// It sent something: the beginning of an answer, or a part of one.
     pub(super) fn answered(&self) {
-        self.answered.store(self.now(), Ordering::Relaxed);
+        self.answered.store(self.now().max(1), Ordering::Relaxed);
+        if self.is_doubted() {
+            self.doubted.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether somebody waited for it in vain, and it has given no sign of life since.
+    pub(super) fn is_doubted(&self) -> bool {
+        self.doubted.load(Ordering::Relaxed)
     }
 
     /// Whether it sent something at `moment` (of [`Backend::now`]) or later.
@@ -90,11 +102,14 @@ impl Backend {
         self.answered.load(Ordering::Relaxed) >= moment
     }
 
-    /// A call has waited for [`SILENCE`](super::call::SILENCE). The result is whether the backend is to be probed: not while it
+    /// A call has waited for [`SILENCE`](super::call::SILENCE), or was given up by its caller before its end. The result is whether the backend is to be probed: not while it
     /// answers others, who know as well as a probe that it lives.
     pub(super) fn suspect(&self) -> bool {
         let silence = u64::try_from(super::call::SILENCE.as_millis()).unwrap_or(u64::MAX);
         let is_quiet = !self.has_answered_since(self.now().saturating_sub(silence).max(1));
+        if is_quiet {
+            self.doubted.store(true, Ordering::Relaxed);
+        }
         is_quiet && !self.suspected.swap(true, Ordering::Relaxed)
     }
 
@@ -166,13 +181,13 @@ impl Backend {
     fn free_lane(&self, config: &UpstreamConfig) -> Option<Arc<Lane>> {
         let lanes = self.lanes.read().unwrap_or_else(PoisonError::into_inner);
         let lane = lanes.iter().min_by_key(|lane| lane.calls())?;
-        lane.try_enter(config.calls_per_connection).then(|| Arc::clone(lane))
+        lane.try_enter(config.calls_per_connection()).then(|| Arc::clone(lane))
     }
 
     fn new_lane(&self, config: &UpstreamConfig) -> Option<Arc<Lane>> {
         let mut lanes = self.lanes.write().unwrap_or_else(PoisonError::into_inner);
         // Somebody may have opened one, or left, while this call waited for the lock.
-        if let Some(lane) = lanes.iter().find(|lane| lane.try_enter(config.calls_per_connection)) {
+        if let Some(lane) = lanes.iter().find(|lane| lane.try_enter(config.calls_per_connection())) {
             return Some(Arc::clone(lane));
         }
         if lanes.len() >= config.connections_max {

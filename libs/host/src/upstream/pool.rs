@@ -1,5 +1,5 @@
-//! The backends of an upstream and the choice among them: the one with the fewest calls, in turn among equals, ejected ones
-//! only when there is no other, silent ones last.
+//! The backends of an upstream and the choice among them: the one with the fewest calls, in turn among equals; one that somebody
+//! waited for in vain only when there is no better one, ejected ones after that, silent ones last.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -77,7 +77,7 @@ impl Pool {
         // An ejected backend whose time is nearly over is the best of a bad lot.
         let cost = |backend: &&Arc<Backend>| {
             let avoided = avoid.is_some_and(|other| Arc::ptr_eq(other, backend));
-            (avoided, backend.is_silent(), backend.ejected_for(), backend.calls())
+            (avoided, backend.is_silent(), backend.ejected_for(), backend.is_doubted(), backend.calls())
         };
         in_turn.min_by_key(cost).map(Arc::clone)
     }
@@ -168,6 +168,24 @@ mod tests {
         }
         drop(ticket);
         assert_eq!(busy.calls(), 0);
+    }
+
+    #[tokio::test]
+    async fn one_that_somebody_waited_for_in_vain_is_avoided_until_it_answers() {
+        let pool = pool(&["http://127.0.0.1:1", "http://127.0.0.1:2"]).unwrap();
+        let (frozen, other) = (pool.pick(None).unwrap(), pool.pick(None).unwrap());
+        // It has more to do, and is better all the same.
+        let ticket = other.enter(&pool.config).unwrap();
+        pool.suspect(&frozen);
+        for _ in 0..4 {
+            assert_eq!(pool.pick(None).unwrap().address, other.address);
+        }
+        pool.failed(&other);
+        assert_eq!(pool.pick(None).unwrap().address, frozen.address, "an ejected one is worse");
+        frozen.answered();
+        pool.suspect(&frozen);
+        assert!(!frozen.is_doubted(), "it has just answered somebody");
+        drop(ticket);
     }
 
     #[tokio::test]

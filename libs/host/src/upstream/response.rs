@@ -1,5 +1,6 @@
 //! The body of an answer: a connection that breaks in the middle becomes UNAVAILABLE trailers, and a backend that broke one is
-//! ejected. So does one whose backend is given up because it stands still. Holds the call's place until the end.
+//! ejected. So does one whose backend is given up because it stands still. Holds the call's place until the end. A caller that goes
+//! away before it may know something: unless the backend has just answered somebody, it is asked for a sign of life.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -56,6 +57,14 @@ impl Guarded {
             pool.failed(&ticket.backend);
         }
         Frame::trailers(status::trailers(&failure.status()))
+    }
+}
+
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        if let Some(Open { pool, ticket, .. }) = &self.open {
+            pool.suspect(&ticket.backend);
+        }
     }
 }
 

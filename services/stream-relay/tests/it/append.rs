@@ -1,17 +1,20 @@
 //! Appending: who may, what may not, and what happens when it is said twice.
 
 use crate::client::{START, run_finished, step_finished, step_started, text};
-use crate::world::World;
+use crate::proxy::Proxy;
+use crate::world::{World, eventually, serve};
 use runmesh_domain::Reason;
 use runmesh_domain::limits::EVENT_BYTES_MAX;
 use runmesh_domain::log::Position;
 use runmesh_domain::message::Part;
 use runmesh_domain::principal::{LeaseClaim, Principal};
+use runmesh_stream_relay::Config;
 use runmesh_wire::IntoWire as _;
 use runmesh_wire::pb::stream as pb;
 use runmesh_wire::pb::stream::append_request::Message as Request;
 use runmesh_wire::pb::stream::append_response::Message as Answer;
 use runmesh_wire::status::reason;
+use secrecy::ExposeSecret as _;
 
 #[tokio::test]
 async fn a_token_is_good_for_its_own_attempt_only() {
@@ -181,4 +184,45 @@ async fn everything_that_queues_up_goes_in_order_and_in_few_batches() {
     let sent: Vec<_> = words.iter().map(prost::Message::encode_to_vec).collect();
     assert!(stored[1..] == sent);
     assert!(batches < 1_000, "{batches} batches for 2,000 events");
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_for_a_moment_ends_no_append() {
+    let world = World::new().await;
+    world.send().await;
+    let first = world.claim().await;
+    world.release(first).await;
+    // What attempts before it journaled is asked of Postgres.
+    let second = world.claim().await;
+    assert_eq!(second.run, first.run);
+    let config = world.config().await;
+    let (proxy, url) = Proxy::before_postgres(config.postgres_url.expose_secret()).await;
+    let relay = serve(Config { postgres_url: url.into(), ..config }).await;
+    proxy.cut();
+    let mut appender = relay.client.append_as(&Principal::Lease(second)).await.unwrap();
+    appender.open(second.run, second.fence).await;
+    eventually("the relay has asked in vain, more than once", || async { (proxy.refused() > 3).then_some(()) }).await;
+    proxy.mend();
+    assert!(matches!(appender.answer().await.unwrap(), Some(Answer::Started(_))), "the stream has waited for it");
+}
+
+#[tokio::test]
+async fn a_relay_whose_log_is_slow_repeats_its_last_ack() {
+    let world = World::new().await;
+    world.send().await;
+    let lease = world.claim().await;
+    let config = world.config().await;
+    let proxy = Proxy::before(&config.nats_url).await;
+    let relay = serve(Config { nats_url: format!("nats://{}", proxy.address), ..config }).await;
+    let (mut appender, _) = relay.client.append(lease).await;
+    appender.send(vec![step_started(1)]).await;
+    let last = appender.settled().await;
+    proxy.slow_down();
+    appender.send(vec![text(1, "late")]).await;
+    for _ in 0..2 {
+        let Some(Answer::Ack(sign)) = appender.answer().await.unwrap() else { panic!("not an ack") };
+        assert_eq!(sign, last, "a sign of life, and no word of what is on its way");
+    }
+    proxy.mend();
+    assert_eq!(appender.settled().await.number, last.number + 1);
 }

@@ -8,9 +8,13 @@ use runmesh_wire::pb::stream::stream_service_server::StreamService;
 use runmesh_wire::pb::worker::LogPosition;
 use runmesh_wire::status;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
+
+/// How often a relay whose log is slow repeats its last ack.
+const SIGN: Duration = Duration::from_millis(100);
 
 pub struct Service(pub Arc<Mutex<State>>);
 
@@ -96,6 +100,13 @@ impl StreamService for Service {
         tokio::spawn(async move {
             while let Ok(Some(message)) = inbox.message().await {
                 let Some(Incoming::Events(events)) = message.message else { panic!("open came twice") };
+                while state.lock().unwrap().slow_log {
+                    let sign = ack(&state.lock().unwrap());
+                    if answers.send(Ok(sign)).await.is_err() {
+                        return;
+                    }
+                    tokio::time::sleep(SIGN).await;
+                }
                 if still_after.is_some_and(|count| state.lock().unwrap().log.len() >= count) {
                     continue;
                 }
