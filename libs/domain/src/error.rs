@@ -224,6 +224,15 @@ impl Fault {
         Self::Unusable { part, detail: detail.into() }
     }
 
+    /// Whether a part is away, which passes; anything else wants somebody to look.
+    #[must_use]
+    pub const fn is_outage(&self) -> bool {
+        match self {
+            Self::Unavailable { .. } | Self::OutcomeUnknown { .. } => true,
+            Self::Unusable { .. } | Self::Internal { .. } => false,
+        }
+    }
+
     /// Something that cannot be, is.
     #[must_use]
     pub fn internal(detail: impl Into<String>) -> Self {

@@ -87,7 +87,7 @@ impl pb::approval_service_server::ApprovalService for Api {
     ) -> Result<Response<pb::ListPendingActionsResponse>, Status> {
         self.list(request).await.map(Response::new).map_err(|error| {
             if let Error::Fault(fault) = &error {
-                tracing::error!(%fault, "a call failed");
+                runmesh_host::outage::log_failed_call(fault, fault.is_outage());
             }
             status::of(&error)
         })

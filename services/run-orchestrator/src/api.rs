@@ -62,7 +62,7 @@ pub fn routes(apis: Apis) -> Routes {
 fn answer<T>(result: Result<T>) -> Result<Response<T>, Status> {
     result.map(Response::new).map_err(|error| {
         if let Error::Fault(fault) = &error {
-            tracing::error!(%fault, "a call failed");
+            runmesh_host::outage::log_failed_call(fault, fault.is_outage());
         }
         status::of(&error)
     })

@@ -86,7 +86,7 @@ impl pb::summary_service_server::SummaryService for Api {
     async fn get_summary(&self, request: Request<pb::GetSummaryRequest>) -> Result<Response<pb::GetSummaryResponse>, Status> {
         self.get(request).await.map(Response::new).map_err(|error| {
             if let Error::Fault(fault) = &error {
-                tracing::error!(%fault, "a call failed");
+                runmesh_host::outage::log_failed_call(fault, fault.is_outage());
             }
             status::of(&error)
         })
