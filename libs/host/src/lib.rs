@@ -12,6 +12,7 @@ pub mod health;
 pub mod identity;
 pub mod lifecycle;
 pub mod metrics;
+pub mod outage;
 pub mod propagate;
 pub mod reflection;
 pub mod server;

@@ -10,6 +10,10 @@ pub const SERVER_CALLS_IN_FLIGHT: &str = "rpc.server.calls_in_flight";
 /// Counter: calls refused because the process is at its limit.
 pub const SERVER_CALLS_SHED: &str = "rpc.server.calls_shed";
 
+/// Counter: streams that were reset because their readers took nothing. Label `cause`: `stalled` for the write-stall limit,
+/// `expired` and `draining` when the stream should have ended.
+pub const SERVER_STREAMS_RESET: &str = "rpc.server.streams_reset";
+
 /// Up-down counter: accepted connections that are open.
 pub const SERVER_CONNECTIONS: &str = "rpc.server.connections";
 

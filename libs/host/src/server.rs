@@ -14,6 +14,7 @@ mod panic;
 mod request_id;
 mod shed;
 mod stack;
+mod stall;
 mod trace;
 mod web;
 
@@ -57,6 +58,11 @@ impl Default for Policy {
 fn default_reason(code: Code) -> &'static str {
     status::name(code)
 }
+
+/// When a stream ends by itself. A handler puts it into the extensions of its answer: a reader that takes nothing would keep the
+/// stream from ending, so it is reset soon after.
+#[derive(Clone, Copy, Debug)]
+pub struct EndsAt(pub tokio::time::Instant);
 
 /// Health and reflection: open to everybody, in small numbers and for small messages.
 #[must_use]

@@ -84,7 +84,7 @@ impl Forward {
         }
         match method.pool {
             Pool::Unary => answer,
-            Pool::Stream => answer::bounded(answer, handle, ends, self.drain),
+            Pool::Viewers | Pool::Workers => answer::bounded(answer, handle, ends, self.drain),
         }
     }
 }

@@ -55,8 +55,10 @@ pub enum Upstream {
 pub enum Pool {
     /// One message in, read whole, so that it can be tried again elsewhere.
     Unary,
-    /// Streams.
-    Stream,
+    /// What people follow.
+    Viewers,
+    /// Streams of workers: their uploads never share a connection with a viewer.
+    Workers,
 }
 
 /// How many messages a request has.
@@ -108,12 +110,12 @@ const fn short(path: &'static str, caller: Caller, upstream: Upstream) -> Method
 
 /// A stream of answers to one message.
 const fn follow(path: &'static str, caller: Caller, upstream: Upstream) -> Method {
-    Method { class: Class::Follow, pool: Pool::Stream, ..short(path, caller, upstream) }
+    Method { class: Class::Follow, pool: Pool::Viewers, ..short(path, caller, upstream) }
 }
 
-/// Streams in both directions.
+/// Streams in both directions, of a worker.
 const fn duplex(path: &'static str, caller: Caller, upstream: Upstream) -> Method {
-    Method { messages: Messages::Many, ..follow(path, caller, upstream) }
+    Method { messages: Messages::Many, pool: Pool::Workers, ..follow(path, caller, upstream) }
 }
 
 use Caller::{Lease, Person, User, Worker};

@@ -1,4 +1,5 @@
-//! The services behind: two sets of connections to each, one for calls and one for streams.
+//! The services behind: three sets of connections to each, one for calls, one for what people follow, and one for the streams of
+//! workers. So neither viewers that read nothing nor a log that takes nothing can hold up anybody but their like.
 
 use runmesh_domain::limits::STREAM_MESSAGE_BYTES_MAX;
 use runmesh_host::upstream::{Upstream as Picker, UpstreamConfig, UpstreamError};
@@ -19,15 +20,16 @@ pub(crate) struct Upstreams {
 
 struct Pools {
     unary: Picker,
-    stream: Picker,
+    viewers: Picker,
+    workers: Picker,
 }
 
 impl Pools {
     fn new(name: &str, urls: &[String]) -> Result<Self, UpstreamError> {
         let mut unary = UpstreamConfig::unary(name, urls.to_vec());
         unary.request_bytes_max = STREAM_MESSAGE_BYTES_MAX + FRAME_HEADER_BYTES;
-        let stream = UpstreamConfig::streaming(&format!("{name}-streams"), urls.to_vec());
-        Ok(Self { unary: Picker::new(unary)?, stream: Picker::new(stream)? })
+        let streams = |kind: &str| Picker::new(UpstreamConfig::streaming(&format!("{name}-{kind}"), urls.to_vec()));
+        Ok(Self { unary: Picker::new(unary)?, viewers: streams("streams")?, workers: streams("workers")? })
     }
 }
 
@@ -47,14 +49,15 @@ impl Upstreams {
         let pools = self.pools(method.upstream);
         match method.pool {
             Pool::Unary => pools.unary.clone(),
-            Pool::Stream => pools.stream.clone(),
+            Pool::Viewers => pools.viewers.clone(),
+            Pool::Workers => pools.workers.clone(),
         }
     }
 
     /// Whether anybody answers for `upstream`.
     pub(crate) fn is_ready(&self, upstream: Upstream) -> bool {
-        let Pools { unary, stream } = self.pools(upstream);
-        unary.ready() || stream.ready()
+        let Pools { unary, viewers, workers } = self.pools(upstream);
+        unary.ready() || viewers.ready() || workers.ready()
     }
 
     fn pools(&self, upstream: Upstream) -> &Pools {

@@ -7,10 +7,12 @@ use crate::{append, attach, caller, limits};
 use futures::StreamExt as _;
 use futures::stream::{BoxStream, unfold};
 use runmesh_domain::{Error, Result};
+use runmesh_host::server::EndsAt;
 use runmesh_wire::pb::stream as pb;
 use runmesh_wire::pb::stream::stream_service_server::StreamService;
 use runmesh_wire::status;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -26,20 +28,27 @@ impl Api {
         Self { relay }
     }
 
-    async fn run(&self, request: Request<pb::AttachRunRequest>) -> Result<attach::Seated<Viewer>> {
+    async fn run(&self, request: Request<pb::AttachRunRequest>) -> Result<(attach::Seated<Viewer>, Instant)> {
         let who = caller::person(&request)?;
-        attach::run(&self.relay, who, request.into_inner()).await
+        Ok((attach::run(&self.relay, who, request.into_inner()).await?, who.until))
     }
 
-    async fn thread(&self, request: Request<pb::AttachThreadRequest>) -> Result<attach::Seated<ThreadViewer>> {
+    async fn thread(&self, request: Request<pb::AttachThreadRequest>) -> Result<(attach::Seated<ThreadViewer>, Instant)> {
         let who = caller::person(&request)?;
-        attach::thread(&self.relay, who, request.into_inner()).await
+        Ok((attach::thread(&self.relay, who, request.into_inner()).await?, who.until))
     }
+}
+
+/// The answer of a stream that ends at `until`, whether it is read or not.
+fn answer<T>(frames: BoxStream<'static, T>, until: Instant) -> Response<BoxStream<'static, T>> {
+    let mut answer = Response::new(frames);
+    answer.extensions_mut().insert(EndsAt(until));
+    answer
 }
 
 fn refuse(error: &Error) -> Status {
     if let Error::Fault(fault) = error {
-        tracing::error!(%fault, "a call failed");
+        runmesh_host::outage::log_failed_call(fault, fault.is_outage());
     }
     status::of(error)
 }
@@ -49,9 +58,9 @@ impl StreamService for Api {
     type AttachRunStream = BoxStream<'static, Result<pb::AttachRunResponse, Status>>;
 
     async fn attach_run(&self, request: Request<pb::AttachRunRequest>) -> Result<Response<Self::AttachRunStream>, Status> {
-        let seated = self.run(request).await.map_err(|error| refuse(&error))?;
+        let (seated, until) = self.run(request).await.map_err(|error| refuse(&error))?;
         let frames = unfold(seated, |mut seated| async move { seated.viewer.next().await.map(|frame| (frame, seated)) });
-        Ok(Response::new(frames.boxed()))
+        Ok(answer(frames.boxed(), until))
     }
 
     type AttachThreadStream = BoxStream<'static, Result<pb::AttachThreadResponse, Status>>;
@@ -60,9 +69,9 @@ impl StreamService for Api {
         &self,
         request: Request<pb::AttachThreadRequest>,
     ) -> Result<Response<Self::AttachThreadStream>, Status> {
-        let seated = self.thread(request).await.map_err(|error| refuse(&error))?;
+        let (seated, until) = self.thread(request).await.map_err(|error| refuse(&error))?;
         let frames = unfold(seated, |mut seated| async move { seated.viewer.next().await.map(|frame| (frame, seated)) });
-        Ok(Response::new(frames.boxed()))
+        Ok(answer(frames.boxed(), until))
     }
 
     type AppendStream = ReceiverStream<Result<pb::AppendResponse, Status>>;

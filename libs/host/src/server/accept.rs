@@ -16,6 +16,7 @@ use tower::Service;
 use super::config::ServerConfig;
 use super::connection::{self, Connection, Ends};
 use super::infrastructure::OfConnection;
+use super::stall::Streams;
 use crate::health::Reporter;
 use crate::lifecycle::Lifecycle;
 
@@ -53,7 +54,7 @@ where
     S: Service<Request<Incoming>, Response = Response<RB>> + Clone + Send + 'static,
     S::Future: Send + 'static,
     S::Error: Into<BoxError>,
-    RB: http_body::Body<Data = Bytes> + Send + 'static,
+    RB: http_body::Body<Data = Bytes> + Unpin + Send + 'static,
     RB::Error: Into<BoxError>,
 {
     let connections = TaskTracker::new();
@@ -66,7 +67,8 @@ where
         age: config.max_connection_age,
         age_grace: config.max_connection_age_grace,
     };
-    let builder = connection::builder(config);
+    let streams = Streams::new(config.write_stall_limit, shutdown.lifecycle.soft().clone());
+    let builder = connection::builder(config, streams.clone());
     let room = Arc::new(Semaphore::new(config.max_connections.min(Semaphore::MAX_PERMITS)));
 
     {
@@ -79,7 +81,7 @@ where
             };
             let connection = Connection::new(stream, service.clone(), place, OfConnection::new(config));
             // The tracker owns the task; the handle is of no further use.
-            drop(connections.spawn(connection.drive(builder.clone(), ends.clone())));
+            drop(connections.spawn(connection.drive(builder.clone(), streams.clone(), ends.clone())));
         }
     }
 

@@ -12,7 +12,8 @@ use crate::config::{duration, list};
 pub struct ServerConfig {
     /// Open connections; more wait in the kernel's queue. Default 10,000.
     pub max_connections: usize,
-    /// Streams of one connection; a client that needs more opens another. Default 1,024.
+    /// Streams of one connection, at most 8,191; a client that needs more opens another. Each may have 256 KiB of its request unread,
+    /// all at once. Default 1,024.
     pub max_concurrent_streams: u32,
     /// Bytes of one request's headers. Default 16 KiB.
     pub max_header_list_size: u32,
@@ -37,6 +38,10 @@ pub struct ServerConfig {
     /// How long streams may go on after that. `none` (default) for as long as they like.
     #[serde(deserialize_with = "duration::option::deserialize")]
     pub max_connection_age_grace: Option<Duration>,
+    /// How long the reader of an answer may take nothing of it; then its stream is reset, and what it holds is free again. One that
+    /// takes 16 KiB in this time is left alone. `none` for as long as it likes. Default 60 s.
+    #[serde(deserialize_with = "duration::option::deserialize")]
+    pub write_stall_limit: Option<Duration>,
     /// Accept HTTP/1.1 and gRPC-Web. Only at the edge. Default off.
     pub grpc_web: bool,
     /// Origins a browser may call from; `*` for all. Default none.
@@ -58,6 +63,7 @@ impl Default for ServerConfig {
             drain_delay: Duration::ZERO,
             max_connection_age: Some(Duration::from_secs(30 * 60)),
             max_connection_age_grace: None,
+            write_stall_limit: Some(Duration::from_secs(60)),
             grpc_web: false,
             cors_origins: Vec::new(),
         }

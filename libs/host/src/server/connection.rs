@@ -1,13 +1,16 @@
 //! One accepted connection: HTTP/2 settings, its age, and its three ways to end (the peer, GOAWAY, the hard token).
 
+use std::future::poll_fn;
 use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt as _;
+use futures::future::Map;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use opentelemetry::metrics::UpDownCounter;
@@ -18,24 +21,26 @@ use tonic::transport::server::{Connected, TcpConnectInfo};
 use tower::Service;
 
 use super::config::ServerConfig;
-use super::http2::{CONNECTION_WINDOW_BYTES, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, PENDING_RESETS_MAX, STREAM_WINDOW_BYTES};
+use super::http2::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, PENDING_RESETS_MAX, STREAM_WINDOW_BYTES, Windows};
 use super::infrastructure::OfConnection;
+use super::stall::{Flow, Streams, Watched};
 use crate::{metrics, random};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// HTTP settings of all connections of a server.
-pub(super) fn builder(config: &ServerConfig) -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
+/// HTTP settings of all connections of a server, whose streams are run by `streams`.
+pub(super) fn builder(config: &ServerConfig, streams: Streams) -> Builder<Streams> {
+    let windows = Windows::of(STREAM_WINDOW_BYTES, config.max_concurrent_streams);
+    let mut builder = Builder::new(streams);
     if !config.grpc_web {
         builder = builder.http2_only();
     }
     builder
         .http2()
         .timer(TokioTimer::new())
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_concurrent_streams(config.max_concurrent_streams)
+        .initial_stream_window_size(windows.stream)
+        .initial_connection_window_size(windows.connection)
+        .max_concurrent_streams(windows.streams)
         .max_header_list_size(config.max_header_list_size)
         .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
         .keep_alive_interval(KEEPALIVE_INTERVAL)
@@ -98,25 +103,31 @@ where
     S: Service<Request<Incoming>, Response = Response<RB>> + Clone + Send + 'static,
     S::Future: Send + 'static,
     S::Error: Into<BoxError>,
-    RB: http_body::Body<Data = Bytes> + Send + 'static,
+    RB: http_body::Body<Data = Bytes> + Unpin + Send + 'static,
     RB::Error: Into<BoxError>,
 {
-    /// Serves the connection to its end.
-    pub(super) async fn drive(self, builder: Builder<TokioExecutor>, ends: Ends) {
+    /// Serves the connection to its end. Streams of HTTP/2 have tasks of their own; over HTTP/1.1 the connection itself drives its
+    /// one answer at a time, and ends when that one's reader stalls.
+    pub(super) async fn drive(self, builder: Builder<Streams>, streams: Streams, ends: Ends) {
         let Self { stream, service, _place } = self;
+        let flow = Flow::default();
+        let mut watch = streams.watch(flow.clone());
         let mut serving = pin!(builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)));
         let mut old = pin!(after(ends.age.map(random::jittered)));
         let mut too_old = pin!(after(None));
         let mut going_away = false;
         loop {
             tokio::select! {
-                served = serving.as_mut() => {
+                // The connection first: whether its answer waits is known once it was polled.
+                biased;
+                served = poll_fn(|cx| flow.poll(|| serving.as_mut().poll(cx))) => {
                     if let Err(error) = served {
                         tracing::debug!(error = %*error, "connection failed");
                     }
                     return;
                 }
                 () = ends.hard.cancelled() => return,
+                () = poll_fn(|cx| watch.poll(cx)) => return,
                 () = ends.stop.cancelled(), if !going_away => {
                     going_away = true;
                     serving.as_mut().graceful_shutdown();
@@ -140,7 +151,8 @@ async fn after(time: Option<Duration>) {
     }
 }
 
-/// Says who is at the other end, in the form `tonic::Request::remote_addr` reads, and what is open on the connection.
+/// Says who is at the other end, in the form `tonic::Request::remote_addr` reads, and what is open on the connection; watches
+/// whether answers are read.
 #[derive(Clone)]
 struct WithPeer<S> {
     inner: S,
@@ -148,21 +160,22 @@ struct WithPeer<S> {
     room: OfConnection,
 }
 
-impl<S, B> Service<Request<B>> for WithPeer<S>
+impl<S, B, RB> Service<Request<B>> for WithPeer<S>
 where
-    S: Service<Request<B>>,
+    S: Service<Request<B>, Response = Response<RB>>,
 {
-    type Response = S::Response;
+    type Response = Response<Watched<RB>>;
     type Error = S::Error;
-    type Future = S::Future;
+    type Future = Map<S::Future, fn(Result<Response<RB>, S::Error>) -> Result<Response<Watched<RB>>, S::Error>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<B>) -> S::Future {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        Flow::begin(request.uri());
         request.extensions_mut().insert(self.peer.clone());
         request.extensions_mut().insert(self.room.clone());
-        self.inner.call(request)
+        self.inner.call(request).map(|answered| answered.map(Flow::watched))
     }
 }

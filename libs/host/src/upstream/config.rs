@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::server::http2::{UPSTREAM_STREAM_WINDOW_BYTES, Windows};
+
 /// What kind of calls an upstream carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
@@ -26,7 +28,8 @@ pub struct UpstreamConfig {
     pub resolve_every: Duration,
     /// Largest request of a unary call, bytes. Default 1 MiB + 64 KiB.
     pub request_bytes_max: usize,
-    /// Calls on one connection before another is opened. Default 200 unary, 500 streaming: below where unread streams stall.
+    /// Calls on one connection before another is opened, at most 32,767, and no more than the backends take. Default 200 unary, 500
+    /// streaming. Each may have 64 KiB of its answer unread, all at once.
     pub calls_per_connection: usize,
     /// Connections to one backend; when all are full a call is refused. Default 4 unary, 64 streaming.
     pub connections_max: usize,
@@ -52,6 +55,16 @@ impl UpstreamConfig {
     #[must_use]
     pub fn streaming(name: &str, urls: Vec<String>) -> Self {
         Self { mode: Mode::Streaming, calls_per_connection: 500, connections_max: 64, ..Self::unary(name, urls) }
+    }
+
+    /// The windows of one connection.
+    pub(super) fn windows(&self) -> Windows {
+        Windows::of(UPSTREAM_STREAM_WINDOW_BYTES, u32::try_from(self.calls_per_connection).unwrap_or(u32::MAX))
+    }
+
+    /// Calls on one connection: as many as its windows are made for.
+    pub(super) fn calls_per_connection(&self) -> usize {
+        self.windows().streams as usize
     }
 }
 

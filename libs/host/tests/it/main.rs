@@ -11,6 +11,7 @@ mod server;
 mod shutdown;
 mod signed;
 mod silent;
+mod stalls;
 mod strangers;
 mod support;
 mod upstream;

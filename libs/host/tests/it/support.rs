@@ -61,7 +61,7 @@ pub fn policy() -> Policy {
 
 fn class(path: &str) -> Option<Duration> {
     match path.rsplit('/').next() {
-        Some("Slow" | "Drip") => None,
+        Some("Slow" | "Drip" | "Flood" | "FloodThatIsOver" | "Hoard") => None,
         Some("SlowClass") => Some(Duration::from_millis(150)),
         _ => Some(Duration::from_secs(30)),
     }

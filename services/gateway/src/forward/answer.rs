@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::Response;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use runmesh_domain::Refusal;
+use runmesh_host::server::EndsAt;
 use runmesh_wire::status;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -27,13 +28,17 @@ static STREAMS: AtomicU64 = AtomicU64::new(0);
 
 /// `answer`, ended early by a refusal of the request, by `ends`, and soon after `drain`.
 pub(super) fn bounded(
-    answer: Response<Body>,
+    mut answer: Response<Body>,
     request: RequestHandle,
     ends: Option<Instant>,
     drain: CancellationToken,
 ) -> Response<Body> {
     if runmesh_host::status::code_of(answer.headers()).is_some() {
         return answer; // only a status: the call is over
+    }
+    if let Some(at) = ends {
+        // A caller that reads nothing keeps this body from being asked, and so from ending by itself.
+        answer.extensions_mut().insert(EndsAt(at));
     }
     answer.map(|inner| Body::new(Bounded { inner: Some(inner), ending: Box::pin(ending(request, ends, drain)) }))
 }

@@ -30,7 +30,13 @@ fn streams_follow_and_have_their_own_connections() {
     let rpcs = rpcs();
     for method in METHODS {
         let streams = rpcs[method.path];
-        assert_eq!(method.pool == Pool::Stream, streams, "{}", method.path);
+        assert_eq!(method.pool != Pool::Unary, streams, "{}", method.path);
+        assert_eq!(
+            method.pool == Pool::Viewers,
+            streams && method.caller.is_person(),
+            "{}: viewers never block workers",
+            method.path
+        );
         assert_eq!(method.class == Class::Follow, streams, "{}", method.path);
         assert_eq!(methods::deadline(method.path), deadline::of(method.path), "{}: the services say otherwise", method.path);
     }

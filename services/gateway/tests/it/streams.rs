@@ -97,3 +97,52 @@ async fn a_stream_ends_soon_after_its_callers_token() {
     assert_eq!(refused(soon(answers.message()).await), Reason::TokenExpired);
     eventually("the stream behind has ended", async || behind.open() == 0).await;
 }
+
+#[tokio::test]
+async fn viewers_that_read_nothing_hold_up_neither_a_viewer_nor_an_upload() {
+    let (behind, gateway) = pair().await;
+    let ann = tokens::ann();
+    let mut unread = Vec::new();
+    for _ in 0..50 {
+        unread.push(gateway.unread(&ann).await);
+    }
+    behind.flooded().await;
+    let mut read = gateway.unread(&ann).await;
+    for _ in 0..200 {
+        assert!(soon(read.message()).await.unwrap().is_some());
+    }
+    let (sender, messages) = mpsc::channel(1);
+    let request = by(&tokens::lease(Duration::from_secs(60)), ReceiverStream::new(messages));
+    let mut answers = soon(gateway.streams().await.append(request)).await.unwrap().into_inner();
+    for _ in 0..50 {
+        sender.send(AppendRequest::default()).await.unwrap();
+        assert!(soon(answers.message()).await.unwrap().is_some());
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_nobody_reads_ends_soon_after_its_callers_token() {
+    let (behind, gateway) = pair().await;
+    let token = tokens::person("ann", json!({"exp": tokens::now() + 1}));
+    let unread = gateway.unread(&token).await;
+    behind.flooded().await;
+    assert_eq!(behind.open(), 1);
+    let ended = async {
+        while behind.open() > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    // Well before a reader counts as stalled.
+    tokio::time::timeout(Duration::from_secs(40), ended).await.unwrap();
+    drop(unread);
+}
+
+#[tokio::test]
+async fn a_drain_ends_streams_that_nobody_reads() {
+    let (behind, gateway) = pair().await;
+    let unread = gateway.unread(&tokens::ann()).await;
+    behind.flooded().await;
+    assert!(gateway.life.drain(Duration::from_secs(20)).await, "it ended by itself, within its grace");
+    eventually("the stream behind has ended", async || behind.open() == 0).await;
+    drop(unread);
+}

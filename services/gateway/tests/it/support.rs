@@ -15,6 +15,7 @@ use runmesh_host::health::Reporter;
 use runmesh_host::signed::MeshKey;
 use runmesh_wire::pb::run::run_service_client::RunServiceClient;
 use runmesh_wire::pb::stream::stream_service_client::StreamServiceClient;
+use runmesh_wire::pb::stream::{AttachRunRequest, AttachRunResponse};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tonic::transport::{Channel, Endpoint};
@@ -42,6 +43,12 @@ impl Gateway {
 
     pub async fn channel(&self) -> Channel {
         Endpoint::from_shared(format!("http://{}", self.addr)).unwrap().connect().await.unwrap()
+    }
+
+    /// A stream of [`behind::FLOOD`] that nobody reads, on a connection of its own.
+    pub async fn unread(&self, token: &str) -> tonic::Streaming<AttachRunResponse> {
+        let request = AttachRunRequest { run_id: behind::FLOOD.to_owned(), from: None };
+        self.streams().await.attach_run(by(token, request)).await.unwrap().into_inner()
     }
 
     pub async fn runs(&self) -> RunServiceClient<Channel> {

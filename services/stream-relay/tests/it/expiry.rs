@@ -1,9 +1,12 @@
 //! Credentials that end while a stream is attached.
 
 use crate::client::{START, cursor, step_started, text};
-use crate::world::{World, soon};
+use crate::world::{World, eventually, serve, soon};
+use runmesh_domain::Reason;
+use runmesh_stream_relay::Config;
 use runmesh_wire::pb::stream as pb;
 use runmesh_wire::pb::stream::attach_thread_response::Frame;
+use runmesh_wire::status::reason;
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(2);
@@ -40,4 +43,25 @@ async fn so_does_that_of_a_thread_without_a_turn() {
     let Some(Frame::End(end)) = last else { panic!("{last:?}") };
     assert_eq!(end.reason(), pb::end::Reason::TokenExpired);
     assert!(!end.cursor.is_empty(), "a turn that comes meanwhile is not to be missed");
+}
+
+#[tokio::test]
+async fn a_stream_that_nobody_reads_gives_its_seat_back_soon_after_its_credentials() {
+    let world = World::new().await;
+    let relay = serve(Config { viewers_per_user_max: 1, ..world.config().await }).await;
+    let (who, run) = (world.person(), world.send().await);
+    let lease = world.claim().await;
+    let (mut appender, _) = relay.client.append(lease).await;
+    appender.send(vec![step_started(1)]).await;
+    // More than a client takes of what it does not read.
+    for _ in 0..24 {
+        appender.send(vec![text(1, "x".repeat(200 << 10))]).await;
+        appender.settled().await;
+    }
+    let unread = relay.client.for_only(SOON).attach(&who, run, START).await;
+    let attach = async || relay.client.try_attach(&who, &run.to_string(), START).await;
+    let refused = attach().await.err().unwrap();
+    assert_eq!(reason(&refused), Some(Reason::ViewerLimit), "the only seat is taken");
+    let seated = eventually("the seat is free again", || async { attach().await.ok() }).await;
+    drop((unread, seated));
 }

@@ -8,6 +8,7 @@ use futures::{Stream, StreamExt, stream};
 use http::{HeaderMap, Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
+use runmesh_host::server::EndsAt;
 use runmesh_host::signed::Verified;
 use runmesh_host::status;
 use tonic::body::Body;
@@ -30,6 +31,9 @@ pub fn routes(name: &'static str) -> Routes {
         .route(&at("SlowLong"), post(slow))
         .route(&at("Drip"), post(|| async { answer(first().chain(stream::pending())) }))
         .route(&at("Cut"), post(|| async { answer(first()) }))
+        .route(&at("Flood"), post(|| async { answer(flood()) }))
+        .route(&at("FloodThatIsOver"), post(flood_that_is_over))
+        .route(&at("Hoard"), post(hoard))
         .route(&at("Panic"), post(panics))
         .route(&at("PanicBody"), post(|| async { answer(first().chain(stream::once(async { panic!("in the stream") }))) }))
         .route(&at("Bare"), post(|| async { Status::not_found("bare").into_http::<Body>() }))
@@ -78,6 +82,23 @@ fn header(request: &AxumRequest, name: &str) -> Answer {
 }
 
 async fn slow() -> Result<Answer, Infallible> {
+    std::future::pending().await
+}
+
+/// More than any reader takes.
+fn flood() -> impl Stream<Item = Part> + Send {
+    stream::repeat_with(|| Ok(Frame::data(message(&[b'x'; 16 * 1024]))))
+}
+
+async fn flood_that_is_over() -> Answer {
+    let mut answer = answer(flood());
+    answer.extensions_mut().insert(EndsAt(tokio::time::Instant::now()));
+    answer
+}
+
+/// Keeps its request and reads nothing of it.
+async fn hoard(request: AxumRequest) -> Answer {
+    let _kept = request;
     std::future::pending().await
 }
 

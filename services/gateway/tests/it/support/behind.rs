@@ -26,6 +26,9 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::tokens;
 
+/// The run whose streams never end and are as fast as their readers.
+pub const FLOOD: &str = "flood";
+
 /// What a call came with.
 #[derive(Clone, Debug)]
 pub struct Call {
@@ -48,6 +51,8 @@ pub struct State {
     calls: Arc<Mutex<Vec<Call>>>,
     /// Streams and hanging calls that are open.
     open: Arc<AtomicUsize>,
+    /// Frames that streams of [`FLOOD`] have made.
+    flooded: Arc<AtomicUsize>,
 }
 
 impl Behind {
@@ -83,6 +88,17 @@ impl Behind {
 
     pub fn calls(&self) -> usize {
         self.state.calls.lock().unwrap().len()
+    }
+
+    /// Waits until no stream of [`FLOOD`] gets rid of anything more.
+    pub async fn flooded(&self) {
+        let mut before = 0;
+        super::eventually("every window is full", async || {
+            let now = self.state.flooded.load(Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            std::mem::replace(&mut before, now) == now && now > 0
+        })
+        .await;
     }
 
     pub fn open(&self) -> usize {
@@ -163,10 +179,20 @@ impl RunService for State {
 impl StreamService for State {
     type AttachRunStream = Answers<stream::AttachRunResponse>;
 
-    /// One frame, then nothing for ever.
+    /// One frame, then nothing for ever; of [`FLOOD`], frames for ever.
     async fn attach_run(&self, request: Request<stream::AttachRunRequest>) -> Result<Response<Self::AttachRunStream>, Status> {
         self.note(&request);
         let open = self.enter();
+        if request.into_inner().run_id == FLOOD {
+            let flooded = Arc::clone(&self.flooded);
+            let frames = std::iter::repeat_with(move || {
+                let _held = &open;
+                flooded.fetch_add(1, Ordering::SeqCst);
+                let progress = stream::Progress { cursor: "x".repeat(4 * 1024), ..stream::Progress::default() };
+                Ok(stream::AttachRunResponse { frame: Some(attach_run_response::Frame::Progress(progress)) })
+            });
+            return Ok(Response::new(Box::pin(tokio_stream::iter(frames))));
+        }
         let progress = stream::Progress { seq: 1, ..stream::Progress::default() };
         let first = stream::AttachRunResponse { frame: Some(attach_run_response::Frame::Progress(progress)) };
         let rest = tokio_stream::pending().map(move |frame| {
