@@ -30,6 +30,7 @@ mod session;
 mod sessions;
 mod side_by_side;
 mod sql;
+mod stalled;
 mod survives;
 mod talks;
 mod threads;

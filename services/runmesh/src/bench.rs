@@ -21,6 +21,7 @@ mod raw_grpc;
 mod report;
 mod run200;
 mod serial;
+mod stalled;
 mod statements;
 mod stream;
 mod usage;
@@ -118,6 +119,9 @@ impl Ground<'_> {
         }
         if self.plan.wants(Phase::Paced) {
             paced::measure(self).await?;
+        }
+        if self.plan.wants(Phase::Stalled) {
+            stalled::measure(self).await?;
         }
         if self.plan.wants(Phase::Attach) {
             attach::measure(self).await?;

@@ -27,6 +27,11 @@ pub(super) struct Pace {
 }
 
 impl Pace {
+    /// 100 chunks a second for about so long, and one second at least.
+    pub(super) fn of(time: Duration) -> Self {
+        Self { chunks: u64::try_from(time.as_millis() / GAP.as_millis()).unwrap_or(100).max(100), gap: GAP }
+    }
+
     /// What makes the mock model keep it.
     pub(super) fn hint(self) -> String {
         format!("slow:{}x{}", self.chunks, self.gap.as_millis())
@@ -53,12 +58,11 @@ pub(super) fn now_micros() -> u64 {
 
 /// Measures the model by itself, then the mesh with one viewer a run and with several.
 pub(super) async fn measure(ground: &mut Ground<'_>) -> Result<(), Failure> {
-    let chunks = u64::try_from(ground.plan.measure.as_millis() / GAP.as_millis()).unwrap_or(100).max(100);
-    let pace = Pace { chunks, gap: GAP };
+    let pace = Pace::of(ground.plan.measure);
     let direct = model::read(ground.fleet.port(Part::Model), RUNS, pace).await?;
     ground.report.row(&Row::new("model alone x20").with_latency("delta", &direct));
     for viewers in VIEWERS {
-        let seen = watch(ground, pace, viewers).await?;
+        let seen = watch(&ground.people.all[..RUNS.min(ground.people.all.len())], pace, viewers).await?;
         let beyond = seen.p50() - direct.p50();
         let row = Row::new(format!("paced x20, {viewers} each"))
             .with_latency("delta", &seen)
@@ -70,9 +74,10 @@ pub(super) async fn measure(ground: &mut Ground<'_>) -> Result<(), Failure> {
     ground.fleet.check()
 }
 
-async fn watch(ground: &Ground<'_>, pace: Pace, viewers: usize) -> Result<Latencies, Failure> {
+/// The delays of a run of each of these people, with so many viewers each.
+pub(super) async fn watch(people: &[Person], pace: Pace, viewers: usize) -> Result<Latencies, Failure> {
     let mut tasks = JoinSet::new();
-    for person in ground.people.all.iter().take(RUNS) {
+    for person in people {
         tasks.spawn(one_run(person.clone(), pace, viewers));
     }
     let mut all = Latencies::new();

@@ -44,6 +44,7 @@ impl Interceptor for Bearer {
 pub(super) struct Person {
     /// Their org.
     pub(super) org: String,
+    bearer: Bearer,
     runs: RunServiceClient<Calls>,
     threads: ThreadServiceClient<Calls>,
     streams: StreamServiceClient<Calls>,
@@ -92,6 +93,7 @@ impl People {
             let calls = |channels: &[Channel]| InterceptedService::new(channels[number % CONNECTIONS].clone(), bearer.clone());
             all.push(Person {
                 org: org.clone(),
+                bearer: bearer.clone(),
                 runs: RunServiceClient::new(calls(&here)),
                 threads: ThreadServiceClient::new(calls(&here)),
                 streams: StreamServiceClient::new(calls(&there)).max_decoding_message_size(64 << 20),
@@ -103,6 +105,16 @@ impl People {
 }
 
 impl Person {
+    /// The same person, who listens over a connection of their own and takes little at a time: what they do not read holds up nobody
+    /// of the bench.
+    pub(super) fn apart(&self, gateway: &str) -> Result<Self, Failure> {
+        let endpoint = Endpoint::from_shared(gateway.to_owned()).map_err(|error| failed("gateway", error))?;
+        let channel = endpoint.tcp_nodelay(true).initial_stream_window_size(1 << 16).connect_lazy();
+        let calls = InterceptedService::new(channel, self.bearer.clone());
+        let streams = StreamServiceClient::new(calls).max_decoding_message_size(64 << 20);
+        Ok(Self { streams, ..self.clone() })
+    }
+
     /// A new thread.
     pub(super) async fn thread(&mut self) -> Result<String, Failure> {
         let message = thread::CreateThreadRequest { idempotency_key: key(), agent: "default".into(), title: String::new() };

@@ -28,6 +28,8 @@ pub(super) enum Phase {
     Serial,
     /// The delay of deltas that come at a pace.
     Paced,
+    /// Viewers beside others that read nothing.
+    Stalled,
     /// Coming late to a long run.
     Attach,
     /// The death of a worker.
