@@ -7,7 +7,7 @@ mod life;
 mod members;
 
 pub use life::{NewOrg, OrgChange, create, delete, ensure, update};
-pub use members::{list_members, list_of, put_member, remove_member};
+pub use members::{list_members, list_of, members_among, put_member, remove_member};
 
 use crate::columns::{At, bad_row, small};
 use crate::error::sql;

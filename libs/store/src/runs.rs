@@ -55,5 +55,5 @@ pub use row::{BlockedBy, JournalSize, RunRow};
 pub use send::{NewMessage, OnBusy, send};
 pub use sweep::{FreeThreadsFrom, UnservedFrom, fail_unserved, promote_free_threads};
 pub use transition::{TransitionExtra, transition};
-pub use turns::{Turn, last_turn, next_turn, open_turn};
-pub use view::{RunState, catch_up_rows, state_of, states_of};
+pub use turns::{NewestTurn, current_turn, newest_turns, next_turn};
+pub use view::{RunState, Standing, catch_up_rows, seen_by, standings, state_of};

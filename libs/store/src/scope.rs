@@ -32,7 +32,9 @@ impl Scope {
     pub(crate) fn begin(self, role: Role, kind: Kind) -> String {
         let name = self.role(role);
         let mode = match (self, role, kind) {
-            (_, _, Kind::Read) | (Self::Reader(_) | Self::Person(_), _, _) | (_, Role::Reader, _) => " READ ONLY",
+            // What is read in one transaction is of one moment.
+            (_, _, Kind::Read) => " ISOLATION LEVEL REPEATABLE READ, READ ONLY",
+            (Self::Reader(_) | Self::Person(_), _, _) | (_, Role::Reader, _) => " READ ONLY",
             (Self::Org(_) | Self::System, Role::Service, Kind::Durable | Kind::Beat) => "",
         };
         let whose = match self {
@@ -53,7 +55,7 @@ impl Scope {
 pub(crate) enum Kind {
     /// Once acknowledged it is there, whatever dies.
     Durable,
-    /// There is nothing to commit.
+    /// There is nothing to commit, and all its statements see the same moment.
     Read,
     /// A heartbeat: lost with the server, it only ends a lease earlier.
     Beat,
@@ -71,7 +73,7 @@ mod tests {
             assert!(scope.begin(Role::Reader, Kind::Durable).starts_with("BEGIN READ ONLY; SET LOCAL ROLE runmesh_reader"));
         }
         for scope in [Scope::Org(org), Scope::System] {
-            assert!(scope.begin(Role::Service, Kind::Read).starts_with("BEGIN READ ONLY;"));
+            assert!(scope.begin(Role::Service, Kind::Read).starts_with("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY;"));
         }
         let begin = Scope::Org(org).begin(Role::Service, Kind::Durable);
         let uuid = "00000000-0000-0000-0000-000000000001";

@@ -7,6 +7,7 @@ use crate::page::{Page, PageRequest};
 use crate::tx::Tx;
 use runmesh_domain::id::{OrgId, UserId};
 use runmesh_domain::{Refusal, Result, Timestamp};
+use std::collections::HashSet;
 use uuid::Uuid;
 
 const LIST_OF: &str = concat!(
@@ -55,6 +56,20 @@ pub async fn list_members(tx: &mut Tx, org: OrgId, page: &PageRequest) -> Result
     let rows: Vec<MemberRow> = query.fetch_all(tx.connection()).await.map_err(sql)?;
     let members = rows.into_iter().map(MemberRow::read).collect::<Result<Vec<_>, _>>()?;
     Ok(page.cut(members, |member| (member.created_at.as_micros(), member.user.uuid())))
+}
+
+/// Those of these people who are members of the org named with them, in one statement. Scope System, or the org's own.
+///
+/// # Errors
+/// [`runmesh_domain::Fault`] only.
+pub async fn members_among(tx: &mut Tx, people: &[(OrgId, UserId)]) -> Result<HashSet<(OrgId, UserId)>> {
+    let (orgs, users): (Vec<Uuid>, Vec<Uuid>) = people.iter().map(|(org, user)| (org.uuid(), user.uuid())).unzip();
+    let query = "SELECT m.org_id, m.user_id FROM unnest($1::uuid[], $2::uuid[]) AS a (org_id, user_id)
+                 CROSS JOIN LATERAL (
+                   SELECT org_id, user_id FROM members WHERE org_id = a.org_id AND user_id = a.user_id LIMIT 1) m";
+    let query = sqlx::query_as(query).bind(orgs).bind(users);
+    let rows: Vec<(Uuid, Uuid)> = query.fetch_all(tx.connection()).await.map_err(sql)?;
+    Ok(rows.into_iter().map(|(org, user)| (OrgId::from_uuid(org), UserId::from_uuid(user))).collect())
 }
 
 /// Adds a person or changes their role. Who may do that was checked by the caller.

@@ -65,7 +65,8 @@ pub async fn see_blocked(tx: &mut Tx, rows: &mut [RunRow], queues: &Queues) -> R
     Ok(())
 }
 
-async fn look(tx: &mut Tx, runs: Vec<Uuid>, queues: &Queues) -> Result<HashMap<Uuid, BlockedBy>> {
+/// What keeps each of these READY runs from a worker; those that nothing keeps are left out.
+pub(super) async fn look(tx: &mut Tx, runs: Vec<Uuid>, queues: &Queues) -> Result<HashMap<Uuid, BlockedBy>> {
     let (user_max, org_max) = (i64::from(queues.running_per_user_max), i64::from(queues.running_per_org_max));
     let query = sqlx::query_as(BLOCKED).bind(runs).bind(user_max).bind(org_max);
     let query = query.bind(StateName::Running.name());

@@ -1,17 +1,19 @@
 //! What those who watch runs need: where a run stands, whether its log is behind.
 
+use super::blocked;
 use super::committed::Committed;
 use super::list::get;
-use super::row::RunRow;
-use crate::columns::{bad_row, big, count};
+use super::row::{BlockedBy, Row, RunRow, run_columns};
+use crate::columns::{big, count};
 use crate::error::sql;
 use crate::outbox::{self, transition_columns};
 use crate::tx::Tx;
-use runmesh_domain::Result;
-use runmesh_domain::id::{OrgId, RunId};
+use runmesh_domain::id::{OrgId, RunId, UserId};
+use runmesh_domain::limits::Queues;
 use runmesh_domain::log::Position;
 use runmesh_domain::run::{RunIds, StateName};
 use runmesh_domain::transition::Transition;
+use runmesh_domain::{Refusal, Result};
 use std::collections::HashMap;
 use uuid::Uuid;
 
@@ -24,10 +26,36 @@ pub struct RunState {
     pub queue_position: u32,
 }
 
+/// Where one of many runs stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// The run.
+    pub run: RunId,
+    /// Its state.
+    pub state: StateName,
+    /// Its version.
+    pub version: u64,
+    /// Turns of its thread that come before it; 0 unless QUEUED.
+    pub queue_position: u32,
+    /// What keeps it from a worker, when it is READY and something does.
+    pub blocked_by: Option<BlockedBy>,
+}
+
+/// Nothing for somebody who is not a member of the org.
+const SEEN: &str = concat!(
+    "SELECT ",
+    run_columns!(),
+    " FROM runs r WHERE r.id = $1 AND r.org_id = $2 AND EXISTS (SELECT 1 FROM members m WHERE m.org_id = $2 AND m.user_id = $3)"
+);
 const AHEAD: &str = "
     SELECT (SELECT count(*) FROM runs WHERE thread_id = $1 AND kind = 'turn' AND state IN ('ready', 'running', 'waiting'))
       + (SELECT count(*) FROM runs WHERE thread_id = $1 AND kind = 'turn' AND state = 'queued' AND rank < $2)";
-const STATES: &str = "SELECT id, state, version FROM runs WHERE id = ANY ($1)";
+const STANDINGS: &str = "
+    SELECT r.id, r.state, r.version, CASE WHEN r.state = 'queued' THEN
+      (SELECT count(*) FROM runs h WHERE h.thread_id = r.thread_id AND h.kind = 'turn' AND h.state IN ('ready', 'running', 'waiting'))
+      + (SELECT count(*) FROM runs q WHERE q.thread_id = r.thread_id AND q.kind = 'turn' AND q.state = 'queued' AND q.rank < r.rank)
+    ELSE 0 END AS ahead
+    FROM runs r WHERE r.id = ANY ($1)";
 const AFTER: &str = concat!(
     "SELECT ",
     transition_columns!(),
@@ -39,6 +67,21 @@ const AFTER: &str = concat!(
 /// [`runmesh_domain::Refusal::NotFound`].
 pub async fn state_of(tx: &mut Tx, org: OrgId, run: RunId) -> Result<RunState> {
     let row = get(tx, org, run).await?;
+    with_position(tx, row).await
+}
+
+/// As [`state_of`], for a member of the org; one statement for a run that is not QUEUED.
+///
+/// # Errors
+/// [`Refusal::NotFound`], also for somebody who is not a member.
+pub async fn seen_by(tx: &mut Tx, org: OrgId, user: UserId, run: RunId) -> Result<RunState> {
+    let query = sqlx::query_as(SEEN).bind(run.uuid()).bind(org.uuid()).bind(user.uuid());
+    let row: Option<Row> = query.fetch_optional(tx.connection()).await.map_err(sql)?;
+    let row = row.ok_or(Refusal::NotFound { what: "run" })?.read()?;
+    with_position(tx, row).await
+}
+
+async fn with_position(tx: &mut Tx, row: RunRow) -> Result<RunState> {
     if row.run.state.name() != StateName::Queued {
         return Ok(RunState { row, queue_position: 0 });
     }
@@ -47,19 +90,28 @@ pub async fn state_of(tx: &mut Tx, org: OrgId, run: RunId) -> Result<RunState> {
     Ok(RunState { row, queue_position: u32::try_from(ahead).unwrap_or(u32::MAX) })
 }
 
-/// State and version of many runs in one statement, in no order; those that are not there are left out.
+/// Where many runs of any org stand, in at most two statements and in no order; those that are not there are left out, and those
+/// of a state that this version does not know.
 ///
 /// # Errors
 /// [`runmesh_domain::Fault`] only.
-pub async fn states_of(tx: &mut Tx, runs: &[RunId]) -> Result<Vec<(RunId, StateName, u64)>> {
+pub async fn standings(tx: &mut Tx, runs: &[RunId], queues: &Queues) -> Result<Vec<Standing>> {
     let ids: Vec<Uuid> = runs.iter().map(|run| run.uuid()).collect();
-    let rows: Vec<(Uuid, String, i64)> = sqlx::query_as(STATES).bind(ids).fetch_all(tx.connection()).await.map_err(sql)?;
-    let read = |(id, state, version): (Uuid, String, i64)| {
-        let run = RunId::from_uuid(id);
-        let state = StateName::from_name(&state).ok_or_else(|| bad_row("runs", "state", run, &state))?;
-        Ok((run, state, count(version)))
+    let rows: Vec<(Uuid, String, i64, i64)> =
+        sqlx::query_as(STANDINGS).bind(ids).fetch_all(tx.connection()).await.map_err(sql)?;
+    let read = |(id, state, version, ahead): (Uuid, String, i64, i64)| {
+        let queue_position = u32::try_from(ahead).unwrap_or(u32::MAX);
+        let state = StateName::from_name(&state)?;
+        Some(Standing { run: RunId::from_uuid(id), state, version: count(version), queue_position, blocked_by: None })
     };
-    rows.into_iter().map(read).collect()
+    let mut standings: Vec<Standing> = rows.into_iter().filter_map(read).collect();
+    let ready = standings.iter().filter(|standing| standing.state == StateName::Ready);
+    let ready: Vec<Uuid> = ready.map(|standing| standing.run.uuid()).collect();
+    if !ready.is_empty() {
+        let blocked = blocked::look(tx, ready, queues).await?;
+        standings.iter_mut().for_each(|standing| standing.blocked_by = blocked.get(&standing.run.uuid()).copied());
+    }
+    Ok(standings)
 }
 
 /// What brings a run's log up: where it stood, who it is about, and its transitions above a version with whether each is

@@ -6,7 +6,7 @@ use runmesh_domain::invariants;
 use runmesh_domain::message::Role;
 use runmesh_domain::run::StateName;
 use runmesh_domain::transition::Cause;
-use runmesh_store::runs::{self, FreeThreadsFrom};
+use runmesh_store::runs::{self, FreeThreadsFrom, RunRow};
 
 #[tokio::test]
 async fn a_hundred_senders_make_a_hundred_turns_in_order() {
@@ -83,27 +83,37 @@ async fn the_sweeper_finds_nothing_after_ends_and_repairs_a_free_thread() {
 async fn turns_are_found_in_their_order() {
     let world = World::new().await;
     let (org, thread) = (world.org, world.thread().await);
-    let next = |after| world.org_tx(move |tx| runs::next_turn(tx, org, thread, after).boxed());
-    let open = || world.org_tx(move |tx| runs::open_turn(tx, org, thread).boxed());
-    let last = || world.org_tx(move |tx| runs::last_turn(tx, org, thread).boxed());
-    assert_eq!((next(None).await, open().await, last().await), (Ok(None), Ok(None), Ok(None)));
+    let brief = |row: Option<RunRow>| row.map(|row| (row.run.id, row.run.turn_number, row.run.place));
+    let next = |after| world.org_tx(move |tx| async move { runs::next_turn(tx, org, thread, after).await.map(brief) }.boxed());
+    let current = || world.org_tx(move |tx| async move { runs::current_turn(tx, org, thread).await.map(brief) }.boxed());
+    let newest = || world.org_tx(move |tx| async move { runs::newest_turns(tx, &[(org, thread)]).await }.boxed());
+    assert_eq!((next(None).await, current().await), (Ok(None), Ok(None)));
+    assert_eq!(newest().await.unwrap().get(&thread), Some(&None), "a thread without turns");
     let mut runs = Vec::new();
     for _ in 0..3 {
         runs.push(world.send(thread, "x").await.run);
     }
-    let turn = |number: usize, place| Ok(Some(runs::Turn { run: runs[number - 1], number: number as u64, place }));
-    assert_eq!((next(None).await, next(Some(runs[0])).await, last().await), (turn(1, 1), Ok(None), turn(1, 1)));
+    let turn = |number: usize, place: u64| Ok(Some((runs[number - 1], number as u64, Some(place))));
+    assert_eq!((next(None).await, next(Some(runs[0])).await, current().await), (turn(1, 1), Ok(None), turn(1, 1)));
     // A turn that is canceled before it starts has its place from then on, before the turn that starts later.
     world.cancel(runs[1]).await.unwrap();
-    assert_eq!((next(Some(runs[0])).await, next(Some(runs[1])).await, open().await), (turn(2, 2), Ok(None), turn(1, 1)));
+    assert_eq!((next(Some(runs[0])).await, next(Some(runs[1])).await, current().await), (turn(2, 2), Ok(None), turn(1, 1)));
+    let seen = newest().await.unwrap()[&thread].unwrap();
+    assert_eq!((seen.run, seen.turn_number, seen.place, seen.place_before), (runs[1], 2, 2, 1));
     world.cancel(runs[0]).await.unwrap();
-    assert_eq!(open().await, turn(3, 3), "the one that holds the thread now");
-    assert_eq!((next(Some(runs[1])).await, next(Some(runs[2])).await, last().await), (turn(3, 3), Ok(None), turn(3, 3)));
+    assert_eq!(current().await, turn(3, 3), "the one that holds the thread now");
+    assert_eq!((next(Some(runs[1])).await, next(Some(runs[2])).await), (turn(3, 3), Ok(None)));
     world.cancel(runs[2]).await.unwrap();
-    assert_eq!(open().await, Ok(None));
+    assert_eq!(current().await, turn(3, 3), "the last one, which is over");
     let user = world.user;
-    world.org_tx(move |tx| runmesh_store::threads::delete(tx, org, user, thread).boxed()).await.unwrap();
-    assert!(next(None).await.is_err() && open().await.is_err() && last().await.is_err(), "a deleted thread has no turns");
     let other = world.other("two").await;
+    let foreign = other.org;
+    assert_eq!(
+        world.system(move |tx| async move { runs::newest_turns(tx, &[(foreign, thread)]).await }.boxed()).await.unwrap().len(),
+        0
+    );
+    world.org_tx(move |tx| runmesh_store::threads::delete(tx, org, user, thread).boxed()).await.unwrap();
+    assert!(next(None).await.is_err() && current().await.is_err(), "a deleted thread has no turns");
+    assert_eq!(newest().await.unwrap().len(), 0);
     assert!(other.org_tx(move |tx| runs::next_turn(tx, other.org, thread, None).boxed()).await.is_err());
 }

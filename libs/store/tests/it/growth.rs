@@ -9,7 +9,7 @@ use runmesh_domain::id::{SessionId, ThreadId};
 use runmesh_domain::run::Outcome;
 use runmesh_store::runs::{self, FreeThreadsFrom, ListRuns, NewMessage, UnservedFrom};
 use runmesh_store::threads::{self, ListThreads};
-use runmesh_store::{PageRequest, Scope, Tx, actions, idempotency, maintenance, probe, sessions};
+use runmesh_store::{PageRequest, Scope, Tx, actions, idempotency, maintenance, orgs, probe, sessions};
 use std::time::Duration;
 
 /// Runs that are over.
@@ -78,7 +78,13 @@ async fn life_of_a_run(world: &World, thread: ThreadId, session: SessionId) -> V
     .await;
     all.push(("enqueue", rows));
     let (_, rows) = reads(world, org, move |tx| runs::state_of(tx, owner, second.run).boxed()).await;
+    all.push(("the state of the queued one", rows));
+    let (_, rows) = reads(world, org, move |tx| runs::seen_by(tx, owner, user, second.run).boxed()).await;
     all.push(("attach to the queued one", rows));
+    let (_, rows) =
+        reads(world, Scope::System, move |tx| async move { runs::standings(tx, &[second.run, run], &QUEUES).await }.boxed())
+            .await;
+    all.push(("compare both", rows));
     let (_, rows) = reads(world, org, move |tx| runs::cancel(tx, owner, user, second.run).boxed()).await;
     all.push(("cancel the queued one", rows));
     let (_, rows) = reads(world, Scope::System, move |tx| {
@@ -97,7 +103,16 @@ async fn life_of_a_run(world: &World, thread: ThreadId, session: SessionId) -> V
         .await;
         all.push((what, rows));
     }
-    all.push(("the last turn", reads(world, org, move |tx| runs::last_turn(tx, owner, thread).boxed()).await.1));
+    all.push(("the current turn", reads(world, org, move |tx| runs::current_turn(tx, owner, thread).boxed()).await.1));
+    let (_, rows) = reads(world, Scope::System, move |tx| {
+        async move {
+            runs::newest_turns(tx, &[(owner, thread)]).await?;
+            orgs::members_among(tx, &[(owner, user)]).await
+        }
+        .boxed()
+    })
+    .await;
+    all.push(("look at the thread for its viewers", rows));
     all.push(("the next turn", reads(world, org, move |tx| runs::next_turn(tx, owner, thread, None).boxed()).await.1));
     let (_, rows) = reads(world, org, move |tx| {
         let wanted = ListThreads { page: page(), agent: None, user: None };

@@ -1,6 +1,6 @@
 //! Transitions on their way out.
 
-use crate::fixture::{World, lease};
+use crate::fixture::{QUEUES, World, lease};
 use crate::server;
 use futures::FutureExt as _;
 use runmesh_domain::id::RunId;
@@ -43,8 +43,9 @@ async fn what_was_committed_is_what_is_read_back() {
     assert_eq!(ids, told[0].ids);
     let unmarked: Vec<_> = transitions[1..].iter().map(|transition| (transition.clone(), false)).collect();
     assert_eq!(rows, unmarked);
-    let states = world.system(move |tx| async move { runs::states_of(tx, &[run]).await }.boxed()).await.unwrap();
-    assert_eq!(states, [(run, transitions[2].to, 3)]);
+    let standings = world.system(move |tx| async move { runs::standings(tx, &[run], &QUEUES).await }.boxed()).await.unwrap();
+    let standing = runs::Standing { run, state: transitions[2].to, version: 3, queue_position: 0, blocked_by: None };
+    assert_eq!(standings, [standing]);
 }
 
 /// The words of a run stand in its message, once: a transition that is read back gets them from there.

@@ -158,8 +158,8 @@ async fn a_background_run_holds_nothing_and_fills_no_limit_of_turns() {
     let claimed = world.try_claim(claim_for(session, 10, tight)).await.unwrap();
     assert_eq!(claimed.len(), 1, "a job does not count against the limits of turns");
     let org = world.org;
-    let turns = world.org_tx(move |tx| runs::last_turn(tx, org, thread).boxed()).await.unwrap();
-    assert_eq!(turns.map(|turn| turn.run), Some(sent.run));
+    let turns = world.org_tx(move |tx| runs::current_turn(tx, org, thread).boxed()).await.unwrap();
+    assert_eq!(turns.map(|turn| turn.run.id), Some(sent.run));
     let (_, committed) = world.finish(job, Outcome::Completed, Some(last(1, "result"))).await.unwrap();
     assert_eq!(committed.len(), 1, "the end of a job promotes no turn");
     assert_eq!(world.messages(thread).await.len(), 2, "and says nothing in the conversation");
