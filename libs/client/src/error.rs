@@ -131,11 +131,12 @@ impl ClientError {
         status.get_details_retry_info()?.retry_delay
     }
 
-    /// True when the same call may work in a moment: UNAVAILABLE, broken connections and interrupted streams.
+    /// True when the same call may work in a moment: UNAVAILABLE, a replica that has as much in hand as it takes, broken connections
+    /// and interrupted streams.
     #[must_use]
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::Status(status) => status.code() == Code::Unavailable,
+            Self::Status(status) => status.code() == Code::Unavailable || self.reason() == Some(Reason::Overloaded),
             Self::Unreachable { .. } | Self::Interrupted { .. } => true,
             Self::Address { .. }
             | Self::Credential { .. }

@@ -12,10 +12,11 @@ pub(crate) fn backoff(tries: u32, chance: f64) -> Duration {
     whole.mul_f64(0.5 + 0.5 * chance.clamp(0.0, 1.0))
 }
 
-/// The pause before the next try: what the server asked for, or the backoff when that is longer.
+/// The pause before the next try: what the server asked for and up to half of it more, or the backoff when that is longer.
+/// Clients that were sent away together do not come back together.
 pub(crate) fn pause(tries: u32, error: &ClientError) -> Duration {
     let asked = error.retry_after().unwrap_or(Duration::ZERO).min(bounds::PAUSE_ASKED_MAX);
-    backoff(tries, key::chance()).max(asked)
+    backoff(tries, key::chance()).max(asked.mul_f64(1.0 + 0.5 * key::chance()))
 }
 
 /// The tries of one call.
@@ -39,7 +40,7 @@ impl Retry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use runmesh_domain::Reason;
+    use runmesh_domain::{Reason, Refusal};
     use runmesh_wire::status;
 
     #[test]
@@ -58,10 +59,20 @@ mod tests {
     }
 
     #[test]
+    fn clients_that_are_sent_away_together_come_back_one_by_one() {
+        let refusal = Refusal::Overloaded { what: "the database", retry_after: Duration::from_secs(2) };
+        let error = ClientError::of_status(status::of_refusal(&refusal), "x");
+        let pauses: Vec<Duration> = (0..32).map(|_| pause(1, &error)).collect();
+        let (least, most) = (Duration::from_secs(2), Duration::from_secs(3));
+        assert!(pauses.iter().all(|pause| (least..=most).contains(pause)), "{pauses:?}");
+        assert!(pauses.iter().any(|pause| *pause != pauses[0]));
+    }
+
+    #[test]
     fn a_refusal_is_not_tried_again() {
         for reason in Reason::ALL {
             let error = ClientError::of_status(status::plain(*reason, "no"), "x");
-            let passing = matches!(reason, Reason::Unavailable | Reason::Draining);
+            let passing = matches!(reason, Reason::Unavailable | Reason::Draining | Reason::Overloaded);
             assert_eq!(Retry::new(9).pause_after(&error).is_some(), passing, "{reason:?}");
         }
     }

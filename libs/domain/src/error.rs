@@ -139,6 +139,14 @@ pub enum Refusal {
         /// The bound that was met.
         max: u32,
     },
+    /// The replica has as much in hand as it takes, and did nothing.
+    #[error("too many wait for {what} here; try again later")]
+    Overloaded {
+        /// What they wait for.
+        what: &'static str,
+        /// When trying again may help.
+        retry_after: Duration,
+    },
     /// The process is draining.
     #[error("the process is draining")]
     Draining,
@@ -177,6 +185,7 @@ impl Refusal {
             Self::Conflict { .. } => Reason::Conflict,
             Self::NameTaken { .. } => Reason::NameTaken,
             Self::ViewerLimit { .. } => Reason::ViewerLimit,
+            Self::Overloaded { .. } => Reason::Overloaded,
             Self::Draining => Reason::Draining,
         }
     }

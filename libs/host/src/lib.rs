@@ -14,6 +14,7 @@ pub mod lifecycle;
 pub mod metrics;
 pub mod outage;
 pub mod propagate;
+pub mod random;
 pub mod reflection;
 pub mod server;
 pub mod signed;
@@ -21,8 +22,6 @@ pub mod start;
 pub mod status;
 pub mod telemetry;
 pub mod upstream;
-
-mod random;
 
 pub use deadline::Deadline;
 pub use lifecycle::Lifecycle;

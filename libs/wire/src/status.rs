@@ -82,7 +82,7 @@ pub fn of_refusal(refusal: &Refusal) -> Status {
         Refusal::InvalidField { field, problem } => {
             details.add_bad_request_violation(field, problem);
         }
-        Refusal::QueueLimit { retry_after, .. } => {
+        Refusal::QueueLimit { retry_after, .. } | Refusal::Overloaded { retry_after, .. } => {
             details.set_retry_info(Some(*retry_after));
         }
         Refusal::Draining => {
