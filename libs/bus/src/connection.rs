@@ -168,6 +168,15 @@ impl Connection {
         }
     }
 
+    /// Waits until the server has seen everything that was sent on this connection before, subscriptions among it.
+    pub async fn round_trip(&self) -> Result<()> {
+        match self.request(subjects::NOBODY.to_owned(), None, Bytes::new()).await {
+            // The answer of the server itself: nobody listens there.
+            Err(NoAnswer::NotSent(_)) if self.is_up() => Ok(()),
+            answer => answer.map(drop).map_err(Error::from),
+        }
+    }
+
     /// Sends without waiting for anything but room in the connection's own queue.
     pub async fn send(&self, subject: String, reply: Option<String>, payload: Bytes) -> Result<()> {
         if !self.is_up() {

@@ -1,10 +1,9 @@
-//! Everything NATS: subjects and streams declared as data, the run log, the transition feed, wake-ups and cancel hints.
+//! Everything NATS: subjects and streams declared as data, the run log, the transition feed, wake-ups and hints.
 //!
 //! *Invariant:* this is the only crate that names async-nats. Every queue is bounded and every wait has a deadline. It
 //! never reads Postgres and never decides about a run: the rules are `runmesh_domain::log`, and every publish to the run
 //! log names the tail that it was decided for.
 
-mod activity;
 mod api;
 mod bus;
 mod choices;
@@ -25,9 +24,9 @@ mod report;
 mod settings;
 mod streams;
 mod subjects;
+mod thread_hint;
 mod wake;
 
-pub use activity::Activity;
 pub use bus::Bus;
 pub use choices::{Age, Placement, Replicas, Size, StreamChoices};
 pub use config::BusConfig;
@@ -40,4 +39,5 @@ pub use log::{Batch, CaughtUp, Log, Replay, fitted};
 pub use publish::PublishOutcome;
 pub use report::StreamReport;
 pub use streams::{STREAMS, StreamSpec};
+pub use thread_hint::{MemberHints, ThreadHints};
 pub use wake::Wakes;

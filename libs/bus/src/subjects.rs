@@ -13,6 +13,10 @@ pub const TRANSITION_ALL: &str = "rm.transition.>";
 pub const WAKE_ALL: &str = "rm.wake.*";
 /// All cancels.
 pub const CANCEL_ALL: &str = "rm.hint.cancel.*";
+/// Changes of the members of all orgs.
+pub const MEMBERS_ALL: &str = "rm.hint.members.*";
+/// Nobody listens here: the server itself answers a request that it has no reader.
+pub const NOBODY: &str = "rm.hint.nobody";
 
 /// The log of a run.
 pub fn log(RunKey { org, thread, run }: RunKey) -> String {
@@ -22,11 +26,6 @@ pub fn log(RunKey { org, thread, run }: RunKey) -> String {
 /// The log of a run as the server sends it on.
 pub fn live(RunKey { org, thread, run }: RunKey) -> String {
     format!("rm.live.{org}.{thread}.{run}")
-}
-
-/// The logs of all runs of a thread as the server sends them on.
-pub fn live_of_thread(org: OrgId, thread: ThreadId) -> String {
-    format!("rm.live.{org}.{thread}.*")
 }
 
 /// The transitions of a run.
@@ -49,6 +48,16 @@ pub fn leader_elected(stream: &str) -> String {
     format!("$JS.EVENT.ADVISORY.STREAM.LEADER_ELECTED.{stream}")
 }
 
+/// Changes of the turns of a thread.
+pub fn thread(org: OrgId, thread: ThreadId) -> String {
+    format!("rm.hint.thread.{org}.{thread}")
+}
+
+/// Changes of the members of an org.
+pub fn members(org: OrgId) -> String {
+    format!("rm.hint.members.{org}")
+}
+
 /// The last token of a subject.
 pub fn last_token(subject: &str) -> &str {
     subject.rsplit('.').next().unwrap_or_default()
@@ -62,5 +71,6 @@ mod tests {
     fn ids_come_back_out_of_subjects() {
         let org = OrgId::of_name("dev");
         assert_eq!(last_token(&wake(org)).parse(), Ok(org));
+        assert_eq!(last_token(&members(org)).parse(), Ok(org));
     }
 }

@@ -1,6 +1,7 @@
 //! What a command's commit sets off, as values: the command says it, the publisher does it.
 
 use runmesh_bus::CancelHint;
+use runmesh_domain::id::{OrgId, ThreadId};
 use runmesh_domain::run::Run;
 use runmesh_store::runs::{Committed, RunRow};
 
@@ -12,13 +13,29 @@ pub struct AfterCommit {
     pub transitions: Vec<Committed>,
     /// Hints for the sessions that hold runs which are to be canceled.
     pub cancel_hints: Vec<CancelHint>,
+    /// A thread that was deleted. Threads that have another turn are known by the transitions.
+    pub deleted_thread: Option<(OrgId, ThreadId)>,
+    /// An org that lost members.
+    pub lost_members: Option<OrgId>,
 }
 
 impl AfterCommit {
     /// These transitions and no hints.
     #[must_use]
     pub const fn of(transitions: Vec<Committed>) -> Self {
-        Self { transitions, cancel_hints: Vec::new() }
+        Self { transitions, cancel_hints: Vec::new(), deleted_thread: None, lost_members: None }
+    }
+
+    /// Of an org that lost members.
+    #[must_use]
+    pub const fn lost_members(org: OrgId) -> Self {
+        Self { transitions: Vec::new(), cancel_hints: Vec::new(), deleted_thread: None, lost_members: Some(org) }
+    }
+
+    /// Of a thread that was deleted, too.
+    #[must_use]
+    pub fn deleted(self, org: OrgId, thread: ThreadId) -> Self {
+        Self { deleted_thread: Some((org, thread)), ..self }
     }
 
     /// Adds hints for the holders of those of `runs` that have one and are to be canceled.

@@ -11,13 +11,13 @@ use crate::marks::Marks;
 use crate::work_signal::WorkSignal;
 use runmesh_bus::{Bus, CancelHint, CaughtUp};
 use runmesh_domain::Result;
-use runmesh_domain::id::{OrgId, RunId};
+use runmesh_domain::id::{OrgId, RunId, ThreadId};
 use runmesh_domain::log::{Position, Tail};
 use runmesh_domain::run::{RunIds, StateName};
 use runmesh_domain::transition::{Cause, Transition};
 use runmesh_store::Db;
 use runmesh_store::runs::Committed;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -62,8 +62,12 @@ impl Publisher {
 
     /// Publishes what a transaction committed. Returns at once; the publishing goes on by itself.
     pub fn publish(&self, after: AfterCommit) {
-        let AfterCommit { transitions, cancel_hints } = after;
+        let AfterCommit { transitions, cancel_hints, deleted_thread, lost_members } = after;
+        self.hint_threads(transitions.iter().map(|row| (row.ids, &row.transition)), deleted_thread);
         self.publish_transitions(transitions);
+        if let Some(org) = lost_members {
+            self.bus.hint_members(org);
+        }
         for CancelHint { run, fence, session } in cancel_hints {
             self.bus.hint_cancel(run, fence, session);
         }
@@ -75,6 +79,18 @@ impl Publisher {
         if let Some(org) = org {
             self.bus.wake(org);
         }
+    }
+
+    /// Says to those who wait for the next turn of a thread that there may be one, or that the thread is gone. Each thread is
+    /// hinted at once.
+    fn hint_threads<'a>(
+        &self,
+        transitions: impl IntoIterator<Item = (RunIds, &'a Transition)>,
+        deleted: Option<(OrgId, ThreadId)>,
+    ) {
+        let placed = transitions.into_iter().filter(|(_, transition)| gives_a_place(transition));
+        let threads: BTreeSet<_> = placed.map(|(ids, _)| (ids.org, ids.thread)).chain(deleted).collect();
+        threads.into_iter().for_each(|(org, thread)| self.bus.hint_thread(org, thread));
     }
 
     /// Writes the marks of what was published, in batches, until `soft` is cancelled, and once more then.
@@ -161,6 +177,12 @@ impl Publisher {
         fail_point::reach("Publish", "logged");
         Ok(true)
     }
+}
+
+/// Whether a transition gives its turn a place in the conversation of its thread: it starts, or ends without having started.
+fn gives_a_place(transition: &Transition) -> bool {
+    let was_queued = matches!(transition.from, None | Some(StateName::Queued));
+    was_queued && transition.to != StateName::Queued
 }
 
 /// A run that was only accepted or promoted has nothing to show yet: its claim or its end publishes these transitions too.

@@ -15,6 +15,8 @@ const LENGTH: usize = 1 + 16 + 16 + 8 + 8;
 /// The next version's form has the same fields, and more behind them.
 const NEXT: u8 = 2;
 const NEXT_LENGTH: usize = LENGTH + 8 + 1;
+/// Stands where a chain does in a cursor that covers a run's end. A log's own chain is this one only by a chance of 2^-64.
+const END: Chain = Chain(u64::MAX);
 
 /// A place in a run's log. It grants nothing: the relay checks the caller's org all the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -40,6 +42,19 @@ impl Cursor {
     #[must_use]
     pub const fn at(self, seq: u64, chain: Chain) -> Self {
         Self { seq, chain, ..self }
+    }
+
+    /// The same place, of which it is known that the run's end was seen, too. Nothing follows a run's end, so such a cursor needs
+    /// no log to be understood.
+    #[must_use]
+    pub const fn at_end(self) -> Self {
+        Self { chain: END, ..self }
+    }
+
+    /// Whether it covers the run's end.
+    #[must_use]
+    pub const fn is_at_end(self) -> bool {
+        self.chain.0 == END.0
     }
 }
 
@@ -95,13 +110,16 @@ mod tests {
             thread: ThreadId::from_uuid(Uuid::from_u128(1)),
             run: RunId::from_uuid(Uuid::from_u128(2)),
             seq: 3,
-            chain: Chain(u64::MAX),
+            chain: Chain(u64::MAX - 1),
         }
     }
 
     #[test]
     fn round_trips() {
         assert_eq!(cursor().to_string().parse(), Ok(cursor()));
+        let at_end = cursor().at_end();
+        assert_eq!(at_end.to_string().parse(), Ok(at_end));
+        assert!(at_end.is_at_end() && !cursor().is_at_end());
     }
 
     /// During a roll-out a client may come back with a cursor of the next version.

@@ -4,8 +4,8 @@ use crate::caller::Person;
 use crate::relay::Relay;
 use crate::seats::Seat;
 use crate::thread::ThreadViewer;
-use crate::truth::Current;
-use crate::viewer::{EndedRun, From, Viewer};
+use crate::truth::Seen;
+use crate::viewer::{From, Viewer};
 use runmesh_domain::cursor::Cursor;
 use runmesh_domain::id::{RunId, ThreadId};
 use runmesh_domain::{Refusal, Result};
@@ -20,7 +20,7 @@ pub struct Seated<V> {
     _seat: Seat,
 }
 
-/// A stream of a run for a person, or why not. One transaction of Postgres.
+/// A stream of a run for a person, or why not. One statement of Postgres, unless the run waits in a queue.
 pub async fn run(relay: &Relay, who: Person, request: pb::AttachRunRequest) -> Result<Seated<Viewer>> {
     let pb::AttachRunRequest { run_id, from } = request;
     let run: RunId = id("run_id", &run_id)?;
@@ -51,14 +51,8 @@ pub async fn thread(relay: &Relay, who: Person, request: pb::AttachThreadRequest
     match (from, current) {
         (From::Cursor(cursor), _) => after(relay, who, cursor, &mut viewer).await?,
         (_, None) => viewer.wait_after(None, viewer.before_the_first()),
-        (from, Some(Current::Open(turn))) => {
-            let seen = relay.truth.attach(who.org, who.user, turn.run).await?;
-            viewer.begin_turn(seen, from).await?;
-        }
-        (_, Some(Current::Over(turn))) => {
-            let end = end_of(relay, who, thread, turn.run).await?;
-            viewer.wait_after(Some(turn.run), end);
-        }
+        (_, Some(turn)) if turn.is_over() => viewer.wait_after(Some(turn), end_of(&turn)),
+        (from, Some(turn)) => viewer.begin_turn(turn, from).await?,
     }
     Ok(Seated { viewer, _seat: seat })
 }
@@ -80,14 +74,10 @@ async fn after(relay: &Relay, who: Person, cursor: Cursor, viewer: &mut ThreadVi
     viewer.begin_turn(seen, From::Cursor(cursor)).await
 }
 
-/// The cursor that covers everything of a run that is over; without its log, what Postgres knows of it.
-async fn end_of(relay: &Relay, who: Person, thread: ThreadId, run: RunId) -> Result<Cursor> {
-    let seen = relay.truth.attach(who.org, who.user, run).await?;
-    let start = Cursor::start(thread, run);
-    let Some(journal) = seen.journal else { return Ok(start) };
-    let position = journal.position;
-    let tail = EndedRun::find(relay, seen.key, journal).await.tail();
-    Ok(tail.map_or(start.at(position.seq, position.chain), |tail| start.at(tail.seq, tail.chain)))
+/// The cursor that covers everything of a turn that is over.
+const fn end_of(turn: &Seen) -> Cursor {
+    let Seen { key, position, .. } = turn;
+    Cursor::start(key.thread, key.run).at(position.seq, position.chain).at_end()
 }
 
 fn seat(relay: &Relay, who: Person) -> Result<Seat> {

@@ -1,5 +1,6 @@
 //! What a relay is told at start.
 
+use crate::limits;
 use runmesh_bus::StreamChoices;
 use runmesh_domain::limits::Queues;
 use runmesh_host::ServerConfig;
@@ -25,6 +26,10 @@ pub struct Config {
     /// Connections to Postgres for those who attach, at most: they cannot take those of who appends, nor those of the looks.
     /// Default 8.
     pub postgres_read_connections: u32,
+    /// The longest time in milliseconds between two looks for the next turn of threads that are followed and idle, should a hint
+    /// over NATS be lost; the shortest is a quarter of it. One look serves all of them. It is also how long a person who was removed
+    /// from an org may go on to follow an idle thread when that hint is lost. At least 1. Default 60 s.
+    pub thread_look_ms: u64,
     /// How long one statement for somebody who attaches may take, in milliseconds; one that takes longer answers UNAVAILABLE.
     /// Default 1 s.
     pub postgres_read_timeout_ms: u64,
@@ -59,6 +64,7 @@ impl Default for Config {
             postgres_probe_connections: 2,
             postgres_read_connections: 8,
             postgres_read_timeout_ms: 1_000,
+            thread_look_ms: u64::try_from(limits::THREAD_LOOK.as_millis()).unwrap_or(u64::MAX),
             nats_url: String::new(),
             bus: StreamChoices::default(),
             mesh_key: None,

@@ -9,6 +9,7 @@ pub use watched::{Watched, Watching};
 
 use crate::limits;
 use runmesh_bus::{Bus, RunKey};
+use runmesh_host::random;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -59,10 +60,19 @@ impl Hub {
         watching
     }
 
-    /// Runs that somebody watches and of which nothing was heard for `quiet`.
-    pub fn quiet_for(&self, quiet: Duration) -> Vec<Arc<Watched>> {
+    /// Quiet runs that are watched and due to be compared with Postgres. Has those looked at, too, that may be let go.
+    pub fn due(&self) -> Vec<Arc<Watched>> {
         let watched = self.watched();
-        watched.values().filter(|run| run.is_watched() && run.is_quiet_for(quiet)).cloned().collect()
+        watched.values().filter(|run| self.lets_go(run)).for_each(|run| run.may_go());
+        watched.values().filter(|run| run.is_watched() && run.is_due()).cloned().collect()
+    }
+
+    /// How long a follower waits before it reads its log after NATS was away: the more there are, the longer at most, so that they
+    /// do not ask the leader all at once.
+    fn reconnect_pause(&self) -> Duration {
+        let (each, most) = limits::RECONNECT_SPREAD;
+        let runs = u32::try_from(self.watched().len()).unwrap_or(u32::MAX);
+        random::between(Duration::ZERO, each.saturating_mul(runs).min(most))
     }
 
     /// Whether a run that nobody watches may be let go now.

@@ -13,12 +13,15 @@ mod fold;
 mod frames;
 mod hub;
 mod limits;
+mod pace;
 mod probe;
+mod queue;
 mod relay;
 mod seats;
 mod serve;
 mod shown;
 mod thread;
+mod thread_hub;
 mod truth;
 mod viewer;
 

@@ -16,8 +16,24 @@ pub const LOOKS_AT_ONCE: usize = 16;
 pub const LOG_WAIT: Duration = Duration::from_secs(2);
 /// The pause before a part that was away is tried again.
 pub const RETRY: Duration = Duration::from_millis(500);
-/// How often a thread without a turn is looked at in Postgres, should no sign of its next turn be heard.
-pub const THREAD_LOOK: Duration = Duration::from_secs(2);
+/// Those who wait for a connection to attach, at most; a call that waits costs some kilobytes.
+pub const ATTACH_QUEUE: u32 = 4_096;
+/// How long they wait at most: less than a client does for the answer to its attach.
+pub const ATTACH_WAIT: Duration = Duration::from_secs(8);
+/// When those who were refused are asked to come back.
+pub const ATTACH_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(4));
+
+/// The longest time between two looks at threads that are waited at, should no hint of a next turn come; the shortest is a quarter
+/// of it. The default of what an operator may change.
+pub const THREAD_LOOK: Duration = Duration::from_secs(60);
+/// Threads of one look.
+pub const LOOK_THREADS: usize = 1_000;
+/// The pause between two looks, so that hints that come close together cost one.
+pub const LOOK_GATHER: Duration = Duration::from_millis(10);
+/// The time over which relays spread their looks after NATS was away, for all of them missed hints.
+pub const LOOK_SPREAD: Duration = Duration::from_secs(2);
+/// The pause before a thread is subscribed to again.
+pub const SUBSCRIBE_AGAIN: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(2));
 
 /// Events of one frame made from the log, in bytes: large enough to be cheap, small enough to come at once.
 pub const FRAME_BYTES: usize = 128 << 10;
@@ -26,21 +42,28 @@ pub const SNAPSHOT_PART_BYTES: usize = 768 << 10;
 /// The content and the arguments of one call in a snapshot, in bytes; an event of the log holds no more either.
 pub const SNAPSHOT_CALL_BYTES: usize = 256 << 10;
 
-/// How often quiet runs are compared with Postgres.
+/// How often it is looked which quiet runs are to be compared with Postgres.
 pub const PROBE_PERIOD: Duration = Duration::from_secs(1);
 /// How long a run must have been quiet to be compared, and how long its log may stay behind.
 pub const PROBE_QUIET: Duration = Duration::from_secs(2);
 /// How long the end of a run is waited for in a log that cannot be brought up, before Postgres answers: longer than the four to
 /// nine seconds in which a NATS cluster elects who leads a stream.
 pub const GIVE_UP: Duration = Duration::from_secs(15);
-/// How long a run that stays quiet goes before its log is looked at again for words that were not heard of.
-pub const LOOK_AGAIN: Duration = Duration::from_secs(15);
+/// The longest time between two comparisons of a run that stays quiet: so late at most is an end noticed that its log does not have.
+pub const PROBE_LONGEST: Duration = Duration::from_secs(15);
+/// The same for a run that waits in a queue: so old at most is the place that its viewers see.
+pub const PROBE_WAITING: Duration = Duration::from_secs(5);
 /// Runs of one comparison.
 pub const PROBE_RUNS: usize = 1_000;
 /// Logs brought up at once by one comparison.
 pub const PROBE_AT_ONCE: usize = 8;
-/// Waiting runs whose place in the queue is looked up in one comparison.
-pub const PROBE_PLACES: usize = 32;
+/// How long a run that stays quiet goes before its log is looked at again for words whose message was lost; then twice as long,
+/// up to the second time.
+pub const LOOK_AGAIN: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(120));
+/// Logs that one comparison has looked at for words: those of the longest time ago.
+pub const LOOKS_FOR_WORDS: usize = 64;
+/// How long the followers of many runs take to read their logs after NATS was away: each run adds a little, up to the second time.
+pub const RECONNECT_SPREAD: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(2));
 
 /// How long a worker may take to open its append.
 pub const APPEND_FIRST: Duration = Duration::from_secs(10);

@@ -1,6 +1,6 @@
-//! Compares runs that are watched and quiet with Postgres, all of them at once. A log that stays behind is brought up; when
-//! that fails and the run is over, its viewers are answered from Postgres. Words of an open attempt, of which Postgres knows
-//! nothing, are looked for in the log itself.
+//! Compares runs that are watched and quiet with Postgres, many at once and each less and less often. A log that stays behind is
+//! brought up; when that fails and the run is over, its viewers are answered from Postgres. So an end is noticed that could not be
+//! published. Words of an open attempt, of which Postgres knows nothing, are looked for in the log itself.
 
 use crate::hub::Watched;
 use crate::limits;
@@ -10,31 +10,35 @@ use futures::{StreamExt as _, stream};
 use runmesh_domain::Result;
 use runmesh_domain::id::RunId;
 use runmesh_domain::run::StateName;
+use runmesh_store::runs::Standing;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 impl Relay {
-    /// One comparison. Costs nothing when no watched run is quiet.
+    /// One comparison. Costs nothing when no watched run is due.
     pub async fn probe(&self) -> Result<()> {
-        let quiet = self.hub.quiet_for(limits::PROBE_QUIET);
-        for some in quiet.chunks(limits::PROBE_RUNS) {
-            let states = self.truth.states(some.iter().map(|run| run.key().run).collect()).await?;
-            let states: HashMap<RunId, (StateName, u64)> =
-                states.into_iter().map(|(run, state, version)| (run, (state, version))).collect();
-            let known = some.iter().filter_map(|run| Some((run, *states.get(&run.key().run)?)));
-            stream::iter(known)
-                .for_each_concurrent(limits::PROBE_AT_ONCE, |(run, (state, version))| self.compare(run, state, version))
-                .await;
-            self.look_up_places(some, &states).await?;
+        let due = self.hub.due();
+        for some in due.chunks(limits::PROBE_RUNS) {
+            let standings = self.truth.standings(some.iter().map(|run| run.key().run).collect()).await?;
+            let standings: HashMap<RunId, Standing> = standings.into_iter().map(|standing| (standing.run, standing)).collect();
+            let known = some.iter().filter_map(|run| Some((run, *standings.get(&run.key().run)?)));
+            stream::iter(known).for_each_concurrent(limits::PROBE_AT_ONCE, |(run, standing)| self.compare(run, standing)).await;
         }
+        look_for_words(&due);
         Ok(())
     }
 
-    async fn compare(&self, run: &Arc<Watched>, state: StateName, version: u64) {
+    async fn compare(&self, run: &Arc<Watched>, standing: Standing) {
         let tail = run.tail().unwrap_or_default();
-        let behind = run.note_behind(version > tail.version);
-        if version <= tail.version {
-            return run.look_for_words();
+        let behind = run.note_behind(standing.version > tail.version);
+        let waits = Waits::of(&standing);
+        // Places in queues change without a word in any log.
+        let is_news = run.set_waits(waits);
+        if standing.version <= tail.version || has_nothing_to_show(&standing) {
+            if !is_news {
+                run.slow_down(if waits.is_waiting() { limits::PROBE_WAITING } else { limits::PROBE_LONGEST });
+            }
+            return;
         }
         if behind < limits::PROBE_QUIET {
             // Perhaps only a message of the subscription was lost.
@@ -45,26 +49,24 @@ impl Relay {
             Ok(_) => run.look(),
             Err(error) => {
                 tracing::warn!(run = %run.key().run, %error, "a log stays behind its run");
-                if state.is_terminal() && behind >= limits::GIVE_UP {
+                if standing.state.is_terminal() && behind >= limits::GIVE_UP {
                     run.give_up();
                 }
+                run.slow_down(limits::PROBE_WAITING);
             }
         }
     }
+}
 
-    /// Places in queues change without a word in any log.
-    async fn look_up_places(&self, some: &[Arc<Watched>], states: &HashMap<RunId, (StateName, u64)>) -> Result<()> {
-        let mut looked_up = 0;
-        for run in some {
-            let key = run.key();
-            let Some((state, _)) = states.get(&key.run).copied() else { continue };
-            if !matches!(state, StateName::Queued | StateName::Ready) {
-                run.set_waits(Waits::of_state(state));
-            } else if looked_up < limits::PROBE_PLACES {
-                looked_up += 1;
-                run.set_waits(self.truth.waits(key.org, key.run).await?);
-            }
-        }
-        Ok(())
-    }
+/// A run that was accepted, and promoted perhaps: its log is begun by its claim or its end.
+fn has_nothing_to_show(standing: &Standing) -> bool {
+    let never_started = standing.version <= 1 || (standing.version == 2 && standing.state == StateName::Ready);
+    never_started && matches!(standing.state, StateName::Queued | StateName::Ready)
+}
+
+/// Has some logs looked at for words, those first that are due the longest.
+fn look_for_words(due: &[Arc<Watched>]) {
+    let mut words: Vec<_> = due.iter().filter_map(|run| Some((run.words_due()?, run))).collect();
+    words.sort_by_key(|(since, _)| *since);
+    words.iter().take(limits::LOOKS_FOR_WORDS).for_each(|(_, run)| run.look_for_words());
 }

@@ -2,6 +2,7 @@
 
 use crate::hub::Hub;
 use crate::seats::Seats;
+use crate::thread_hub::ThreadHub;
 use crate::truth::{For, Truth};
 use runmesh_bus::{Bus, CaughtUp, RunKey};
 use runmesh_domain::log::Tail;
@@ -16,6 +17,7 @@ pub struct Relay {
     pub bus: Bus,
     pub truth: Truth,
     pub hub: Hub,
+    pub threads: ThreadHub,
     pub seats: Arc<Seats>,
     pub life: Lifecycle,
     /// Append streams and the watching of runs.

@@ -6,6 +6,7 @@ use crate::hub::Hub;
 use crate::limits;
 use crate::relay::Relay;
 use crate::seats::Seats;
+use crate::thread_hub::{Looks, ThreadHub};
 use crate::truth::Truth;
 use runmesh_bus::{Bus, BusConfig};
 use runmesh_domain::Error;
@@ -18,6 +19,7 @@ use runmesh_host::start::{self, Hops, StartError};
 use runmesh_wire::pb::stream::stream_service_server::StreamServiceServer;
 use runmesh_wire::{deadline, descriptors, header, status};
 use std::convert::Infallible;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
@@ -36,7 +38,7 @@ pub async fn serve(config: Config, listener: TcpListener, life: Lifecycle, healt
     let routes = (Routes::new(service), config.reflection.then_some(descriptors::ENCODED));
     let (server, routes) = start::server::<Principal>(config.server.clone(), policy, (hops, &key), routes, &health)?;
     life.spawn("grpc", server.serve(listener, routes, life.clone()));
-    start_tasks(relay, &life);
+    start_tasks(relay, Duration::from_millis(config.thread_look_ms.max(1)), &life);
     health.set_all_serving();
     tracing::info!(%address, "stream-relay is serving");
     Ok(())
@@ -55,15 +57,22 @@ async fn connect(config: &Config, life: &Lifecycle) -> Result<Relay, Error> {
     let tasks = TaskTracker::new();
     let hub = Hub::new(bus.clone(), tasks.clone(), life.soft().clone());
     let seats = Seats::new(config.viewers_max, config.viewers_per_user_max);
-    Ok(Relay { bus, truth, hub, seats, life: life.clone(), tasks })
+    let threads = ThreadHub::new(bus.clone(), tasks.clone());
+    Ok(Relay { bus, truth, hub, threads, seats, life: life.clone(), tasks })
 }
 
-fn start_tasks(relay: Relay, life: &Lifecycle) {
+fn start_tasks(relay: Relay, thread_look: Duration, life: &Lifecycle) {
     let (tasks, soft) = (relay.tasks.clone(), life.soft().clone());
     life.spawn("streams", async move {
         soft.cancelled().await;
         tasks.close();
         tasks.wait().await;
+        Ok::<(), Infallible>(())
+    });
+    let looks = Looks::new(relay.threads.clone(), relay.bus.clone(), relay.truth.clone(), thread_look);
+    let soft = life.soft().clone();
+    life.spawn("thread-looks", async move {
+        looks.run(soft).await;
         Ok::<(), Infallible>(())
     });
     life.spawn_loop("idle-probe", limits::PROBE_PERIOD, move || {

@@ -2,21 +2,22 @@
 //! is passed on as it is; only its end is not.
 //!
 //! *Invariant:* turns come in the order of their places in the conversation and none is passed over: the next one is whatever
-//! Postgres has above the last. A turn gets its place when it starts, so a queued turn comes once it has started or ended. Signs
-//! on the bus only make that be looked at sooner.
+//! Postgres has above the last. A turn gets its place when it starts, so a queued turn comes once it has started or ended. Who waits
+//! is looked for by the hub, for all viewers of all threads together, and so is whether they may still see the thread.
 
 use crate::caller::Person;
 use crate::frames;
 use crate::limits;
 use crate::relay::Relay;
+use crate::thread_hub::{Answer, Waiting};
 use crate::truth::Seen;
 use crate::viewer::{From, Viewer};
-use runmesh_bus::Activity;
 use runmesh_domain::cursor::Cursor;
 use runmesh_domain::id::{RunId, ThreadId};
 use runmesh_domain::limits::ATTACH_KEEPALIVE;
 use runmesh_domain::run::StateName;
 use runmesh_domain::{Error, Fault, Refusal, Result};
+use runmesh_host::random;
 use runmesh_wire::pb::stream as pb;
 use runmesh_wire::status;
 use std::collections::VecDeque;
@@ -35,14 +36,16 @@ pub struct ThreadViewer {
     phase: Phase,
     /// The run of the turn that is followed, or was followed last; none before the first.
     turn: Option<RunId>,
+    /// The place of that turn, 0 before the first; unknown while it is QUEUED.
+    place: Option<u64>,
     /// Between turns: the last thing that the client was sent.
     at: Cursor,
     /// How the last turn ended.
     state: Option<StateName>,
     out: VecDeque<Frame>,
     last_frame: Instant,
-    /// While no turn is there.
-    activity: Option<Activity>,
+    /// Between turns.
+    waiting: Option<Waiting>,
 }
 
 #[derive(Debug)]
@@ -52,6 +55,15 @@ enum Phase {
     /// The next turn is looked for, or waited for.
     Between,
     Over,
+}
+
+/// What follows the last turn.
+enum Next {
+    Turn(Box<Seen>),
+    /// Nothing yet.
+    Wait,
+    /// The thread is gone, or is not this person's to see any more.
+    Gone,
 }
 
 /// What the wait for a turn ended with.
@@ -70,11 +82,12 @@ impl ThreadViewer {
             thread,
             phase: Phase::Between,
             turn: None,
+            place: Some(0),
             at: before_the_first(thread),
             state: None,
             out: VecDeque::new(),
             last_frame: Instant::now(),
-            activity: None,
+            waiting: None,
         }
     }
 
@@ -88,9 +101,11 @@ impl ThreadViewer {
         before_the_first(self.thread)
     }
 
-    /// Goes on with what follows the turn of run `turn`, of which `at` covers everything. Says so at once.
-    pub fn wait_after(&mut self, turn: Option<RunId>, at: Cursor) {
-        (self.turn, self.at) = (turn, at);
+    /// Goes on with what follows a turn, of which `at` covers everything; with the first turn when it is none. Says so at once.
+    pub fn wait_after(&mut self, turn: Option<Seen>, at: Cursor) {
+        self.turn = turn.map(|turn| turn.key.run);
+        self.place = turn.map_or(Some(0), |turn| turn.place);
+        self.at = at;
         self.phase = Phase::Between;
         self.out.push_back(frames::thread::progress(at));
     }
@@ -101,6 +116,14 @@ impl ThreadViewer {
     /// [`Fault::Unavailable`] when it is to begin live and the log is away: nobody knows where that is.
     pub async fn begin_turn(&mut self, seen: Seen, from: From) -> Result<()> {
         let (key, turn_number, place) = (seen.key, seen.turn_number, seen.place);
+        if let From::Cursor(cursor) = from
+            && cursor.is_at_end()
+            && seen.is_over()
+        {
+            self.state = Some(seen.waits.state);
+            self.wait_after(Some(seen), cursor);
+            return Ok(());
+        }
         let mut viewer = Viewer::of(self.relay.clone(), seen, from, self.who.until).await;
         let (at, is_resumed) = match from {
             From::Snapshot | From::Start => (Cursor::start(key.thread, key.run), false),
@@ -109,11 +132,11 @@ impl ThreadViewer {
         };
         if is_resumed && viewer.has_ended_at(at) {
             self.state = Some(viewer.state());
-            self.wait_after(Some(key.run), at);
+            self.wait_after(Some(seen), at.at_end());
             return Ok(());
         }
-        self.turn = Some(key.run);
-        self.activity = None;
+        (self.turn, self.place) = (Some(key.run), place);
+        self.waiting = None;
         self.out.push_back(frames::thread::turn(key.run, turn_number, place, at));
         self.phase = Phase::Turn(Box::new(viewer));
         Ok(())
@@ -150,7 +173,9 @@ impl ThreadViewer {
             self.phase = Phase::Over;
         } else if matches!(frame, None | Some(pb::attach_run_response::Frame::End(_))) {
             if let Phase::Turn(viewer) = &self.phase {
-                (self.at, self.state) = (viewer.at(), Some(viewer.state()));
+                let is_over = viewer.state().is_terminal();
+                self.at = if is_over { viewer.at().at_end() } else { viewer.at() };
+                self.state = Some(viewer.state());
             }
             self.phase = Phase::Between;
             return Ok(());
@@ -159,30 +184,28 @@ impl ThreadViewer {
         Ok(())
     }
 
-    /// Looks for the next turn, and waits a while when there is none.
+    /// Goes on with the next turn, and waits when there is none.
     async fn between(&mut self) -> Result<(), Status> {
+        let mut is_away = false;
         match self.next_turn().await {
-            Ok(Some(seen)) => {
-                return self.begin_turn(seen, From::Start).await.map_err(|error| status::of(&error));
+            Ok(Next::Turn(seen)) => {
+                return self.begin_turn(*seen, From::Start).await.map_err(|error| status::of(&error));
             }
-            Ok(None) => {}
-            Err(Error::Refused(Refusal::NotFound { .. })) => {
+            Ok(Next::Wait) => {}
+            Ok(Next::Gone) | Err(Error::Refused(Refusal::NotFound { .. })) => {
                 self.leave(pb::end::Reason::Finished);
                 return Ok(());
             }
             Err(Error::Fault(Fault::Unavailable { part, detail })) => {
-                tracing::debug!(thread = %self.thread, part, detail, "the next turn cannot be looked for");
+                tracing::debug!(thread = %self.thread, part, detail, "the next turn cannot be read");
+                is_away = true;
             }
             Err(error) => {
                 tracing::error!(thread = %self.thread, %error, "a thread's stream failed");
                 return Err(status::of(&error));
             }
         }
-        if self.activity.is_none() && self.listen().await {
-            // A turn may have begun before it would have been heard of.
-            return Ok(());
-        }
-        match self.news().await {
+        match self.news(is_away).await {
             News::Look => {}
             News::Quiet => self.out.push_back(frames::thread::progress(self.at)),
             News::Leave(why) => self.leave(why),
@@ -190,47 +213,47 @@ impl ThreadViewer {
         Ok(())
     }
 
-    async fn next_turn(&self) -> Result<Option<Seen>> {
+    /// What follows the last turn, as far as the hub knows. The turn itself is read only when it is not the one that the hub found.
+    async fn next_turn(&mut self) -> Result<Next> {
         let Person { org, user, .. } = self.who;
-        match self.relay.truth.next_turn(org, user, self.thread, self.turn).await? {
-            Some(turn) => self.relay.truth.attach(org, user, turn.run).await.map(Some),
-            None => Ok(None),
-        }
-    }
-
-    /// True when signs of the thread are heard from now on; without them it is only looked at now and then.
-    async fn listen(&mut self) -> bool {
-        match self.relay.bus.thread_activity(self.who.org, self.thread).await {
-            Ok(activity) => self.activity = Some(activity),
-            Err(error) => tracing::debug!(thread = %self.thread, %error, "a thread cannot be listened to"),
-        }
-        self.activity.is_some()
-    }
-
-    async fn news(&mut self) -> News {
-        let activity = &mut self.activity;
-        let sign = async {
-            if let Some(heard) = activity
-                && heard.next().await.is_some()
-            {
-                return;
-            }
-            // The connection is closed for good, or away: what is left is to look.
-            *activity = None;
-            std::future::pending().await
+        let newest = match self.waiting().answer() {
+            Answer::Gone => return Ok(Next::Gone),
+            Answer::Unknown | Answer::Empty => return Ok(Next::Wait),
+            Answer::Newest(newest) => newest,
         };
+        if self.turn == Some(newest.run) {
+            self.place = Some(newest.place);
+        }
+        let next = match self.place {
+            Some(place) if newest.place <= place => None,
+            Some(place) if newest.place_before <= place => Some(Seen::of_newest(org, self.thread, newest)),
+            Some(_) | None => self.relay.truth.next_turn(org, user, self.thread, self.turn).await?,
+        };
+        Ok(next.map_or(Next::Wait, |seen| Next::Turn(Box::new(seen))))
+    }
+
+    fn waiting(&mut self) -> &mut Waiting {
+        let Person { org, user, .. } = self.who;
+        self.waiting.get_or_insert_with(|| self.relay.threads.wait(org, self.thread, user))
+    }
+
+    /// Waits for a change, or a while when a part is away.
+    async fn news(&mut self, is_away: bool) -> News {
+        let (until, quiet, soft) = (self.who.until, self.last_frame + ATTACH_KEEPALIVE, self.relay.life.soft().clone());
+        let waiting = self.waiting();
         tokio::select! {
             biased;
-            () = sleep_until(self.who.until) => News::Leave(pb::end::Reason::TokenExpired),
-            () = self.relay.life.soft().cancelled() => News::Leave(pb::end::Reason::Draining),
-            () = sleep_until(self.last_frame + ATTACH_KEEPALIVE) => News::Quiet,
-            () = sign => News::Look,
-            () = sleep(limits::THREAD_LOOK) => News::Look,
+            () = sleep_until(until) => News::Leave(pb::end::Reason::TokenExpired),
+            () = soft.cancelled() => News::Leave(pb::end::Reason::Draining),
+            () = sleep_until(quiet) => News::Quiet,
+            () = waiting.changed() => News::Look,
+            () = sleep(random::jittered(limits::RETRY)), if is_away => News::Look,
         }
     }
 
     fn leave(&mut self, why: pb::end::Reason) {
         self.out.push_back(frames::thread::end(why, self.at, self.state));
+        self.waiting = None;
         self.phase = Phase::Over;
     }
 }

@@ -1,6 +1,8 @@
 //! What a relay reads from Postgres, and the only file that knows how. It never writes.
 
 use crate::config::Config;
+use crate::limits;
+use crate::queue::Queue;
 use futures::future::BoxFuture;
 use runmesh_bus::RunKey;
 use runmesh_domain::chain::Chain;
@@ -13,22 +15,25 @@ use runmesh_domain::path::StepKey;
 use runmesh_domain::run::StateName;
 use runmesh_domain::transition::{Finished, Record, Transition};
 use runmesh_domain::{Fault, Refusal, Result};
-use runmesh_store::runs::{self, BlockedBy, Turn};
+use runmesh_store::runs::{self, BlockedBy, NewestTurn, RunRow, Standing};
 use runmesh_store::{Db, Role, Scope, StoreConfig, Tx, orgs, steps};
 use runmesh_wire::IntoWire as _;
 use runmesh_wire::convert::signed32;
 use runmesh_wire::pb::run::run::BlockedBy as WireBlockedBy;
 use runmesh_wire::pb::stream as pb;
 use secrecy::ExposeSecret as _;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 /// Postgres, read only. Clones share its connections. Those who append, those who attach and the probe have connections of their
 /// own: however many attach, no attempt is kept from its log, and no log that is behind goes unnoticed.
+/// Those who attach queue for theirs.
 #[derive(Debug, Clone)]
 pub struct Truth {
     /// For those who append, and by [`Db::read`] for those who attach.
     db: Db,
     probe: Db,
+    attaches: Queue,
     queues: Queues,
 }
 
@@ -53,7 +58,7 @@ pub struct Waits {
 }
 
 /// A run as somebody who attaches finds it.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Seen {
     pub key: RunKey,
     /// The order in which the thread accepted its turn.
@@ -61,20 +66,11 @@ pub struct Seen {
     /// The turn's place in the conversation; absent while it is QUEUED.
     pub place: Option<u64>,
     pub waits: Waits,
-    /// What Postgres has of it, when it is over.
-    pub journal: Option<Journal>,
+    /// Where its log stood at the holder's last word.
+    pub position: Position,
 }
 
-/// Where a thread stands.
-#[derive(Debug, Clone, Copy)]
-pub enum Current {
-    /// A turn holds the thread.
-    Open(Turn),
-    /// Nothing is: this was the last.
-    Over(Turn),
-}
-
-/// Everything that Postgres has of a run.
+/// Everything that Postgres has of a run, of one moment.
 #[derive(Debug)]
 pub struct Journal {
     pub state: StateName,
@@ -82,6 +78,15 @@ pub struct Journal {
     fence: u64,
     steps: Vec<Step>,
     pub finished: Option<Finished>,
+}
+
+/// What a look at many threads finds.
+#[derive(Debug)]
+pub struct SeenThreads {
+    /// The last turn of each thread that is there.
+    pub turns: HashMap<ThreadId, Option<NewestTurn>>,
+    /// Those of the people asked for who are members.
+    pub members: HashSet<(OrgId, UserId)>,
 }
 
 impl Truth {
@@ -97,66 +102,65 @@ impl Truth {
         let probe = StoreConfig { connections: config.postgres_probe_connections, ..store.clone() };
         // Of its pools the probe uses the one of commands; the others open no connection.
         let (db, probe) = futures::try_join!(Db::connect(&store), Db::connect(&probe))?;
-        Ok(Self { db, probe, queues: config.queues })
+        let attaches = Queue::new(config.postgres_read_connections, limits::ATTACH_QUEUE);
+        Ok(Self { db, probe, attaches, queues: config.queues })
     }
 
-    /// The run for a person of the org. Somebody who is not of the org hears that there is no such run.
+    /// The run for a person of the org. Somebody who is not of the org gets the answer that there is no such run. One statement,
+    /// unless the run waits in a queue.
     pub async fn attach(&self, org: OrgId, user: UserId, run: RunId) -> Result<Seen> {
-        let queues = self.queues;
+        let (queues, _turn) = (self.queues, self.attaches.enter().await?);
         let seen = self.db.read(Scope::Reader(org), move |tx| {
             Box::pin(async move {
-                check_member(tx, org, user, "run").await?;
-                let (row, waits) = standing(tx, org, run, &queues).await?;
-                let (key, turn_number, place) = (RunKey::from(&row.run), row.run.turn_number, row.run.place);
-                let journal = if waits.state.is_terminal() { Some(journal(tx, org, row).await?) } else { None };
-                Ok(Seen { key, turn_number, place, waits, journal })
+                let runs::RunState { row, queue_position } = runs::seen_by(tx, org, user, run).await?;
+                seen(tx, row, queue_position, &queues).await
             })
         });
         seen.await
     }
 
     /// The turn that holds a thread, or else the last one of its conversation, which is over.
-    pub async fn current_turn(&self, org: OrgId, user: UserId, thread: ThreadId) -> Result<Option<Current>> {
+    pub async fn current_turn(&self, org: OrgId, user: UserId, thread: ThreadId) -> Result<Option<Seen>> {
+        let (queues, _turn) = (self.queues, self.attaches.enter().await?);
         let current = self.db.read(Scope::Reader(org), move |tx| {
             Box::pin(async move {
                 check_member(tx, org, user, "thread").await?;
-                if let Some(turn) = runs::open_turn(tx, org, thread).await? {
-                    return Ok(Some(Current::Open(turn)));
-                }
-                Ok(runs::last_turn(tx, org, thread).await?.map(Current::Over))
+                let row = runs::current_turn(tx, org, thread).await?;
+                turn(tx, row, &queues).await
             })
         });
         current.await
     }
 
     /// The turn that follows the turn of run `after` in the conversation, or the first one, once there is one.
-    pub async fn next_turn(&self, org: OrgId, user: UserId, thread: ThreadId, after: Option<RunId>) -> Result<Option<Turn>> {
+    pub async fn next_turn(&self, org: OrgId, user: UserId, thread: ThreadId, after: Option<RunId>) -> Result<Option<Seen>> {
+        let (queues, _turn) = (self.queues, self.attaches.enter_later().await?);
         let next = self.db.read(Scope::Reader(org), move |tx| {
             Box::pin(async move {
                 check_member(tx, org, user, "thread").await?;
-                runs::next_turn(tx, org, thread, after).await
+                let row = runs::next_turn(tx, org, thread, after).await?;
+                turn(tx, row, &queues).await
             })
         });
         next.await
     }
 
-    /// What a run waits for. Asked by the probe.
-    pub async fn waits(&self, org: OrgId, run: RunId) -> Result<Waits> {
-        let queues = self.queues;
-        let waits = self.probe.tx(Scope::Reader(org), move |tx| {
-            Box::pin(async move { standing(tx, org, run, &queues).await.map(|(_, waits)| waits) })
+    /// The last turns of threads, and who of these people is a member, for all who wait: two statements however many they are.
+    pub async fn look_at_threads(&self, threads: Vec<(OrgId, ThreadId)>, people: Vec<(OrgId, UserId)>) -> Result<SeenThreads> {
+        let looked = self.probe.tx(Scope::System, move |tx| {
+            let (threads, people) = (threads.clone(), people.clone());
+            Box::pin(async move {
+                let turns = runs::newest_turns(tx, &threads).await?;
+                Ok(SeenThreads { turns, members: orgs::members_among(tx, &people).await? })
+            })
         });
-        waits.await
+        looked.await
     }
 
     /// Everything that Postgres has of a run.
     pub async fn journal(&self, org: OrgId, run: RunId) -> Result<Journal> {
-        let read = self.db.read(Scope::Reader(org), move |tx| {
-            Box::pin(async move {
-                let row = runs::get(tx, org, run).await?;
-                journal(tx, org, row).await
-            })
-        });
+        let _turn = self.attaches.enter_later().await?;
+        let read = self.db.read(Scope::Reader(org), move |tx| Box::pin(async move { journal(tx, org, run).await }));
         read.await
     }
 
@@ -167,13 +171,14 @@ impl Truth {
         steps.await
     }
 
-    /// State and version of runs of any org. Asked by the probe.
-    pub async fn states(&self, runs: Vec<RunId>) -> Result<Vec<(RunId, StateName, u64)>> {
-        let states = self.probe.tx(Scope::System, move |tx| {
+    /// Where runs of any org stand: state, version, place in the queue. Asked by the probe.
+    pub async fn standings(&self, runs: Vec<RunId>) -> Result<Vec<Standing>> {
+        let queues = self.queues;
+        let standings = self.probe.tx(Scope::System, move |tx| {
             let runs = runs.clone();
-            Box::pin(async move { runs::states_of(tx, &runs).await })
+            Box::pin(async move { runs::standings(tx, &runs, &queues).await })
         });
-        states.await
+        standings.await
     }
 
     /// What brings a log up: transitions above a version, and the position of the same moment.
@@ -181,7 +186,10 @@ impl Truth {
         let rows = rows(run, after_version);
         match whom {
             For::Writer => self.db.tx(Scope::System, rows).await,
-            For::Viewer => self.db.read(Scope::System, rows).await,
+            For::Viewer => {
+                let _turn = self.attaches.enter_later().await?;
+                self.db.read(Scope::System, rows).await
+            }
             For::Probe => self.probe.tx(Scope::System, rows).await,
         }
     }
@@ -199,21 +207,32 @@ fn rows(run: RunId, after_version: u64) -> impl for<'t> Fn(&'t mut Tx) -> BoxFut
     }
 }
 
-/// Somebody who is not of the org hears that there is no such thing.
+/// Somebody who is not of the org gets the answer that there is no such thing.
 async fn check_member(tx: &mut Tx, org: OrgId, user: UserId, what: &'static str) -> Result<()> {
     orgs::role(tx, org, user).await?.ok_or(Refusal::NotFound { what })?;
     Ok(())
 }
 
-async fn standing(tx: &mut Tx, org: OrgId, run: RunId, queues: &Queues) -> Result<(runs::RunRow, Waits)> {
-    let runs::RunState { row, queue_position } = runs::state_of(tx, org, run).await?;
-    let state = row.run.state.name();
-    let blocked_by = if state == StateName::Ready { runs::blocked_by(tx, run, queues).await? } else { None };
-    Ok((row, Waits { state, queue_position, blocked_by }))
+/// A turn of a conversation, which waits in no queue of its thread.
+async fn turn(tx: &mut Tx, row: Option<RunRow>, queues: &Queues) -> Result<Option<Seen>> {
+    match row {
+        Some(row) => seen(tx, row, 0, queues).await.map(Some),
+        None => Ok(None),
+    }
 }
 
-async fn journal(tx: &mut Tx, org: OrgId, row: runs::RunRow) -> Result<Journal> {
-    let (run, state) = (row.run.id, row.run.state.name());
+async fn seen(tx: &mut Tx, row: RunRow, queue_position: u32, queues: &Queues) -> Result<Seen> {
+    let state = row.run.state.name();
+    let blocked_by = if state == StateName::Ready { runs::blocked_by(tx, row.run.id, queues).await? } else { None };
+    let waits = Waits { state, queue_position, blocked_by };
+    let key = RunKey::from(&row.run);
+    Ok(Seen { key, turn_number: row.run.turn_number, place: row.run.place, waits, position: row.position })
+}
+
+/// Reads in a transaction that sees one moment: state, steps and transitions fit together.
+async fn journal(tx: &mut Tx, org: OrgId, run: RunId) -> Result<Journal> {
+    let row = runs::get(tx, org, run).await?;
+    let state = row.run.state.name();
     let steps = steps::load(tx, run).await?;
     let mut transitions = runs::history(tx, org, run).await?;
     // The fence of the row also rises when the run is taken from an attempt; the log shows attempts.
@@ -230,6 +249,24 @@ async fn journal(tx: &mut Tx, org: OrgId, row: runs::RunRow) -> Result<Journal> 
     Ok(Journal { state, position: row.position, fence, steps, finished })
 }
 
+impl Seen {
+    /// Whether the run is over.
+    pub const fn is_over(&self) -> bool {
+        self.waits.state.is_terminal()
+    }
+
+    /// The last turn of a thread, as a look at the thread found it: what keeps it from a worker was not looked up.
+    pub const fn of_newest(org: OrgId, thread: ThreadId, turn: NewestTurn) -> Self {
+        Self {
+            key: RunKey { org, thread, run: turn.run },
+            turn_number: turn.turn_number,
+            place: Some(turn.place),
+            waits: Waits::of_state(turn.state),
+            position: turn.position,
+        }
+    }
+}
+
 impl Journal {
     /// The view that it makes, as of this place in the log.
     pub fn into_view(self, seq: u64, chain: Chain) -> RunView {
@@ -241,6 +278,11 @@ impl Waits {
     /// A run that waits for no place in a queue.
     pub const fn of_state(state: StateName) -> Self {
         Self { state, queue_position: 0, blocked_by: None }
+    }
+
+    /// Where a run stands, as a comparison of many runs finds it.
+    pub const fn of(standing: &Standing) -> Self {
+        Self { state: standing.state, queue_position: standing.queue_position, blocked_by: standing.blocked_by }
     }
 
     /// Whether the run waits for a worker or for its turn.

@@ -6,7 +6,6 @@ mod ended;
 mod read;
 
 pub use begin::From;
-pub use ended::EndedRun;
 
 use crate::frames;
 use crate::hub::{Since, Watching};
@@ -14,6 +13,7 @@ use crate::limits;
 use crate::relay::Relay;
 use crate::shown::Shown;
 use crate::truth::{For, Journal, Waits};
+use ended::EndedRun;
 use read::Reading;
 use runmesh_bus::RunKey;
 use runmesh_domain::cursor::Cursor;
@@ -52,7 +52,6 @@ pub struct Viewer {
 }
 
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "one a viewer, and most of them are watched")]
 enum Source {
     /// A run that goes on.
     Watched { run: Watching, changes: watch::Receiver<u64> },
@@ -278,6 +277,10 @@ impl Viewer {
         self.at = self.at.at(seq, chain);
         self.reading = None;
         let is_over = journal.finished.is_some();
+        if is_over && tail.is_none() {
+            // No log says where the end is.
+            self.at = self.at.at_end();
+        }
         self.state = journal.state;
         self.out.extend(frames::snapshot(journal.into_view(seq, chain), self.at, true));
         if is_over { self.finish() } else { Next::Seek }

@@ -1,10 +1,9 @@
 //! Wake-ups, hints, and what is checked at start.
 
-use crate::support::{World, append, eventually, key, soon, words};
+use crate::support::{World, eventually, key, soon};
 use futures::FutureExt as _;
-use runmesh_bus::{Bus, BusConfig, CancelHint, RunKey};
+use runmesh_bus::{Bus, BusConfig, CancelHint};
 use runmesh_domain::id::{OrgId, RunId, SessionId};
-use runmesh_domain::log::Tail;
 use runmesh_domain::{Error, Fault};
 use uuid::Uuid;
 
@@ -23,19 +22,34 @@ async fn wake_ups_and_hints_reach_who_listens() {
 }
 
 #[tokio::test]
-async fn what_is_written_on_a_thread_is_heard_and_nothing_else_is() {
+async fn hints_of_a_thread_reach_who_waits_there_and_nobody_else() {
     let world = World::start().await;
-    let (mine, other) = (key(), key());
-    let sibling = RunKey { run: RunId::from_uuid(Uuid::now_v7()), ..mine };
-    let mut activity = world.bus.thread_activity(mine.org, mine.thread).await.unwrap();
+    let other = world.another().await;
+    let (mine, foreign) = (key(), key());
+    // The server knows of the subscription when it is there: the very next hint comes.
+    let mut hints = world.bus.thread_hints(mine.org, mine.thread).await.unwrap();
+    let mut members = world.bus.member_hints().await.unwrap();
     world.bus.ping().await.unwrap();
-    for key in [other, mine, sibling] {
-        append(&world.bus, key, &Tail::default(), vec![words(1)]).await;
-    }
-    for _ in [mine, sibling] {
-        assert_eq!(soon(activity.next()).await, Some(()));
-    }
-    assert_eq!(activity.next().now_or_never(), None, "the other thread was heard too");
+    other.hint_thread(foreign.org, foreign.thread);
+    other.hint_thread(mine.org, mine.thread);
+    other.hint_members(foreign.org);
+    assert_eq!(soon(hints.next()).await, Some(()));
+    assert_eq!(soon(members.next()).await, Some(foreign.org));
+    assert_eq!(hints.next().now_or_never(), None, "another thread's hint came, too");
+}
+
+#[tokio::test]
+async fn hints_are_not_waited_for_while_the_server_is_away() {
+    let world = World::start().await;
+    let mine = key();
+    world.nats.kill().await.unwrap();
+    eventually("the loss is noticed", || async { (!world.bus.is_up()).then_some(()) }).await;
+    let refused = world.bus.thread_hints(mine.org, mine.thread).await;
+    assert!(matches!(refused, Err(Error::Fault(Fault::Unavailable { part: "nats", .. }))), "{refused:?}");
+    world.nats.restart().await.unwrap();
+    let mut hints = eventually("it is back", || async { world.bus.thread_hints(mine.org, mine.thread).await.ok() }).await;
+    world.bus.hint_thread(mine.org, mine.thread);
+    assert_eq!(soon(hints.next()).await, Some(()));
 }
 
 #[tokio::test]

@@ -136,7 +136,8 @@ impl Publisher {
         let Some(version) = transitions.last().map(|transition| transition.version) else { return Ok(()) };
         self.bus.feed().publish_oldest(ids, &transitions).await?;
         self.marks.fed(ids.id, version);
-        // The process that made it READY woke no worker either.
+        // The process that committed them hinted at nothing, and woke no worker when one made the run READY.
+        self.hint_threads(transitions.iter().map(|transition| (ids, transition)), None);
         if transitions.last().is_some_and(|last| last.to == StateName::Ready) {
             self.wake(Some(ids.org));
         }

@@ -1,9 +1,13 @@
 //! What follows a commit.
 
 use crate::world::{World, soon, until};
+use futures::FutureExt as _;
 use runmesh_bus::CancelHint;
 use runmesh_command::AfterCommit;
 use runmesh_domain::id::{RunId, SessionId};
+use runmesh_domain::run::StateName;
+use runmesh_domain::transition::{Cause, Transition};
+use runmesh_store::runs::Committed;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -31,6 +35,36 @@ async fn a_commit_is_published_in_log_and_feed_and_marked() {
         (world.unfed().await.is_empty() && world.unlogged().await.is_empty()).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn who_waits_at_a_thread_gets_a_hint_of_its_next_turn_and_of_its_end() {
+    let world = World::new().await;
+    let accepted = world.accept().await;
+    let (org, thread) = (world.admin.org, accepted.committed[0].ids.thread);
+    let mut hints = world.bus.thread_hints(org, thread).await.unwrap();
+    let mut members = world.bus.member_hints().await.unwrap();
+    world.bus.ping().await.unwrap();
+    // A turn that starts; by whoever finds what its own replica did not publish, too.
+    world.publisher.publish(AfterCommit::of(accepted.committed.clone()));
+    soon(hints.next()).await.unwrap();
+    let (ids, transition) = (accepted.committed[0].ids, accepted.committed[0].transition.clone());
+    assert_eq!(transition.to, StateName::Ready);
+    world.publisher.publish_left_over(Duration::ZERO).await.unwrap();
+    soon(hints.next()).await.unwrap();
+    // A turn that only waits in the queue has no place yet; its promotion gives it one.
+    let queued =
+        Committed { transition: Transition { to: StateName::Queued, ..transition.clone() }, ..accepted.committed[0].clone() };
+    world.publisher.publish(AfterCommit::of(vec![queued]));
+    world.bus.ping().await.unwrap();
+    assert_eq!(hints.next().now_or_never(), None, "nothing to show");
+    let promoted = Transition { from: Some(StateName::Queued), version: 2, cause: Cause::Promoted, ..transition };
+    world.publisher.publish(AfterCommit::of(vec![Committed { ids, transition: promoted, ..accepted.committed[0].clone() }]));
+    soon(hints.next()).await.unwrap();
+    world.publisher.publish(AfterCommit::default().deleted(org, thread));
+    soon(hints.next()).await.unwrap();
+    world.publisher.publish(AfterCommit::lost_members(org));
+    soon(async { while members.next().await != Some(org) {} }).await;
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Orgs and their members.
 
 use crate::founding::Founding;
-use runmesh_command::{Command, Done};
+use runmesh_command::{AfterCommit, Command, Done};
 use runmesh_domain::Result;
 use runmesh_domain::id::{OrgId, UserId};
 use runmesh_store::orgs::{self, Member, MemberRole, NewOrg, Org, OrgChange};
@@ -79,7 +79,8 @@ impl Command for DeleteOrg {
     type Answer = Done<()>;
 
     async fn run(&self, tx: &mut Tx) -> Result<Self::Answer> {
-        Ok(Done::quiet(orgs::delete(tx, self.org).await?))
+        orgs::delete(tx, self.org).await?;
+        Ok(Done::with((), AfterCommit::lost_members(self.org)))
     }
 }
 
@@ -122,6 +123,7 @@ impl Command for RemoveMember {
     type Answer = Done<()>;
 
     async fn run(&self, tx: &mut Tx) -> Result<Self::Answer> {
-        Ok(Done::quiet(orgs::remove_member(tx, self.org, self.user).await?))
+        orgs::remove_member(tx, self.org, self.user).await?;
+        Ok(Done::with((), AfterCommit::lost_members(self.org)))
     }
 }

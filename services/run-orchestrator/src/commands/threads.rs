@@ -76,7 +76,7 @@ impl Command for DeleteThread {
 
     async fn run(&self, tx: &mut Tx) -> Result<Self::Answer> {
         let (rows, transitions) = threads::delete(tx, self.org, self.user, self.thread).await?;
-        Ok(Done::with((), AfterCommit::of(transitions).with_hints(&rows)))
+        Ok(Done::with((), AfterCommit::of(transitions).with_hints(&rows).deleted(self.org, self.thread)))
     }
 }
 

@@ -10,7 +10,7 @@ use runmesh_domain::log::Tail;
 use runmesh_domain::{Fault, Result};
 use std::sync::Arc;
 use tokio::sync::watch;
-use tokio::time::{interval, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 /// Follows one run.
 pub struct Follower {
@@ -18,12 +18,16 @@ pub struct Follower {
     bus: Bus,
     run: Arc<Watched>,
     reconnects: watch::Receiver<u64>,
+    /// When the log is read, after NATS was away.
+    look_at: Option<Instant>,
 }
 
 enum News {
     Batch(Option<Result<Batch>>),
     Look,
-    Tick,
+    Reconnected,
+    /// Nobody may watch any more.
+    Idle,
 }
 
 impl Follower {
@@ -31,7 +35,7 @@ impl Follower {
     pub fn new(hub: Hub, bus: Bus, run: Arc<Watched>) -> Self {
         let mut reconnects = bus.reconnects();
         reconnects.mark_unchanged();
-        Self { hub, bus, run, reconnects }
+        Self { hub, bus, run, reconnects, look_at: None }
     }
 
     /// Until nobody watches the run.
@@ -48,19 +52,17 @@ impl Follower {
 
     async fn follow(&mut self) -> Result<()> {
         let mut live = self.begin().await?;
-        let mut ticks = interval(limits::LINGER / 4);
         loop {
-            let news = self.news(&mut live, &mut ticks).await;
+            let news = self.news(&mut live).await;
             match news {
                 News::Batch(None) => return Err(closed()),
                 News::Batch(Some(batch)) => self.take(&batch?).await?,
                 News::Look => {
-                    if self.hub.let_go(&self.run) {
-                        return Ok(());
-                    }
+                    self.look_at = None;
                     self.look().await?;
                 }
-                News::Tick => {
+                News::Reconnected => self.look_at = Some(Instant::now() + self.hub.reconnect_pause()),
+                News::Idle => {
                     if self.hub.let_go(&self.run) {
                         return Ok(());
                     }
@@ -82,14 +84,22 @@ impl Follower {
         self.align(last).await
     }
 
-    async fn news(&mut self, live: &mut Live, ticks: &mut tokio::time::Interval) -> News {
+    async fn news(&mut self, live: &mut Live) -> News {
+        let look_at = self.look_at;
+        let later = async {
+            match look_at {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             batch = live.next() => News::Batch(batch),
             () = self.run.looked_for() => News::Look,
+            () = later => News::Look,
             // What came while the connection was away, or what the last leader did not send on any more, was missed.
-            Ok(()) = self.reconnects.changed() => News::Look,
-            () = self.hub.soft().cancelled(), if !self.hub.soft().is_cancelled() => News::Tick,
-            _ = ticks.tick() => News::Tick,
+            Ok(()) = self.reconnects.changed() => News::Reconnected,
+            () = self.hub.soft().cancelled(), if !self.hub.soft().is_cancelled() => News::Idle,
+            () = self.run.idle() => News::Idle,
         }
     }
 

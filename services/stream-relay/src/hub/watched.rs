@@ -3,6 +3,7 @@
 use super::warm::{Since, Taken, View, Warm};
 use crate::fold::Folding;
 use crate::limits;
+use crate::pace::Pace;
 use crate::shown::Shown;
 use crate::truth::Waits;
 use runmesh_bus::{Log, RunKey};
@@ -11,6 +12,7 @@ use runmesh_domain::fold::RunView;
 use runmesh_domain::log::Tail;
 use runmesh_domain::run::StateName;
 use runmesh_domain::{Fault, Result};
+use runmesh_host::random;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -26,6 +28,8 @@ pub struct Watched {
     changes: watch::Sender<u64>,
     /// Tells the follower to look at the log.
     poke: Notify,
+    /// Tells the follower that it may go, because nobody watches.
+    idle: Notify,
     /// Held by whoever folds the log, so that viewers who come together fold it once.
     folding: tokio::sync::Mutex<()>,
 }
@@ -36,10 +40,10 @@ struct State {
     viewers: usize,
     /// When the last viewer left, or the run was first watched.
     unwatched_since: Instant,
-    /// When something was last heard of the log.
-    heard: Instant,
-    /// When the log was last looked at for words that were not heard of, since something was.
-    looked: Option<Instant>,
+    /// When the run is compared with Postgres.
+    pace: Pace,
+    /// When the log is looked at for words whose message was lost, and the pause before that.
+    words: (Instant, Duration),
     /// Since when Postgres is ahead of the log.
     behind_since: Option<Instant>,
     /// The log cannot be read.
@@ -51,8 +55,9 @@ struct State {
 
 impl State {
     fn note_tail(&mut self) {
-        self.heard = Instant::now();
-        self.looked = None;
+        let now = Instant::now();
+        self.pace = Pace::begin(now);
+        self.words = first_look(now);
         if self.warm.tail().is_some_and(|tail| tail.open) {
             self.waits = Some(Waits::of_state(StateName::Running));
         }
@@ -70,15 +75,15 @@ impl Watched {
             warm: Warm::default(),
             viewers: 0,
             unwatched_since: now,
-            heard: now,
-            looked: None,
+            pace: Pace::begin(now),
+            words: first_look(now),
             behind_since: None,
             log_away: false,
             given_up: false,
             waits: None,
         };
         let (state, changes) = (Mutex::new(state), watch::Sender::new(0));
-        Self { key, state, changes, poke: Notify::new(), folding: tokio::sync::Mutex::new(()) }
+        Self { key, state, changes, poke: Notify::new(), idle: Notify::new(), folding: tokio::sync::Mutex::new(()) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -186,17 +191,21 @@ impl Watched {
         self.state().waits
     }
 
-    /// Says what the run waits for, unless its log says that it runs: the log may be ahead of what was read.
-    pub fn set_waits(&self, waits: Waits) {
+    /// Says what the run waits for, unless its log says that it runs: the log may be ahead of what was read. True when it is news.
+    pub fn set_waits(&self, waits: Waits) -> bool {
         let mut state = self.state();
         if waits.is_waiting() && state.warm.tail().is_some_and(|tail| tail.open) {
-            return;
+            return false;
         }
         let is_news = state.waits.replace(waits) != Some(waits);
+        if is_news {
+            state.pace = Pace::begin(Instant::now());
+        }
         drop(state);
         if is_news {
             self.tell();
         }
+        is_news
     }
 
     /// Says whether Postgres is ahead of the log; answers for how long it has been.
@@ -209,16 +218,26 @@ impl Watched {
         state.behind_since.get_or_insert_with(Instant::now).elapsed()
     }
 
-    /// Has the follower look at the log of an attempt that is open, once a quiet period and then now and then: Postgres knows
-    /// nothing of its words, so nobody else would notice that the last of them were lost.
+    /// Since when the log of an attempt that is open is due to be looked at for words: Postgres knows nothing of them, so nobody
+    /// else would notice that the message of the last of them was lost.
+    pub fn words_due(&self) -> Option<Instant> {
+        let state = self.state();
+        let is_due = state.words.0 <= Instant::now() && state.warm.tail().is_some_and(|tail| tail.open);
+        is_due.then_some(state.words.0)
+    }
+
+    /// Has the follower look at the log for words; the next time is later.
     pub fn look_for_words(&self) {
         let mut state = self.state();
-        let is_due = state.looked.is_none_or(|looked| looked.elapsed() >= limits::LOOK_AGAIN);
-        if is_due && state.warm.tail().is_some_and(|tail| tail.open) {
-            state.looked = Some(Instant::now());
-            drop(state);
-            self.look();
-        }
+        let pause = (state.words.1 * 2).min(limits::LOOK_AGAIN.1);
+        state.words = (Instant::now() + random::jittered(pause), pause);
+        drop(state);
+        self.look();
+    }
+
+    /// It was compared with Postgres, and nothing had changed.
+    pub fn slow_down(&self, longest: Duration) {
+        self.state().pace.slow_down(Instant::now(), longest);
     }
 
     /// The run is over and its log cannot be brought up.
@@ -236,8 +255,17 @@ impl Watched {
         self.state().viewers > 0
     }
 
-    pub(super) fn is_quiet_for(&self, quiet: Duration) -> bool {
-        self.state().heard.elapsed() >= quiet
+    pub(super) fn is_due(&self) -> bool {
+        self.state().pace.is_due(Instant::now())
+    }
+
+    /// Has the follower see whether anybody watches.
+    pub(super) fn may_go(&self) {
+        self.idle.notify_one();
+    }
+
+    pub(super) async fn idle(&self) {
+        self.idle.notified().await;
     }
 
     pub(super) fn is_unwatched_for(&self, linger: Duration) -> bool {
@@ -262,6 +290,11 @@ impl Watched {
         };
         tokio::time::timeout(limits::LOG_WAIT, ready).await.ok().flatten().ok_or_else(away)
     }
+}
+
+/// When a log of which something was heard now is first looked at for words.
+fn first_look(now: Instant) -> (Instant, Duration) {
+    (now + limits::LOOK_AGAIN.0, limits::LOOK_AGAIN.0)
 }
 
 fn folded(mut view: RunView, batches: &[Arc<Shown>]) -> RunView {
@@ -296,8 +329,8 @@ impl Drop for Watching {
         let was_last = state.viewers == 0;
         drop(state);
         if was_last {
-            // The follower looks whether it may go.
-            self.0.look();
+            // A run that is over, or a relay that drains, lets it go at once.
+            self.0.may_go();
         }
     }
 }

@@ -40,15 +40,15 @@ impl From {
 impl Viewer {
     /// A stream of a run that a person may see, until their credentials end.
     pub async fn of(relay: Relay, seen: Seen, from: From, until: Instant) -> Self {
-        let Seen { key, turn_number: _, place: _, waits, journal } = seen;
-        let source = match journal {
-            Some(journal) => Source::Ended(EndedRun::find(&relay, key, journal).await),
-            None => {
-                let run = relay.hub.watch(key);
-                run.set_waits(waits);
-                let changes = run.changes();
-                Source::Watched { run, changes }
-            }
+        let is_over = seen.is_over();
+        let Seen { key, turn_number: _, place: _, waits, position: _ } = seen;
+        let source = if is_over {
+            Source::Ended(EndedRun::find(&relay, key).await)
+        } else {
+            let run = relay.hub.watch(key);
+            run.set_waits(waits);
+            let changes = run.changes();
+            Source::Watched { run, changes }
         };
         Self {
             key,

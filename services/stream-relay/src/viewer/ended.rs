@@ -13,13 +13,11 @@ use runmesh_domain::log::Tail;
 pub struct EndedRun {
     /// The end of the log; absent when the log does not hold the run's end.
     tail: Option<Tail>,
-    /// As it was read at attach.
-    journal: Option<Journal>,
 }
 
 impl EndedRun {
     /// Looks where the log ends, and brings it up when it lacks the end. Without a log Postgres answers.
-    pub async fn find(relay: &Relay, key: RunKey, journal: Journal) -> Self {
+    pub async fn find(relay: &Relay, key: RunKey) -> Self {
         let tail = async {
             let tail = relay.bus.log().tail(key).await?;
             if tail.finished { Ok(tail) } else { relay.bring_up(For::Viewer, key, tail).await }
@@ -31,7 +29,7 @@ impl EndedRun {
                 None
             }
         };
-        Self { tail, journal: Some(journal) }
+        Self { tail }
     }
 
     /// The end of the log, when it holds the run's end.
@@ -41,6 +39,9 @@ impl EndedRun {
 
     /// What the log holds after a place; none without a log.
     pub fn since(&self, at: Cursor) -> Option<Since> {
+        if at.is_at_end() {
+            return Some(Since::UpToDate);
+        }
         let tail = self.tail?;
         Some(if at.seq > tail.seq {
             Since::Ahead
@@ -54,11 +55,7 @@ impl EndedRun {
     }
 
     /// The state as Postgres has it, and where the log ends.
-    pub async fn journal(&mut self, relay: &Relay, key: RunKey) -> Result<(Journal, Option<Tail>)> {
-        let journal = match self.journal.take() {
-            Some(journal) => journal,
-            None => relay.truth.journal(key.org, key.run).await?,
-        };
-        Ok((journal, self.tail))
+    pub async fn journal(&self, relay: &Relay, key: RunKey) -> Result<(Journal, Option<Tail>)> {
+        Ok((relay.truth.journal(key.org, key.run).await?, self.tail))
     }
 }

@@ -1,14 +1,16 @@
 //! Threads: turns one after the other, the wait between them, and coming back.
 
 use crate::client::{step_started, text};
-use crate::world::{World, soon};
+use crate::world::{World, serve, soon};
 use runmesh_domain::Reason;
 use runmesh_domain::cursor::Cursor;
 use runmesh_domain::event::Event;
 use runmesh_domain::id::{RunId, ThreadId};
 use runmesh_domain::principal::LeaseClaim;
 use runmesh_domain::run::StateName;
+use runmesh_engines::{DataDir, NatsServer, ServerOptions, Silent};
 use runmesh_store::{runs, threads};
+use runmesh_stream_relay::Config;
 use runmesh_wire::FromWire as _;
 use runmesh_wire::pb::stream as pb;
 use runmesh_wire::pb::stream::attach_thread_request::From;
@@ -106,7 +108,8 @@ async fn turns_come_one_after_the_other_and_the_canceled_one_too() {
     let mut again = Told::default();
     let mut frames = there.client.attach_thread(&world.person(), &thread, cursor(&told.cursor)).await.unwrap();
     again.until(&mut frames, |again| !again.cursor.is_empty()).await;
-    assert_eq!((again.turns.len(), again.cursor), (0, told.cursor));
+    let (came_with, stands_at): (Cursor, Cursor) = (told.cursor.parse().unwrap(), again.cursor.parse().unwrap());
+    assert_eq!((again.turns.len(), stands_at), (0, came_with.at_end()));
 }
 
 #[tokio::test]
@@ -133,6 +136,41 @@ async fn an_idle_thread_shows_what_comes_next_however_long_it_was_left() {
     let mut frames = relay.client.attach_thread(&world.person(), &thread, cursor(&accepted)).await.unwrap();
     told.until(&mut frames, |told| !told.ended().is_empty()).await;
     assert_eq!(told.ended(), [(3, StateName::Completed)]);
+}
+
+#[tokio::test]
+async fn a_turn_that_was_seen_to_its_end_is_not_shown_again_when_its_log_is_gone() {
+    let world = World::new().await;
+    let relay = world.relay().await;
+    let thread = world.thread.to_string();
+    let run = world.send().await;
+    let mut told = Told::default();
+    let mut frames = relay.client.attach_thread(&world.person(), &thread, SNAPSHOT).await.unwrap();
+    answer(&world, &relay, "one").await;
+    told.until(&mut frames, |told| !told.ended().is_empty()).await;
+    relay.life.stop();
+    told.until(&mut frames, |told| told.end.is_some()).await;
+    world.system(move |tx| Box::pin(async move { runmesh_store::outbox::mark(tx, &[(run, 3)], &[]).await })).await;
+    // Another log, which never had the run.
+    let empty = NatsServer::start(&ServerOptions::new(DataDir::Ephemeral), &Silent).await.unwrap();
+    let without_log = serve(Config { nats_url: empty.url().to_owned(), ..world.config().await }).await;
+    let mut idle = Told::default();
+    let mut frames = without_log.client.attach_thread(&world.person(), &thread, SNAPSHOT).await.unwrap();
+    idle.until(&mut frames, |idle| !idle.cursor.is_empty()).await;
+    for seen in [&told.cursor, &idle.cursor] {
+        let mut frames = without_log.client.attach_thread(&world.person(), &thread, cursor(seen)).await.unwrap();
+        let mut again = Told::default();
+        again.until(&mut frames, |again| !again.cursor.is_empty()).await;
+        assert_eq!(again.turns, [], "{seen}");
+    }
+    // One who saw its words and not its end gets all of it.
+    let begun = Cursor::start(world.thread, run).at(3, runmesh_domain::chain::Chain(9)).to_string();
+    let mut frames = without_log.client.attach_thread(&world.person(), &thread, cursor(&begun)).await.unwrap();
+    let mut came = Vec::new();
+    while came.len() < 3 {
+        came.push(soon(frames.message()).await.unwrap().unwrap().frame.unwrap());
+    }
+    assert!(matches!(came[..], [Frame::Turn(_), Frame::Progress(_) | Frame::Reset(_), ..]), "{came:?}");
 }
 
 #[tokio::test]

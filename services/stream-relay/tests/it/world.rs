@@ -116,8 +116,14 @@ impl World {
             postgres_url: self.postgres_url.clone().into(),
             nats_url: self.nats_url.clone(),
             mesh_key: Some(MeshKey::from_hex(KEY).unwrap()),
+            // Nobody hints at the turns of these tests, unless a test says so.
+            thread_look_ms: 1_000,
             ..Config::default()
         }
+    }
+
+    pub fn postgres_url(&self) -> &str {
+        &self.postgres_url
     }
 
     pub async fn relay(&self) -> Relay {

@@ -1,0 +1,66 @@
+//! Many who attach at once, and what one attach costs.
+
+use crate::client::{SNAPSHOT, START, cursor};
+use crate::postgres::Port;
+use crate::world::{World, serve};
+use futures::future::join_all;
+use runmesh_domain::id::RunId;
+use runmesh_stream_relay::Config;
+use runmesh_wire::pb::run::run::State;
+use runmesh_wire::pb::stream as pb;
+use std::time::Duration;
+
+const VIEWERS: u32 = 200;
+
+/// A run that is over, with its log.
+async fn ended(world: &World) -> RunId {
+    let run = world.send().await;
+    let lease = world.claim().await;
+    world.finish(lease, "whole", None).await;
+    run
+}
+
+async fn config(world: &World, port: &Port) -> Config {
+    Config { postgres_url: port.url.clone().into(), ..world.config().await }
+}
+
+#[tokio::test]
+async fn nobody_who_attaches_is_refused_because_all_connections_are_taken_for_a_while() {
+    let world = World::new().await;
+    let run = ended(&world).await;
+    // A statement takes so long that the last of them is served only after some seconds.
+    let port = Port::before(world.postgres_url(), Duration::from_millis(20)).await;
+    let config = Config {
+        postgres_read_connections: 4,
+        postgres_read_timeout_ms: 10_000,
+        viewers_per_user_max: VIEWERS,
+        ..config(&world, &port).await
+    };
+    let relay = serve(config).await;
+    let (who, run) = (world.person(), run.to_string());
+    let attached = join_all((0..VIEWERS).map(|_| relay.client.try_attach(&who, &run, START))).await;
+    for viewer in attached {
+        let seen = viewer.unwrap().to_end().await;
+        assert_eq!((seen.view.text().as_str(), seen.end.unwrap().state()), ("whole", State::Completed));
+    }
+}
+
+#[tokio::test]
+async fn an_ended_run_is_attached_to_with_one_statement_and_its_journal_is_read_for_a_snapshot_only() {
+    let world = World::new().await;
+    let run = ended(&world).await;
+    let port = Port::before(world.postgres_url(), Duration::ZERO).await;
+    let relay = serve(config(&world, &port).await).await;
+    let cost = async |from| {
+        let before = port.statements();
+        let seen = relay.client.attach(&world.person(), run, from).await.to_end().await;
+        assert_eq!(seen.end.as_ref().unwrap().reason(), pb::end::Reason::Finished);
+        (port.statements() - before, seen)
+    };
+    let (from_start, seen) = cost(START).await;
+    let (from_cursor, _) = cost(cursor(&seen.cursor)).await;
+    // BEGIN, the statement, COMMIT.
+    assert_eq!((from_start, from_cursor), (3, 3));
+    let (snapshot, seen) = cost(SNAPSHOT).await;
+    assert!(snapshot > 3 && seen.from_database, "{snapshot} statements");
+}
