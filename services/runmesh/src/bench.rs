@@ -25,6 +25,7 @@ mod stalled;
 mod statements;
 mod stream;
 mod usage;
+mod viewers;
 
 use crate::cli::Done;
 use crate::failure::Failure;
@@ -110,6 +111,9 @@ impl Ground<'_> {
     async fn mesh_phases(&mut self) -> Result<(), Failure> {
         if self.plan.wants(Phase::Idle) {
             idle::measure(self).await?;
+        }
+        if self.plan.wants(Phase::Viewers) {
+            viewers::measure(self).await?;
         }
         if self.plan.wants(Phase::Run200) {
             run200::measure(self).await?;

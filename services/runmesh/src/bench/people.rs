@@ -19,7 +19,7 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Status};
+use tonic::{Request, Status, Streaming};
 
 /// Connections to each gateway that all people share: more would measure connections.
 const CONNECTIONS: usize = 4;
@@ -145,6 +145,15 @@ impl Person {
     /// Attaches to a run before its first event.
     pub(super) async fn watch(&mut self, sent: &Sent) -> Result<Watch, Failure> {
         self.attach(&sent.run, stream::attach_run_request::From::Cursor(sent.cursor.clone())).await
+    }
+
+    /// Attaches to a thread. Its stream has begun when this returns.
+    pub(super) async fn attach_thread(&mut self, thread: &str) -> Result<Streaming<stream::AttachThreadResponse>, Failure> {
+        let message = stream::AttachThreadRequest { thread_id: thread.to_owned(), from: None };
+        let answer = self.streams.attach_thread(message).await.map_err(|status| failed("attach", status))?;
+        let mut frames = answer.into_inner();
+        let first = frames.message().await.map_err(|status| failed("attach", status))?;
+        first.map(|_| frames).ok_or_else(|| failed("attach", "the stream ended at once"))
     }
 
     /// Attaches to a run.

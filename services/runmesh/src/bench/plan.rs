@@ -22,6 +22,8 @@ pub(super) enum Phase {
     Raw,
     /// What a mesh without work costs.
     Idle,
+    /// What viewers of threads cost that are idle.
+    Viewers,
     /// 200 deltas from a model to a viewer.
     Run200,
     /// Turns of the same threads, one after the other.
