@@ -1,5 +1,5 @@
-//! Hints to whoever waits for the next turn of a thread. Hints only: Postgres has the turns and the members, and whoever misses a
-//! hint finds the change at the next look there.
+//! Hints to those who wait for the next turn of a thread. Hints only: Postgres has the turns and the members, and a reader that
+//! misses a hint finds the change at the next look there.
 
 use crate::bus::Bus;
 use crate::subjects;

@@ -14,7 +14,7 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Of a run of which something was heard now.
+    /// Of a run from whose log something came now.
     pub fn begin(now: Instant) -> Self {
         Self { due: now + limits::PROBE_QUIET, pause: limits::PROBE_QUIET }
     }

@@ -92,7 +92,7 @@ mod tests {
         drop(first);
         assert!(third.as_mut().now_or_never().is_none(), "the second comes first");
         let second = second.await.unwrap();
-        // Whoever leaves the line gives its place to another.
+        // A caller that leaves the line gives its place to another.
         drop(third);
         assert_eq!(queue.room(), 2);
         drop(second);

@@ -30,7 +30,7 @@ struct Inner {
     bus: Bus,
     tasks: TaskTracker,
     state: Mutex<State>,
-    /// Tells the looks that a thread is due.
+    /// Wakes the looks, because a thread is due.
     due: Notify,
 }
 
@@ -60,7 +60,7 @@ impl ThreadHub {
         self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits at a thread for a person. Whoever comes first has it subscribed to; everybody has it looked at once more, so that
+    /// Waits at a thread for a person. The first viewer has it subscribed to; each one has it looked at once more, so that
     /// nothing is missed that was committed before.
     pub fn wait(&self, org: OrgId, thread: ThreadId, user: UserId) -> Waiting {
         let key = (org, thread);

@@ -45,7 +45,7 @@ async fn who_waits_at_a_thread_gets_a_hint_of_its_next_turn_and_of_its_end() {
     let mut hints = world.bus.thread_hints(org, thread).await.unwrap();
     let mut members = world.bus.member_hints().await.unwrap();
     world.bus.ping().await.unwrap();
-    // A turn that starts; by whoever finds what its own replica did not publish, too.
+    // A turn that starts; also by another replica, when its own did not publish it.
     world.publisher.publish(AfterCommit::of(accepted.committed.clone()));
     soon(hints.next()).await.unwrap();
     let (ids, transition) = (accepted.committed[0].ids, accepted.committed[0].transition.clone());

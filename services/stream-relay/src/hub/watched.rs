@@ -28,7 +28,7 @@ pub struct Watched {
     changes: watch::Sender<u64>,
     /// Tells the follower to look at the log.
     poke: Notify,
-    /// Tells the follower that it may go, because nobody watches.
+    /// Wakes the follower, which may end because nobody watches.
     idle: Notify,
     /// Held by whoever folds the log, so that viewers who come together fold it once.
     folding: tokio::sync::Mutex<()>,
@@ -292,7 +292,7 @@ impl Watched {
     }
 }
 
-/// When a log of which something was heard now is first looked at for words.
+/// When a log from which something came now is first looked at for words.
 fn first_look(now: Instant) -> (Instant, Duration) {
     (now + limits::LOOK_AGAIN.0, limits::LOOK_AGAIN.0)
 }

@@ -105,7 +105,7 @@ impl Entry {
         self.state().people.keys().copied().collect()
     }
 
-    /// Notes what a look found: of those whom it `asked` for, who is a member. Whoever came meanwhile waits for the next one.
+    /// Notes what a look found: of those whom it `asked` for, who is a member. A person who came meanwhile waits for the next one.
     pub fn note(&self, found: Found, asked: &[UserId], members: &HashSet<UserId>) {
         let mut state = self.state();
         let mut is_news = state.found.replace(found) != Some(found);

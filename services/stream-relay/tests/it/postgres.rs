@@ -47,10 +47,10 @@ async fn run(listener: TcpListener, target: SocketAddr, statements: Arc<AtomicUs
 
 async fn pass(near: TcpStream, target: SocketAddr, statements: Arc<AtomicUsize>, delay: Duration) {
     let far = TcpStream::connect(target).await.unwrap();
-    let ((said, mut heard), (mut answers, asked)) = (near.into_split(), far.into_split());
+    let ((said, mut answered), (mut answers, asked)) = (near.into_split(), far.into_split());
     tokio::select! {
         _ = pass_requests(said, asked, &statements, delay) => {}
-        _ = copy(&mut answers, &mut heard) => {}
+        _ = copy(&mut answers, &mut answered) => {}
     }
 }
 
