@@ -103,17 +103,7 @@ impl FromStr for Size {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (count, unit) = number_and_unit(text);
-        let shift = match unit {
-            "" => Some(0),
-            "KiB" => Some(10),
-            "MiB" => Some(20),
-            "GiB" => Some(30),
-            "TiB" => Some(40),
-            _ => None,
-        };
-        let bytes = shift.and_then(|shift| count?.checked_mul(1 << shift));
-        match bytes {
+        match amount(text, &[("", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)]) {
             None => Err(format!("`{text}` is no size: write a number of bytes, or an amount like 512MiB, 3GiB or 1TiB")),
             Some(bytes) if (BYTES_MIN..=BYTES_MAX).contains(&bytes) => Ok(Self(bytes)),
             Some(_) => Err(format!("`{text}` is out of bounds: a stream keeps 16MiB to 1024TiB")),
@@ -142,16 +132,7 @@ impl FromStr for Age {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (count, unit) = number_and_unit(text);
-        let seconds = match unit {
-            "s" => Some(1),
-            "m" => Some(60),
-            "h" => Some(3_600),
-            "d" => Some(DAY),
-            _ => None,
-        };
-        let age = seconds.and_then(|seconds| count?.checked_mul(seconds)).map(Duration::from_secs);
-        match age {
+        match amount(text, &[("s", 1), ("m", 60), ("h", 3_600), ("d", DAY)]).map(Duration::from_secs) {
             None => Err(format!("`{text}` is no age: write it like 90m, 72h or 14d")),
             Some(age) if (AGE_MIN..=AGE_MAX).contains(&age) => Ok(Self(age)),
             Some(_) => Err(format!("`{text}` is out of bounds: a stream keeps what it holds for 1h to 3650d")),
@@ -159,13 +140,15 @@ impl FromStr for Age {
     }
 }
 
-fn number_and_unit(text: &str) -> (Option<u64>, &str) {
-    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (digits, unit) = text.split_at(split);
-    (digits.parse().ok(), unit.trim())
+/// A number with one of these units behind it.
+fn amount(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let (count, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let (_, of) = units.iter().find(|(name, _)| *name == unit.trim())?;
+    count.parse::<u64>().ok()?.checked_mul(*of)
 }
 
 /// Bytes for people: `1.5 GiB`.
+#[must_use]
 pub fn shown_bytes(bytes: u64) -> String {
     let units = [("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)];
     let Some((unit, shift)) = units.into_iter().find(|(_, shift)| bytes >> shift > 0) else { return format!("{bytes} B") };
@@ -174,6 +157,7 @@ pub fn shown_bytes(bytes: u64) -> String {
 }
 
 /// An age for people: `14 d`, `72 h`, `90 s`.
+#[must_use]
 pub fn shown_age(age: Duration) -> String {
     let seconds = age.as_secs();
     let units = [("d", DAY), ("h", 3_600), ("min", 60)];

@@ -28,7 +28,7 @@ mod thread_hint;
 mod wake;
 
 pub use bus::Bus;
-pub use choices::{Age, Placement, Replicas, Size, StreamChoices};
+pub use choices::{Age, Placement, Replicas, Size, StreamChoices, shown_age, shown_bytes};
 pub use config::BusConfig;
 pub use consume::{Consumer, Fed, FeedEvent};
 pub use feed::Feed;

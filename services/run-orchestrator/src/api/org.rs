@@ -108,7 +108,7 @@ impl OrgApi {
         let (org, member) = self.commands.read(caller, GetOrg { org: caller.org, user: caller.user }).await?;
         let mut mesh = self.mesh_info().await?;
         if show_streams {
-            (mesh.streams, mesh.streams_problem) = self.streams(caller.user).await;
+            self.show_streams(caller.user, &mut mesh).await;
         }
         Ok(pb::GetOrgResponse { org: Some(encode::org(org)), member: member.map(encode::member), mesh: Some(mesh) })
     }
@@ -164,19 +164,22 @@ impl OrgApi {
             missing_migrations: missing.into_iter().collect(),
             streams: Vec::new(),
             streams_problem: String::new(),
+            streams_hidden: false,
         })
     }
 
-    /// The streams, which say something about all orgs, to whom the settings trust with that; or why they are not shown. An org
-    /// is answered for without NATS too.
-    async fn streams(&self, user: UserId) -> (Vec<pb::Stream>, String) {
+    /// Adds the streams, which say something about all orgs, for those whom the settings trust with that; or why they are not shown.
+    /// An org is answered for without NATS too.
+    async fn show_streams(&self, user: UserId, mesh: &mut pb::MeshInfo) {
         if !self.founding.names(user) {
-            return (Vec::new(), "only persons whom the setting org_creators of the run-orchestrator names see them".to_owned());
+            mesh.streams_hidden = true;
+            mesh.streams_problem = "only persons whom the setting org_creators of the run-orchestrator names see them".to_owned();
+            return;
         }
         match self.bus.streams().await {
-            Ok(streams) => (streams.into_iter().map(encode::stream).collect(), String::new()),
-            Err(Error::Fault(Fault::Unavailable { part: _, detail })) => (Vec::new(), detail),
-            Err(error) => (Vec::new(), error.to_string()),
+            Ok(streams) => mesh.streams = streams.into_iter().map(encode::stream).collect(),
+            Err(Error::Fault(Fault::Unavailable { part: _, detail })) => mesh.streams_problem = detail,
+            Err(error) => mesh.streams_problem = error.to_string(),
         }
     }
 

@@ -1,16 +1,16 @@
 //! The streams in NATS: how full they are, how many copies they have, and whether they are as the settings say.
 
 use super::Check;
+use runmesh_bus::{shown_age, shown_bytes};
 use runmesh_client::pb::org::{MeshInfo, Stream};
 use runmesh_wire::FromWire as _;
-use std::time::Duration;
 
 /// A line for each stream.
 pub fn checks(info: &MeshInfo) -> Vec<Check> {
     if info.streams.is_empty() {
         let problem = if info.streams_problem.is_empty() { "the mesh says nothing of them" } else { &info.streams_problem };
         // It is no fault of the mesh that it does not show them to everybody.
-        return vec![if problem.starts_with("only persons") {
+        return vec![if info.streams_hidden {
             Check::well("streams", format!("not shown: {problem}"))
         } else {
             Check::wrong("streams", problem, "is NATS up, and do its servers reach each other? nats server report jetstream")
@@ -42,22 +42,21 @@ fn check(stream: &Stream) -> Check {
 fn said(stream: &Stream) -> String {
     let Stream { replicas, bytes, bytes_max, age, .. } = stream;
     let copies = if *replicas == 1 { "1 copy".to_owned() } else { format!("{replicas} copies") };
-    let bytes_max = bytes_max.map_or_else(|| "without a bound".to_owned(), |max| format!("of {}", mebibytes(max)));
+    let bytes_max = bytes_max.map_or_else(|| "without a bound".to_owned(), |max| format!("of {}", shown(max)));
     let age = age.and_then(|age| age.from_wire("age").ok());
-    let age = age.map_or_else(|| "for ever".to_owned(), |age: Duration| format!("for {} h", age.as_secs() / 3_600));
-    format!("{copies}, {} {bytes_max}, kept {age}", mebibytes(*bytes))
+    let age = age.map_or_else(|| "for ever".to_owned(), |age| format!("for {}", shown_age(age)));
+    format!("{copies}, {} {bytes_max}, kept {age}", shown(*bytes))
 }
 
-/// Bytes as people count a store, to a tenth of a MiB.
-fn mebibytes(bytes: i64) -> String {
-    let tenths = i128::from(bytes) * 10 / (1 << 20);
-    format!("{}.{} MiB", tenths / 10, tenths % 10)
+fn shown(bytes: i64) -> String {
+    shown_bytes(u64::try_from(bytes).unwrap_or_default())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use runmesh_wire::IntoWire as _;
+    use std::time::Duration;
 
     fn of(streams: Vec<Stream>, problem: &str) -> Vec<Check> {
         checks(&MeshInfo { streams, streams_problem: problem.to_owned(), ..MeshInfo::default() })
@@ -79,7 +78,7 @@ mod tests {
     #[test]
     fn a_stream_is_well_when_it_is_whole_and_as_the_settings_say() {
         let [well] = &of(vec![stream()], "")[..] else { panic!("one line") };
-        assert_eq!((&*well.said, &well.problem), ("3 copies, 12.0 MiB of 1024.0 MiB, kept for 72 h", &None));
+        assert_eq!((&*well.said, &well.problem), ("3 copies, 12 MiB of 1 GiB, kept for 72 h", &None));
         let [lagging] = &of(vec![Stream { replicas_current: 2, ..stream() }], "")[..] else { panic!("one line") };
         assert!(lagging.problem.as_ref().is_some_and(|problem| problem.contains("only 2 copies have everything, and n1 leads")));
         let differing = Stream { differences: vec!["bus.replicas is 5".into(), "more".into()], ..stream() };
@@ -92,7 +91,8 @@ mod tests {
 
     #[test]
     fn streams_that_are_not_shown_are_no_fault_and_a_silent_nats_is_one() {
-        assert_eq!(of(Vec::new(), "only persons whom the settings name see them")[0].problem, None);
+        let hidden = MeshInfo { streams_hidden: true, streams_problem: "you may not".to_owned(), ..MeshInfo::default() };
+        assert_eq!(checks(&hidden)[0].problem, None);
         assert_eq!(of(Vec::new(), "not connected")[0].problem.as_deref(), Some("not connected"));
         assert!(of(Vec::new(), "")[0].problem.is_some());
     }
