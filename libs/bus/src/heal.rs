@@ -41,25 +41,4 @@ impl Healer {
 }
 
 #[cfg(test)]
-mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
-
-    use super::*;
-    use futures::FutureExt as _;
-    use runmesh_engines::{DataDir, NatsServer, ServerOptions, Silent};
-
-    #[tokio::test]
-    async fn nobody_waits_for_somebody_elses_repair() {
-        let nats = NatsServer::start(&ServerOptions::new(DataDir::Ephemeral), &Silent).await.unwrap();
-        let config = Arc::new(BusConfig::new(nats.url(), "test"));
-        let healer = Healer::new(Arc::clone(&config));
-        let connection = Connection::open(&config, healer.clone(), "test", limits::SUBSCRIPTION).await.unwrap();
-        let repairing = healer.last.lock().await;
-        assert!(healer.stream_is_missing(&connection).now_or_never().is_some());
-        drop(repairing);
-        let lost = connection.lost();
-        healer.stream_is_missing(&connection).await;
-        assert!(lost.has_changed().unwrap(), "what was read of the missing stream is worth nothing");
-        assert!(!ensure::missing(&connection, &config.streams).await.unwrap(), "they were made");
-    }
-}
+mod tests;

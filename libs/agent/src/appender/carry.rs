@@ -1,8 +1,8 @@
 //! The task that carries an attempt's events to a relay: one Append stream at a time, opened again wherever the channel
 //! leads when it breaks. It decides nothing about events; the buffer does.
 //!
-//! A relay that stands still is left: the next one is sent what was not acknowledged, and passes over what the log holds. That the
-//! next one is another one is up to whoever picks it: a backend that a caller left while it was silent is picked last.
+//! A relay that stands still is left: the next one is sent what was not acknowledged, and passes over what the log holds. The picker of
+//! the channel chooses the next one: it avoids a backend that a caller left while it was silent.
 
 use super::buffer::Started;
 use super::patience::Patience;
@@ -149,7 +149,7 @@ impl Carrier {
                 incoming = inbox.message() => {
                     let has_moved = self.take(incoming?.ok_or(Broken::Ended)?.message)?;
                     if owed {
-                        patience.heard(Instant::now(), has_moved);
+                        patience.received(Instant::now(), has_moved);
                     }
                 }
                 permit = outbox.reserve(), if unsent => {

@@ -28,7 +28,7 @@ impl Limit {
     }
 
     /// Something came after `wait`: twice that is not too long to wait for the next one.
-    fn kept(&mut self, wait: Duration) {
+    fn lasted(&mut self, wait: Duration) {
         let less = self.now - self.now / 8;
         self.now = less.max(wait * 2).clamp(self.first, self.most);
     }
@@ -40,39 +40,39 @@ pub(super) struct Patience {
     silence: Limit,
     standstill: Limit,
     /// The last sign of life, or when the relay came to owe one.
-    heard: Instant,
+    last_sign: Instant,
     /// The last acknowledgement of something more, or when the relay came to owe one.
     moved: Instant,
 }
 
 impl Patience {
     pub(super) const fn new(now: Instant) -> Self {
-        Self { silence: SILENCE, standstill: STANDSTILL, heard: now, moved: now }
+        Self { silence: SILENCE, standstill: STANDSTILL, last_sign: now, moved: now }
     }
 
     /// The relay owes an answer from now on.
     pub(super) const fn owed(&mut self, now: Instant) {
-        (self.heard, self.moved) = (now, now);
+        (self.last_sign, self.moved) = (now, now);
     }
 
     /// The relay sent something; `has_moved` when that acknowledged something more.
-    pub(super) fn heard(&mut self, now: Instant, has_moved: bool) {
-        self.silence.kept(now.saturating_duration_since(self.heard));
-        self.heard = now;
+    pub(super) fn received(&mut self, now: Instant, has_moved: bool) {
+        self.silence.lasted(now.saturating_duration_since(self.last_sign));
+        self.last_sign = now;
         if has_moved {
-            self.standstill.kept(now.saturating_duration_since(self.moved));
+            self.standstill.lasted(now.saturating_duration_since(self.moved));
             self.moved = now;
         }
     }
 
     /// When a relay that owes something is to be left.
     pub(super) fn until(&self) -> Instant {
-        (self.heard + self.silence.now).min(self.moved + self.standstill.now)
+        (self.last_sign + self.silence.now).min(self.moved + self.standstill.now)
     }
 
     /// The relay was left: another one is waited for a little longer in the same case.
     pub(super) fn ran_out(&mut self, now: Instant) {
-        if now >= self.heard + self.silence.now {
+        if now >= self.last_sign + self.silence.now {
             self.silence.ran_out();
         }
         if now >= self.moved + self.standstill.now {
@@ -97,7 +97,7 @@ mod tests {
             let now = start + Duration::from_secs(second);
             patience.owed(now);
             assert!(patience.until() - now < ms(2_000), "whatever was before");
-            patience.heard(now + ms(20), true);
+            patience.received(now + ms(20), true);
         }
     }
 
@@ -108,7 +108,7 @@ mod tests {
         for half in 1..=7 {
             let now = start + ms(500) * half;
             assert!(now < patience.until());
-            patience.heard(now, false);
+            patience.received(now, false);
         }
         assert_eq!(patience.until() - start, ms(4_000), "but not for ever");
     }
@@ -124,7 +124,7 @@ mod tests {
             while now < patience.until() {
                 now += ms(500);
                 if now < patience.until() {
-                    patience.heard(now, false);
+                    patience.received(now, false);
                 }
             }
             patience.ran_out(now);
@@ -147,9 +147,9 @@ mod tests {
                     patience.ran_out(now);
                     break;
                 }
-                patience.heard(now, false);
+                patience.received(now, false);
             }
-            patience.heard(now, true);
+            patience.received(now, true);
         }
         assert_eq!(moves, 1, "one try shows how slow it is");
     }
@@ -166,7 +166,7 @@ mod tests {
         }
         for _ in 0..20 {
             patience.owed(now);
-            patience.heard(now + ms(10), true);
+            patience.received(now + ms(10), true);
         }
         patience.owed(now);
         assert_eq!(patience.until() - now, ms(1_500));

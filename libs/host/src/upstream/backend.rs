@@ -92,7 +92,7 @@ impl Backend {
         }
     }
 
-    /// Whether somebody waited for it in vain, and it has given no sign of life since.
+    /// Whether a caller left it without an answer, and it has given no sign of life since.
     pub(super) fn is_doubted(&self) -> bool {
         self.doubted.load(Ordering::Relaxed)
     }

@@ -1,5 +1,5 @@
-//! The backends of an upstream and the choice among them: the one with the fewest calls, in turn among equals; one that somebody
-//! waited for in vain only when there is no better one, ejected ones after that, silent ones last.
+//! The backends of an upstream and the choice among them: the one with the fewest calls, in turn among equals; one that was
+//! left without an answer only when there is no better one, ejected ones after that, silent ones last.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_somebody_waited_for_in_vain_is_avoided_until_it_answers() {
+    async fn one_that_was_left_without_an_answer_is_avoided_until_it_answers() {
         let pool = pool(&["http://127.0.0.1:1", "http://127.0.0.1:2"]).unwrap();
         let (frozen, other) = (pool.pick(None).unwrap(), pool.pick(None).unwrap());
         // It has more to do, and is better all the same.

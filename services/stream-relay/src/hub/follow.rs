@@ -51,7 +51,7 @@ impl Follower {
     }
 
     async fn follow(&mut self) -> Result<()> {
-        let mut live = self.begin().await?;
+        let mut live = self.subscribe().await?;
         loop {
             let news = self.news(&mut live).await;
             match news {
@@ -71,7 +71,7 @@ impl Follower {
         }
     }
 
-    async fn begin(&self) -> Result<Live> {
+    async fn subscribe(&self) -> Result<Live> {
         let _place = self.hub.place_to_look().await;
         let (live, last) = self.bus.log().follow(self.run.key()).await?;
         self.align(last).await?;
@@ -232,7 +232,7 @@ mod tests {
         let world = World::start().await;
         let (follower, looks) = (&world.follower, &world.follower.hub.inner.looks);
         let all = looks.available_permits();
-        for looking in [Box::pin(follower.look()) as BoxFuture<'_, _>, Box::pin(async { follower.begin().await.map(drop) })] {
+        for looking in [Box::pin(follower.look()) as BoxFuture<'_, _>, Box::pin(async { follower.subscribe().await.map(drop) })] {
             let mut looking = looking;
             assert!(futures::poll!(&mut looking).is_pending(), "it asks NATS");
             assert_eq!(looks.available_permits(), all - 1);
