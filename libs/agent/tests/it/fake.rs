@@ -4,6 +4,8 @@
 mod stream;
 mod worker;
 
+pub use stream::SIGN;
+
 use runmesh_domain::event::Event;
 use runmesh_domain::fold::RunView;
 use runmesh_domain::limits::STREAM_MESSAGE_BYTES_MAX;
@@ -69,6 +71,8 @@ pub struct State {
     pub still_after: Option<usize>,
     /// From now on append streams take nothing and repeat their last ack.
     pub slow_log: bool,
+    /// How often they did.
+    pub signs: usize,
     /// What the first answer on append streams names as open.
     pub open_steps: Vec<i32>,
     pub open_calls: Vec<(i32, i32)>,
@@ -105,6 +109,7 @@ impl Default for State {
             break_after: None,
             still_after: None,
             slow_log: false,
+            signs: 0,
             open_steps: Vec::new(),
             open_calls: Vec::new(),
             lease: Duration::from_secs(15),

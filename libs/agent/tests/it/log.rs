@@ -1,5 +1,6 @@
 //! The run log from the worker's side: streams that break, logs that lose their tails, logs that are away.
 
+use crate::fake::SIGN;
 use crate::harness::{Assignment, Bench, http_tool};
 use crate::runs::last_step;
 use runmesh_domain::event::Event;
@@ -46,8 +47,9 @@ async fn a_relay_whose_log_is_slow_is_kept() {
     bench.start();
     bench.mesh.until("text flows", |state| state.log.len() > 5).await;
     bench.mesh.state().slow_log = true;
-    // Twice as long as a relay may be silent.
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    // For twice as long as a relay may be silent.
+    let signs = Duration::from_secs(3).as_millis() / SIGN.as_millis();
+    bench.mesh.until("the relay repeats its ack", |state| state.signs as u128 > signs).await;
     bench.mesh.state().slow_log = false;
     let finish = bench.mesh.finished().await;
     let state = bench.mesh.state();

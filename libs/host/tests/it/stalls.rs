@@ -75,12 +75,7 @@ async fn a_connection_of_http_1_ends_with_its_stalled_answer() {
     stream.read_exact(&mut first).await.unwrap();
     assert_eq!(&first, b"HTTP/1.1 200 OK\r");
     // Asked without reading: what is on its way would be taken otherwise.
-    let closed = async {
-        while stream.write_all(b"x").await.is_ok() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    assert!(timeout(PATIENCE, closed).await.is_ok(), "the server has closed the connection");
+    support::eventually("the server has closed the connection", async || stream.write_all(b"x").await.is_err()).await;
 }
 
 #[tokio::test]
@@ -134,7 +129,8 @@ async fn a_caller_that_leaves_a_silent_backend_is_sent_to_another() {
     }
     link.freeze();
     // What a backend has said within the last half second counts for it.
-    tokio::time::sleep(Duration::from_millis(600)).await;
+    let counts = Duration::from_millis(500);
+    support::eventually("the backend has been silent for longer", async || link.silent_for() > counts).await;
     drop(at_b);
     // It has fewer calls than the other one now.
     let answer = timeout(PATIENCE, unary(service, "Name", "")).await.unwrap().unwrap();

@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::support::{by, eventually, pair, raw, reason, refused, soon, tokens};
+use crate::support::{by, eventually, eventually_within, pair, raw, reason, refused, soon, tokens};
 
 #[tokio::test]
 async fn both_directions_go_on_at_once() {
@@ -127,13 +127,8 @@ async fn a_stream_that_nobody_reads_ends_soon_after_its_callers_token() {
     let unread = gateway.unread(&token).await;
     behind.flooded().await;
     assert_eq!(behind.open(), 1);
-    let ended = async {
-        while behind.open() > 0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
     // Well before a reader counts as stalled.
-    tokio::time::timeout(Duration::from_secs(40), ended).await.unwrap();
+    eventually_within(Duration::from_secs(40), "the stream behind has ended", async || behind.open() == 0).await;
     drop(unread);
 }
 

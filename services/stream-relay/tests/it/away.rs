@@ -1,6 +1,6 @@
 //! Parts that are away, logs that are behind, and logs that are gone.
 
-use crate::client::{Appender, SNAPSHOT, START, cursor, step_finished, step_started, text};
+use crate::client::{Appender, SNAPSHOT, START, Viewer, cursor, step_finished, step_started, text};
 use crate::proxy::Proxy;
 use crate::world::{Relay, World, eventually, serve};
 use runmesh_bus::{Batch, PublishOutcome, RunKey};
@@ -137,8 +137,8 @@ async fn postgres_answers_for_a_run_whose_log_has_aged_out() {
     }
 }
 
-#[tokio::test]
-async fn postgres_answers_when_the_log_stays_away_and_the_run_is_over() {
+/// A run that ends while NATS is away, with a viewer who saw it begin.
+async fn ends_without_nats(text: &str) -> (NatsServer, Relay, Viewer) {
     let nats = nats().await;
     let world = World::on(nats.url().to_owned()).await;
     let (relay, who, run) = (world.relay().await, world.person(), world.send().await);
@@ -146,7 +146,13 @@ async fn postgres_answers_when_the_log_stays_away_and_the_run_is_over() {
     let mut viewer = relay.client.attach(&who, run, START).await;
     viewer.until(|seen| seen.view.seq == 1).await;
     nats.kill().await.unwrap();
-    world.finish_untold(lease, "without a log", None).await;
+    world.finish_untold(lease, text, None).await;
+    (nats, relay, viewer)
+}
+
+#[tokio::test]
+async fn postgres_answers_when_the_log_stays_away_and_the_run_is_over() {
+    let (_nats, _relay, viewer) = ends_without_nats("without a log").await;
     let seen = viewer.to_end().await;
     assert_eq!((seen.view.text().as_str(), seen.from_database), ("without a log", true));
     assert_eq!(seen.resets, [pb::reset::Reason::LogBehind]);
@@ -156,14 +162,7 @@ async fn postgres_answers_when_the_log_stays_away_and_the_run_is_over() {
 /// An election in a NATS cluster takes four to nine seconds.
 #[tokio::test]
 async fn an_end_is_waited_for_while_the_log_is_away_for_an_elections_time() {
-    let nats = nats().await;
-    let world = World::on(nats.url().to_owned()).await;
-    let (relay, who, run) = (world.relay().await, world.person(), world.send().await);
-    let lease = world.claim().await;
-    let mut viewer = relay.client.attach(&who, run, START).await;
-    viewer.until(|seen| seen.view.seq == 1).await;
-    nats.kill().await.unwrap();
-    world.finish_untold(lease, "after a while", None).await;
+    let (nats, _relay, mut viewer) = ends_without_nats("after a while").await;
     let early = tokio::time::timeout(Duration::from_secs(9), viewer.until(|seen| !seen.resets.is_empty())).await;
     assert!(early.is_err(), "the log is called lost");
     nats.restart().await.unwrap();

@@ -75,7 +75,7 @@ async fn cancel(world: &World, run: RunId) {
 #[tokio::test]
 async fn a_turn_costs_all_viewers_of_its_thread_what_it_costs_one() {
     let world = World::new().await;
-    let port = Port::before(world.postgres_url(), Duration::ZERO).await;
+    let port = Port::before(world.postgres_url(), None).await;
     let config = Config { postgres_url: port.url.clone().into(), thread_look_ms: NO_LOOKS, ..world.config().await };
     let relay = serve(config).await;
     let mut viewers = Vec::new();

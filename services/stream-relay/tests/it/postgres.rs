@@ -1,4 +1,4 @@
-//! A port in front of Postgres that counts statements, and may be slow.
+//! A port in front of Postgres that counts statements, and may let few of them through.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 
 /// The message by which a client asks whether it may encrypt.
 const ENCRYPTION: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
@@ -19,8 +20,8 @@ pub struct Port {
 }
 
 impl Port {
-    /// In front of the server that `url` names; what a client says is passed on so much later.
-    pub async fn before(url: &str, delay: Duration) -> Self {
+    /// In front of the server that `url` names. A connection gets one statement through in each `pace`, and as many as it likes without.
+    pub async fn before(url: &str, pace: Option<Duration>) -> Self {
         let (credentials, rest) = url.rsplit_once('@').unwrap();
         let (server, database) = rest.split_once('/').unwrap();
         let target: SocketAddr = server.replace("localhost", "127.0.0.1").parse().unwrap();
@@ -28,7 +29,7 @@ impl Port {
         let url = format!("{credentials}@{}/{database}", listener.local_addr().unwrap());
         let statements = Arc::<AtomicUsize>::default();
         let mut task = JoinSet::new();
-        task.spawn(run(listener, target, Arc::clone(&statements), delay));
+        task.spawn(run(listener, target, Arc::clone(&statements), pace));
         Self { url, statements, _task: task }
     }
 
@@ -38,18 +39,18 @@ impl Port {
     }
 }
 
-async fn run(listener: TcpListener, target: SocketAddr, statements: Arc<AtomicUsize>, delay: Duration) {
+async fn run(listener: TcpListener, target: SocketAddr, statements: Arc<AtomicUsize>, pace: Option<Duration>) {
     let mut connections = JoinSet::new();
     while let Ok((near, _)) = listener.accept().await {
-        connections.spawn(pass(near, target, Arc::clone(&statements), delay));
+        connections.spawn(pass(near, target, Arc::clone(&statements), pace));
     }
 }
 
-async fn pass(near: TcpStream, target: SocketAddr, statements: Arc<AtomicUsize>, delay: Duration) {
+async fn pass(near: TcpStream, target: SocketAddr, statements: Arc<AtomicUsize>, pace: Option<Duration>) {
     let far = TcpStream::connect(target).await.unwrap();
     let ((said, mut answered), (mut answers, asked)) = (near.into_split(), far.into_split());
     tokio::select! {
-        _ = pass_requests(said, asked, &statements, delay) => {}
+        _ = pass_requests(said, asked, &statements, pace) => {}
         _ = copy(&mut answers, &mut answered) => {}
     }
 }
@@ -58,15 +59,19 @@ async fn pass_requests(
     mut said: OwnedReadHalf,
     mut asked: OwnedWriteHalf,
     statements: &AtomicUsize,
-    delay: Duration,
+    pace: Option<Duration>,
 ) -> std::io::Result<()> {
+    let mut pace = pace.map(tokio::time::interval);
+    pace.iter_mut().for_each(|pace| pace.set_missed_tick_behavior(MissedTickBehavior::Delay));
     // The first messages have no kind.
     while body(&mut said, &mut asked, &[]).await? == ENCRYPTION {}
     loop {
         let kind = said.read_u8().await?;
         if matches!(kind, b'Q' | b'E') {
             statements.fetch_add(1, Ordering::SeqCst);
-            tokio::time::sleep(delay).await;
+            if let Some(pace) = &mut pace {
+                pace.tick().await;
+            }
         }
         body(&mut said, &mut asked, &[kind]).await?;
     }

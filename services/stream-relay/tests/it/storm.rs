@@ -28,8 +28,8 @@ async fn config(world: &World, port: &Port) -> Config {
 async fn nobody_who_attaches_is_refused_because_all_connections_are_taken_for_a_while() {
     let world = World::new().await;
     let run = ended(&world).await;
-    // A statement takes so long that the last of them is served only after some seconds.
-    let port = Port::before(world.postgres_url(), Duration::from_millis(20)).await;
+    // So few statements get through that the last of them is served only after some seconds.
+    let port = Port::before(world.postgres_url(), Some(Duration::from_millis(20))).await;
     let config = Config {
         postgres_read_connections: 4,
         postgres_read_timeout_ms: 10_000,
@@ -49,7 +49,7 @@ async fn nobody_who_attaches_is_refused_because_all_connections_are_taken_for_a_
 async fn an_ended_run_is_attached_to_with_one_statement_and_its_journal_is_read_for_a_snapshot_only() {
     let world = World::new().await;
     let run = ended(&world).await;
-    let port = Port::before(world.postgres_url(), Duration::ZERO).await;
+    let port = Port::before(world.postgres_url(), None).await;
     let relay = serve(config(&world, &port).await).await;
     let cost = async |from| {
         let before = port.statements();

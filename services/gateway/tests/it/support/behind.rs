@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use runmesh_domain::Refusal;
 use runmesh_domain::principal::Principal;
@@ -92,11 +92,13 @@ impl Behind {
 
     /// Waits until no stream of [`FLOOD`] gets rid of anything more.
     pub async fn flooded(&self) {
-        let mut before = 0;
+        let (mut before, mut since) = (0, Instant::now());
         super::eventually("every window is full", async || {
             let now = self.state.flooded.load(Ordering::SeqCst);
-            tokio::time::sleep(Duration::from_millis(200)).await;
-            std::mem::replace(&mut before, now) == now && now > 0
+            if std::mem::replace(&mut before, now) != now {
+                since = Instant::now();
+            }
+            now > 0 && since.elapsed() > Duration::from_millis(200)
         })
         .await;
     }
