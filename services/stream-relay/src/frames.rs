@@ -66,10 +66,10 @@ pub fn reset(reason: pb::reset::Reason) -> pb::AttachRunResponse {
     frame(Frame::Reset(pb::Reset { reason: reason.into() }))
 }
 
-/// The last frame.
-pub fn end(reason: pb::end::Reason, at: Cursor, state: StateName) -> pb::AttachRunResponse {
-    let state = state.into_wire();
-    frame(Frame::End(pb::End { reason: reason.into(), cursor: at.to_string(), state: state.into() }))
+/// The last frame; without a cursor when nobody knows yet where the stream is.
+pub fn end(reason: pb::end::Reason, at: Option<Cursor>, state: StateName) -> pb::AttachRunResponse {
+    let (cursor, state) = (at.map(|at| at.to_string()).unwrap_or_default(), state.into_wire());
+    frame(Frame::End(pb::End { reason: reason.into(), cursor, state: state.into() }))
 }
 
 #[cfg(test)]
@@ -107,6 +107,6 @@ mod tests {
         assert_eq!((frames.len(), at.seq), (2, 2));
         let Some(Frame::Events(second)) = &frames[1].frame else { panic!("{frames:?}") };
         assert_eq!((second.first_seq, second.chain_before), (2, 1));
-        assert!(matches!(end(pb::end::Reason::Draining, at, Running).frame, Some(Frame::End(_))));
+        assert!(matches!(end(pb::end::Reason::Draining, Some(at), Running).frame, Some(Frame::End(_))));
     }
 }

@@ -8,7 +8,9 @@ use runmesh_bus::{Bus, CaughtUp, RunKey};
 use runmesh_domain::log::Tail;
 use runmesh_domain::{Fault, Result};
 use runmesh_host::Lifecycle;
+use runmesh_wire::pb::stream::end::Reason;
 use std::sync::Arc;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::task::TaskTracker;
 
 /// A relay's hands: clones share everything.
@@ -25,6 +27,18 @@ pub struct Relay {
 }
 
 impl Relay {
+    /// Waits until an attached stream must end although more may follow: its caller's credentials end at `until`, or the relay drains.
+    pub fn ending(&self, until: Instant) -> impl Future<Output = Reason> + use<> {
+        let drain = self.life.soft().clone();
+        async move {
+            tokio::select! {
+                biased;
+                () = sleep_until(until) => Reason::TokenExpired,
+                () = drain.cancelled() => Reason::Draining,
+            }
+        }
+    }
+
     /// Brings a run's log up from its rows. A log that is up already is left alone.
     pub async fn bring_up(&self, whom: For, key: RunKey, tail: Tail) -> Result<Tail> {
         let mut after = tail.version;

@@ -70,7 +70,6 @@ enum Next {
 enum News {
     Look,
     Quiet,
-    Leave(pb::end::Reason),
 }
 
 impl ThreadViewer {
@@ -155,7 +154,17 @@ impl ThreadViewer {
                     let next = viewer.next().await;
                     self.shown(next)
                 }
-                Phase::Between => self.between().await,
+                Phase::Between => {
+                    let ending = self.relay.ending(self.who.until);
+                    tokio::select! {
+                        biased;
+                        why = ending => {
+                            self.leave(why);
+                            Ok(())
+                        }
+                        shown = self.between() => shown,
+                    }
+                }
             };
             if let Err(status) = shown {
                 self.phase = Phase::Over;
@@ -208,7 +217,6 @@ impl ThreadViewer {
         match self.news(is_away).await {
             News::Look => {}
             News::Quiet => self.out.push_back(frames::thread::progress(self.at)),
-            News::Leave(why) => self.leave(why),
         }
         Ok(())
     }
@@ -239,12 +247,10 @@ impl ThreadViewer {
 
     /// Waits for a change, or a while when a part is away.
     async fn news(&mut self, is_away: bool) -> News {
-        let (until, quiet, soft) = (self.who.until, self.last_frame + ATTACH_KEEPALIVE, self.relay.life.soft().clone());
+        let quiet = self.last_frame + ATTACH_KEEPALIVE;
         let waiting = self.waiting();
         tokio::select! {
             biased;
-            () = sleep_until(until) => News::Leave(pb::end::Reason::TokenExpired),
-            () = soft.cancelled() => News::Leave(pb::end::Reason::Draining),
             () = sleep_until(quiet) => News::Quiet,
             () = waiting.changed() => News::Look,
             () = sleep(random::jittered(limits::RETRY)), if is_away => News::Look,

@@ -37,7 +37,7 @@ pub struct Viewer {
     relay: Relay,
     key: RunKey,
     source: Source,
-    /// The last thing that the client was sent.
+    /// The last thing that the client was sent; before the beginning, what it has already.
     at: Cursor,
     /// The run's state as far as it was shown.
     state: StateName,
@@ -85,18 +85,16 @@ impl Viewer {
             if matches!(next, Next::Over) {
                 return None;
             }
-            // Nothing waits to be sent, so `at` is what the client has.
+            // Nothing waits to be sent, so `at` is what the client has. Whatever the step does meanwhile (a replay, a fold, a wait),
+            // it is dropped.
+            let ending = self.relay.ending(self.until);
             let stepped = tokio::select! {
                 biased;
-                () = sleep_until(self.until) => Ok(self.leave(pb::end::Reason::TokenExpired)),
-                stepped = self.step(next) => stepped,
+                why = ending => Ok(self.leave(why)),
+                stepped = self.step_or_wait(next) => stepped,
             };
             match stepped {
                 Ok(next) => self.next = next,
-                Err(Error::Fault(Fault::Unavailable { part, detail })) => {
-                    tracing::debug!(run = %self.key.run, part, detail, "a viewer waits for a part that is away");
-                    self.next = self.wait_for_part(next).await;
-                }
                 Err(error) => {
                     self.next = Next::Over;
                     tracing::error!(run = %self.key.run, %error, "a viewer's stream failed");
@@ -121,6 +119,17 @@ impl Viewer {
         match &self.source {
             Source::Ended(run) => matches!(run.since(at), Some(Since::UpToDate)),
             Source::Watched { run, .. } => run.is_over() && matches!(run.since(at.seq, at.chain), Since::UpToDate),
+        }
+    }
+
+    /// A part that is away is waited for.
+    async fn step_or_wait(&mut self, next: Next) -> Result<Next> {
+        match self.step(next).await {
+            Err(Error::Fault(Fault::Unavailable { part, detail })) => {
+                tracing::debug!(run = %self.key.run, part, detail, "a viewer waits for a part that is away");
+                Ok(self.wait_for_part(next).await)
+            }
+            stepped => stepped,
         }
     }
 
@@ -190,7 +199,9 @@ impl Viewer {
     }
 
     fn leave(&mut self, why: pb::end::Reason) -> Next {
-        self.out.push_back(frames::end(why, self.at, self.state));
+        // Nobody knows yet where a stream is that was to begin with what comes next.
+        let at = Some(self.at).filter(|_| !matches!(self.next, Next::Begin(From::Live)));
+        self.out.push_back(frames::end(why, at, self.state));
         Next::Over
     }
 
@@ -232,17 +243,12 @@ impl Viewer {
     async fn wait(&mut self) -> Next {
         let Source::Watched { changes, .. } = &mut self.source else { return Next::Seek };
         tokio::select! {
-            changed = changes.changed() => if changed.is_ok() { Next::Seek } else { self.drain() },
+            changed = changes.changed() => if changed.is_ok() { Next::Seek } else { self.leave(pb::end::Reason::Draining) },
             () = sleep_until(self.last_frame + ATTACH_KEEPALIVE) => {
                 self.out.push_back(frames::progress(self.at));
                 Next::Seek
             }
-            () = self.relay.life.soft().cancelled() => self.drain(),
         }
-    }
-
-    fn drain(&mut self) -> Next {
-        self.leave(pb::end::Reason::Draining)
     }
 
     /// A part is away: says so once, and tries the same again a little later.
@@ -256,10 +262,8 @@ impl Viewer {
         if self.last_frame.elapsed() >= ATTACH_KEEPALIVE {
             self.out.push_back(frames::alive(self.at));
         }
-        tokio::select! {
-            () = sleep(limits::RETRY) => again,
-            () = self.relay.life.soft().cancelled() => self.drain(),
-        }
+        sleep(limits::RETRY).await;
+        again
     }
 
     async fn give_up(&mut self) -> Result<Next> {

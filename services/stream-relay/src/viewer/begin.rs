@@ -53,7 +53,7 @@ impl Viewer {
         Self {
             key,
             source,
-            at: Cursor::start(key.thread, key.run),
+            at: if let From::Cursor(cursor) = from { cursor } else { Cursor::start(key.thread, key.run) },
             state: waits.state,
             out: VecDeque::new(),
             reading: None,
@@ -84,8 +84,7 @@ impl Viewer {
         };
         match from {
             From::Snapshot => return Ok(Next::Snapshot(None)),
-            From::Cursor(cursor) => self.at = cursor,
-            From::Start => {}
+            From::Cursor(_) | From::Start => {}
             From::Live => self.at = self.go_live().await?,
         }
         if status.is_none() || from == From::Live {

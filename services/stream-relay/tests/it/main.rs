@@ -7,6 +7,7 @@ mod away;
 mod begin;
 mod branches;
 mod client;
+mod drains;
 mod expiry;
 mod idle;
 mod postgres;
