@@ -4,11 +4,11 @@ mod previous;
 
 use crate::sql;
 use crate::tools::clock;
-use runmesh_client::SendOptions;
+use runmesh_client::{SendOptions, Start};
 use runmesh_domain::agent::AgentSpec;
 use runmesh_domain::run::StateName;
 use runmesh_testkit::mesh::{Mesh, Run};
-use runmesh_testkit::{Service, until};
+use runmesh_testkit::{Service, Viewer, until};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
@@ -39,7 +39,8 @@ async fn all_complete(mesh: &Mesh, runs: &[Run], when: &str) {
     for (n, run) in runs.iter().enumerate() {
         let ended = mesh.ended(run).await;
         assert_eq!(ended.reason, "", "{when}: {ended:?}");
-        mesh.attach(n % 2, run).await.assert_exact().assert_state(StateName::Completed);
+        let viewer = Viewer::new(&mesh.client(n % 2), run, Start::Cursor(run.cursor.clone()));
+        viewer.of_any_version().to_end().await.assert_exact().assert_state(StateName::Completed);
     }
 }
 

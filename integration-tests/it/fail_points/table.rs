@@ -84,7 +84,7 @@ pub const LOOKS: &[&str] = &[
     "FindOrphans",
     "FindRuns",
     "FindThreads",
-    "FindTransitions",
+    "ReadForLog",
     "FindUnfed",
     "FindUnlogged",
     "FirstAnswer",

@@ -6,7 +6,6 @@
 
 mod buffer;
 mod carry;
-mod fit;
 mod patience;
 mod queue;
 mod replay;
@@ -15,7 +14,7 @@ use crate::control::Control;
 use crate::mesh::{Channels, Credentials};
 use buffer::Buffer;
 use carry::Carrier;
-use runmesh_domain::event::Event;
+use runmesh_domain::event::{Event, fit};
 use runmesh_domain::journal::Step;
 use runmesh_domain::log::Position;
 use runmesh_wire::convert::journal::HeldRun;

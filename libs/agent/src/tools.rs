@@ -10,6 +10,7 @@ mod schema;
 
 use crate::model::{CONNECT_TIMEOUT, Secrets};
 use runmesh_domain::agent::{AgentSpec, ToolKind};
+use runmesh_domain::text::cut;
 use runmesh_domain::{canonical, limits};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -133,26 +134,12 @@ fn bounded(outcome: ToolOutcome) -> ToolOutcome {
     ToolOutcome { content: cut(content, limits::TOOL_RESULT_BYTES_MAX), is_error }
 }
 
-/// At most `max` bytes, with a mark where something was cut off.
-pub(crate) fn cut(mut text: String, max: usize) -> String {
-    const MARK: &str = "\n[cut here: too long]";
-    if text.len() > max {
-        text.truncate(text.floor_char_boundary(max.saturating_sub(MARK.len())));
-        text.push_str(MARK);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn cuts_at_characters_and_says_so() {
-        assert_eq!(cut("abc".into(), 3), "abc");
-        let long = cut("ä".repeat(100), 41);
-        assert!(long.len() <= 41);
-        assert!(long.starts_with('ä') && long.ends_with("too long]"));
+    fn no_result_holds_nul() {
         let outcome = bounded(ToolOutcome::result("a\0b"));
         assert_eq!(outcome.content, "a\u{fffd}b");
     }

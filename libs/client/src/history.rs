@@ -1,5 +1,5 @@
-//! What one follower was told, written down, and the check that it was told everything exactly once. For tests and for the
-//! live checker; it trusts nothing that [`crate::Follow`] checked itself.
+//! What one follower received, written down, and the check that it received everything exactly once. For tests; it trusts nothing that
+//! [`crate::Follow`] checked itself.
 
 use crate::follow::Update;
 use runmesh_domain::event::Event;
@@ -60,6 +60,12 @@ impl History {
         events.collect()
     }
 
+    /// Whether the state so far came in one piece.
+    #[must_use]
+    pub fn has_snapshot(&self) -> bool {
+        self.entries.iter().any(|entry| matches!(entry, Entry::Snapshot(_)))
+    }
+
     /// How many times everything was declared void.
     #[must_use]
     pub fn resets(&self) -> usize {
@@ -81,6 +87,26 @@ impl History {
             invariants::check_log(&events)?;
         }
         Ok(())
+    }
+
+    /// Checks S2 and S3 of the words: they are those that the run came to. `from_start` when the first event is the run's first.
+    ///
+    /// # Errors
+    /// The id of the invariant that is broken and where.
+    pub fn check_content(&self, from_start: bool) -> Result<(), String> {
+        let mut before = (!from_start).then(RunView::default);
+        let mut events = Vec::new();
+        for entry in &self.entries {
+            match entry {
+                Entry::Event(_, event) => events.push(event.clone()),
+                Entry::Snapshot(_) | Entry::Reset => {
+                    invariants::check_content(before.as_ref(), &std::mem::take(&mut events))?;
+                    before = Some(if let Entry::Snapshot(view) = entry { (**view).clone() } else { RunView::default() });
+                }
+                Entry::End => {}
+            }
+        }
+        invariants::check_content(before.as_ref(), &events)
     }
 
     /// The fold of what was told since the last snapshot or Reset, without the help of the follower.
@@ -179,6 +205,10 @@ mod tests {
     use super::*;
 
     fn event(seq: u64) -> Entry {
+        Entry::Event(seq, Event::ModelRetrying { step: 1.into(), attempt: 2, reason: "x".into() })
+    }
+
+    fn text(seq: u64) -> Entry {
         Entry::Event(seq, Event::TextDelta { step: 1.into(), text: "x".into() })
     }
 
@@ -192,7 +222,9 @@ mod tests {
     }
 
     fn check(entries: Vec<Entry>) -> Result<(), String> {
-        History { entries }.check(Some(1))
+        let history = History { entries };
+        history.check(Some(1))?;
+        history.check_content(true)
     }
 
     #[test]
@@ -213,6 +245,7 @@ mod tests {
             ("after the end", vec![event(1), Entry::End, event(2)]),
             ("two ends", vec![Entry::End, Entry::End]),
             ("attempt 1 began after attempt 1", vec![attempt(1, 1), attempt(2, 1)]),
+            ("did not begin", vec![attempt(1, 1), text(2)]),
         ];
         for (want, entries) in broken {
             let problem = check(entries).err();
@@ -222,7 +255,7 @@ mod tests {
 
     #[test]
     fn the_fold_is_made_anew() {
-        let history = History { entries: vec![event(1), event(2)] };
+        let history = History { entries: vec![text(1), text(2)] };
         assert_eq!((history.fold().text(), history.fold().seq), ("xx".to_owned(), 2));
     }
 }

@@ -12,7 +12,8 @@ use crate::work_signal::WorkSignal;
 use runmesh_bus::{Bus, CancelHint, CaughtUp};
 use runmesh_domain::Result;
 use runmesh_domain::id::{OrgId, RunId, ThreadId};
-use runmesh_domain::log::{Position, Tail};
+use runmesh_domain::journal::Step;
+use runmesh_domain::log::{Journal, Known, Position, Tail};
 use runmesh_domain::run::{RunIds, StateName};
 use runmesh_domain::transition::{Cause, Transition};
 use runmesh_store::Db;
@@ -132,11 +133,10 @@ impl Publisher {
     async fn publish_run(&self, rows: Vec<Committed>) {
         #[cfg(feature = "fail-points")]
         fail_point::reach("Publish", "begin");
-        let Some(last) = rows.last() else { return };
-        let (ids, position, version) = (last.ids, last.position, last.transition.version);
-        let transitions: Vec<Transition> = rows.into_iter().map(|row| row.transition).collect();
-        let (fed, logged) =
-            futures::join!(self.publish_on_feed(ids, &transitions), self.publish_in_log(ids, position, &transitions));
+        let Some(rows) = of_one_run(rows) else { return };
+        let transitions: Vec<Transition> = rows.transitions.iter().map(|(transition, _)| transition.clone()).collect();
+        let (ids, version) = (rows.ids, transitions.last().map_or(0, |last| last.version));
+        let (fed, logged) = futures::join!(self.publish_on_feed(ids, &transitions), self.publish_in_log(&rows));
         #[cfg(feature = "fail-points")]
         fail_point::reach("Publish", "unmarked");
         match fed {
@@ -160,23 +160,51 @@ impl Publisher {
     }
 
     /// Whether the log holds them now: it is left as it is while there is nothing to show.
-    async fn publish_in_log(&self, ids: RunIds, position: Position, transitions: &[Transition]) -> Result<bool> {
-        if !shows_something(transitions) {
+    async fn publish_in_log(&self, rows: &NewRows) -> Result<bool> {
+        if !shows_something(&rows.transitions) {
             return Ok(false);
         }
         #[cfg(feature = "fail-points")]
         fail_point::keep_from("Publish", "fed").await;
-        let is_new = position.seq == 0 && transitions.first().is_some_and(|first| first.version == 1);
-        let rows: Vec<_> = transitions.iter().map(|transition| (transition.clone(), false)).collect();
-        match self.bus.log().try_catch_up(ids.into(), position, &rows, is_new.then(Tail::default)).await? {
+        let known = rows.known();
+        let is_new = known.position.seq == 0 && known.transitions.first().is_some_and(|(first, _)| first.version == 1);
+        match self.bus.log().try_catch_up(rows.ids.into(), &known, is_new.then(Tail::default)).await? {
             CaughtUp::Yes(_) => {}
-            // The log lacks transitions that had nothing to show. They are published now, with these.
-            CaughtUp::Hole { .. } => self.catch_up(ids.id).await?,
+            // The log lacks transitions that had nothing to show, or steps: they are published now, with these.
+            CaughtUp::Lacks(_) => self.catch_up(rows.ids.id).await?,
         }
         #[cfg(feature = "fail-points")]
         fail_point::reach("Publish", "logged");
         Ok(true)
     }
+}
+
+/// What one transaction committed of a run.
+struct NewRows {
+    ids: RunIds,
+    position: Position,
+    last_step: u32,
+    /// The step that it journaled, when that is the last one.
+    steps: Vec<Step>,
+    transitions: Vec<(Transition, bool)>,
+}
+
+impl NewRows {
+    fn known(&self) -> Known<'_> {
+        let journal = Journal { last_step: self.last_step, steps: &self.steps, is_whole: false };
+        Known { position: self.position, journal, transitions: &self.transitions }
+    }
+}
+
+/// The transitions of one run, in order of version.
+fn of_one_run(rows: Vec<Committed>) -> Option<NewRows> {
+    let Committed { ids, position, last_step, .. } = *rows.last()?;
+    let (mut steps, mut transitions) = (Vec::new(), Vec::new());
+    for row in rows {
+        steps.extend(row.step.map(|step| *step));
+        transitions.push((row.transition, false));
+    }
+    Some(NewRows { ids, position, last_step, steps, transitions })
 }
 
 /// Whether a transition gives its turn a place in the conversation of its thread: it starts, or ends without having started.
@@ -186,8 +214,8 @@ fn gives_a_place(transition: &Transition) -> bool {
 }
 
 /// A run that was only accepted or promoted has nothing to show yet: its claim or its end publishes these transitions too.
-fn shows_something(transitions: &[Transition]) -> bool {
-    transitions.iter().any(|transition| !matches!(transition.cause, Cause::Accepted | Cause::Promoted))
+fn shows_something(transitions: &[(Transition, bool)]) -> bool {
+    transitions.iter().any(|(transition, _)| !matches!(transition.cause, Cause::Accepted | Cause::Promoted))
 }
 
 fn by_run(committed: Vec<Committed>) -> BTreeMap<RunId, Vec<Committed>> {

@@ -3,20 +3,19 @@
 use crate::chain::Chain;
 use crate::error::Refusal;
 use crate::id::{RunId, ThreadId};
+use crate::log::Tail;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use std::fmt;
 use std::str::FromStr;
 use uuid::Uuid;
 
-/// The first byte of every cursor of this form.
-const VERSION: u8 = 1;
-const LENGTH: usize = 1 + 16 + 16 + 8 + 8;
-/// The next version's form has the same fields, and more behind them.
-const NEXT: u8 = 2;
-const NEXT_LENGTH: usize = LENGTH + 8 + 1;
-/// Stands where a chain does in a cursor that covers a run's end. A log's own chain is this one only by a chance of 2^-64.
-const END: Chain = Chain(u64::MAX);
+/// The first byte of a cursor says its form. The first form ends with the rolling hash.
+const FIRST: u8 = 1;
+const FIRST_LENGTH: usize = 1 + 16 + 16 + 8 + 8;
+/// The second form adds where in the stream the event is, and whether the end of the run is covered.
+const SECOND: u8 = 2;
+const SECOND_LENGTH: usize = FIRST_LENGTH + 8 + 1;
 
 /// A place in a run's log. It grants nothing: the relay checks the caller's org all the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -29,43 +28,50 @@ pub struct Cursor {
     pub seq: u64,
     /// The rolling hash there.
     pub chain: Chain,
+    /// The stream's sequence of the message that ends with that event, when it is known; else 0. It says where to begin to read, and
+    /// proves nothing: the rolling hash does.
+    pub stream_seq: u64,
+    /// True when the end of the run is covered, whatever the log holds: its state was read from Postgres.
+    pub is_at_end: bool,
 }
 
 impl Cursor {
     /// Before the first event of a run.
     #[must_use]
     pub const fn start(thread: ThreadId, run: RunId) -> Self {
-        Self { thread, run, seq: 0, chain: Chain::START }
+        Self { thread, run, seq: 0, chain: Chain::START, stream_seq: 0, is_at_end: false }
     }
 
-    /// The same run, at another place.
+    /// The same run, at another place in its log, of which it is not known where in the stream it is.
     #[must_use]
     pub const fn at(self, seq: u64, chain: Chain) -> Self {
-        Self { seq, chain, ..self }
+        Self { seq, chain, stream_seq: 0, is_at_end: false, ..self }
     }
 
-    /// The same place, of which it is known that the run's end was seen, too. Nothing follows a run's end, so such a cursor needs
+    /// The same place, of which it is known that the run's end is covered, too. Nothing follows a run's end, so such a cursor needs
     /// no log to be understood.
     #[must_use]
     pub const fn at_end(self) -> Self {
-        Self { chain: END, ..self }
+        Self { is_at_end: true, ..self }
     }
 
-    /// Whether it covers the run's end.
+    /// The same run, where its log ends.
     #[must_use]
-    pub const fn is_at_end(self) -> bool {
-        self.chain.0 == END.0
+    pub const fn at_tail(self, tail: &Tail) -> Self {
+        Self { seq: tail.seq, chain: tail.chain, stream_seq: tail.stream_seq, is_at_end: false, ..self }
     }
 }
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut bytes = Vec::with_capacity(LENGTH);
-        bytes.push(VERSION);
+        let mut bytes = Vec::with_capacity(SECOND_LENGTH);
+        bytes.push(SECOND);
         bytes.extend_from_slice(self.thread.uuid().as_bytes());
         bytes.extend_from_slice(self.run.uuid().as_bytes());
         bytes.extend_from_slice(&self.seq.to_be_bytes());
         bytes.extend_from_slice(&self.chain.0.to_be_bytes());
+        bytes.extend_from_slice(&self.stream_seq.to_be_bytes());
+        bytes.push(self.is_at_end.into());
         f.write_str(&URL_SAFE_NO_PAD.encode(bytes))
     }
 }
@@ -77,25 +83,28 @@ impl FromStr for Cursor {
         let malformed = Refusal::InvalidCursor { problem: "not a cursor" };
         let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| malformed.clone())?;
         let wanted = match bytes.first() {
-            Some(&VERSION) => LENGTH,
-            Some(&NEXT) => NEXT_LENGTH,
+            Some(&FIRST) => FIRST_LENGTH,
+            Some(&SECOND) => SECOND_LENGTH,
             Some(_) => return Err(Refusal::InvalidCursor { problem: "made by another version of runmesh" }),
             None => return Err(malformed),
         };
-        if bytes.len() != wanted {
+        if bytes.len() != wanted || bytes.get(FIRST_LENGTH + 8).is_some_and(|flag| *flag > 1) {
             return Err(malformed);
         }
-        let bytes: [u8; LENGTH] = bytes[..LENGTH].try_into().map_err(|_| malformed)?;
+        let mut whole = [0; SECOND_LENGTH];
+        whole[..wanted].copy_from_slice(&bytes);
         Ok(Self {
-            thread: ThreadId::from_uuid(Uuid::from_bytes(piece(&bytes, 1))),
-            run: RunId::from_uuid(Uuid::from_bytes(piece(&bytes, 17))),
-            seq: u64::from_be_bytes(piece(&bytes, 33)),
-            chain: Chain(u64::from_be_bytes(piece(&bytes, 41))),
+            thread: ThreadId::from_uuid(Uuid::from_bytes(piece(&whole, 1))),
+            run: RunId::from_uuid(Uuid::from_bytes(piece(&whole, 17))),
+            seq: u64::from_be_bytes(piece(&whole, 33)),
+            chain: Chain(u64::from_be_bytes(piece(&whole, 41))),
+            stream_seq: u64::from_be_bytes(piece(&whole, FIRST_LENGTH)),
+            is_at_end: whole[FIRST_LENGTH + 8] == 1,
         })
     }
 }
 
-fn piece<const N: usize>(bytes: &[u8; LENGTH], at: usize) -> [u8; N] {
+fn piece<const N: usize>(bytes: &[u8; SECOND_LENGTH], at: usize) -> [u8; N] {
     let mut piece = [0; N];
     piece.copy_from_slice(&bytes[at..at + N]);
     piece
@@ -110,25 +119,27 @@ mod tests {
             thread: ThreadId::from_uuid(Uuid::from_u128(1)),
             run: RunId::from_uuid(Uuid::from_u128(2)),
             seq: 3,
-            chain: Chain(u64::MAX - 1),
+            chain: Chain(u64::MAX),
+            stream_seq: 77,
+            is_at_end: true,
         }
     }
 
     #[test]
     fn round_trips() {
         assert_eq!(cursor().to_string().parse(), Ok(cursor()));
-        let at_end = cursor().at_end();
-        assert_eq!(at_end.to_string().parse(), Ok(at_end));
-        assert!(at_end.is_at_end() && !cursor().is_at_end());
+        let elsewhere = cursor().at(4, Chain(5));
+        assert_eq!(elsewhere.to_string().parse(), Ok(elsewhere));
+        assert!(!elsewhere.is_at_end && elsewhere.at_end().is_at_end);
     }
 
-    /// During a roll-out a client may come back with a cursor of the next version.
+    /// One that runmesh handed out before cursors had their second form.
     #[test]
-    fn reads_the_next_form_as_far_as_it_knows_it() {
-        let mut bytes = URL_SAFE_NO_PAD.decode(cursor().to_string()).unwrap_or_default();
-        bytes[0] = NEXT;
-        bytes.extend([9; NEXT_LENGTH - LENGTH]);
-        assert_eq!(URL_SAFE_NO_PAD.encode(bytes).parse(), Ok(cursor()));
+    fn reads_the_first_form() {
+        let second = URL_SAFE_NO_PAD.decode(cursor().to_string()).unwrap_or_default();
+        let first = [&[FIRST], &second[1..FIRST_LENGTH]].concat();
+        let read = URL_SAFE_NO_PAD.encode(first).parse();
+        assert_eq!(read, Ok(Cursor { stream_seq: 0, is_at_end: false, ..cursor() }));
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! The events of a run's log, as clients see them.
 
+pub mod fit;
+
 use crate::Timestamp;
 use crate::id::{ActionId, SessionId};
 use crate::journal::Usage;
 use crate::message::Part;
 use crate::path::{Path, StepKey};
-use crate::transition::Finished;
+use crate::transition::{Finished, Transition};
 
 /// One event.
 #[derive(Debug, Clone, PartialEq)]
@@ -112,16 +114,26 @@ pub enum Event {
     },
     /// The run ended.
     RunFinished(Box<Finished>),
-    /// The log lost its tail: what was shown beyond is void.
+    /// The log lost events: what was shown before is void, and what of it is journaled follows.
     LogRestarted {
         /// Why.
         reason: String,
+        /// The attempt that the log is at.
+        fence: u64,
+        /// Whether that attempt is under way.
+        is_open: bool,
     },
     /// A kind that this version does not know.
     Unknown,
 }
 
 impl Event {
+    /// That an attempt began, as its transition says it.
+    #[must_use]
+    pub const fn attempt_started(transition: &Transition) -> Self {
+        Self::AttemptStarted { fence: transition.fence, session: transition.session, at: transition.at }
+    }
+
     /// The step that an event is about, when it is about one.
     #[must_use]
     pub const fn step(&self) -> Option<&StepKey> {

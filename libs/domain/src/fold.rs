@@ -1,13 +1,16 @@
 //! The fold of a run's events into what a reader sees. Clients, the relay's snapshots and the checkers all use this one.
 //!
-//! *Invariant S3:* at every StepFinished and every transition event, the fold equals the journal up to it.
+//! *Invariant S3:* at every transition event that ends an attempt, the fold equals the journal. While an attempt runs, its log may lack
+//! a step that was journaled just now, and never more than that.
 
 use crate::chain::Chain;
-use crate::event::Event;
+use crate::event::{Event, fit};
+use crate::id::ActionId;
 use crate::journal::Step;
 use crate::message::{Part, plain_text};
 use crate::path::{CallKey, StepKey};
-use crate::transition::Finished;
+use crate::run::StateName;
+use crate::transition::{Finished, Record, Transition};
 use std::collections::BTreeMap;
 
 /// The state of a run as its log tells it.
@@ -19,10 +22,25 @@ pub struct RunView {
     pub chain: Chain,
     /// The current attempt; 0 when none began.
     pub fence: u64,
+    /// The state, as far as the log shows it: RUNNING from the begin of an attempt, WAITING from a question on, and the one that the
+    /// run ended in. Absent before the first attempt, and when a log was begun anew between two. A run that is taken from its worker,
+    /// or whose question was answered, shows its old state until the next attempt begins.
+    pub state: Option<StateName>,
+    /// What the run waits for a person to decide.
+    pub question: Option<Question>,
     /// Steps of the top level and of branches.
     pub steps: BTreeMap<StepKey, StepView>,
     /// The end.
     pub finished: Option<Box<Finished>>,
+}
+
+/// An open question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// Its id.
+    pub action: ActionId,
+    /// The question in words.
+    pub summary: String,
 }
 
 /// One model call as it stands.
@@ -60,7 +78,9 @@ impl RunView {
     /// Folds in one event.
     pub fn apply(&mut self, event: &Event) {
         match event {
-            Event::AttemptStarted { fence, .. } => self.fence = *fence,
+            Event::AttemptStarted { fence, .. } => {
+                (self.fence, self.state, self.question) = (*fence, Some(StateName::Running), None);
+            }
             Event::StepStarted { step, .. } => {
                 self.steps.insert(step.clone(), StepView::default());
             }
@@ -79,14 +99,26 @@ impl RunView {
                 self.steps.remove(step);
             }
             Event::StepFinished { step, parts, .. } => {
-                self.steps.insert(step.clone(), StepView::of_parts(parts));
+                let mut whole = StepView::of_parts(parts);
+                if let Some(known) = self.steps.get(step).filter(|known| known.finished) {
+                    whole.take_outcomes(known);
+                }
+                self.steps.insert(step.clone(), whole);
+            }
+            Event::ApprovalRequested { action, summary } => {
+                self.state = Some(StateName::Waiting);
+                self.question = Some(Question { action: *action, summary: summary.clone() });
             }
             Event::RunFinished(finished) => {
                 self.steps.retain(|_, step| step.finished);
+                (self.state, self.question) = (Some(finished.state), None);
                 self.finished = Some(finished.clone());
             }
-            Event::LogRestarted { .. } => self.steps.clear(),
-            Event::ModelRetrying { .. } | Event::ContextReported { .. } | Event::ApprovalRequested { .. } | Event::Unknown => {}
+            Event::LogRestarted { fence, is_open, .. } => {
+                self.steps.clear();
+                (self.fence, self.state, self.question) = (*fence, is_open.then_some(StateName::Running), None);
+            }
+            Event::ModelRetrying { .. } | Event::ContextReported { .. } | Event::Unknown => {}
         }
     }
 
@@ -98,6 +130,12 @@ impl RunView {
             Some(finished) => finished.message.as_ref().map(|message| plain_text(&message.parts)).unwrap_or_default(),
             None => self.top().map(|step| step.text.as_str()).collect(),
         }
+    }
+
+    /// The text of the finished steps of the top level.
+    #[must_use]
+    pub fn finished_text(&self) -> String {
+        self.top().filter(|step| step.finished).map(|step| step.text.as_str()).collect()
     }
 
     /// Steps that began and are not finished.
@@ -119,11 +157,23 @@ impl RunView {
         self.steps.iter().filter(|(key, _)| key.path.is_top()).map(|(_, step)| step)
     }
 
-    /// The same view made from the journal, for a run whose log is gone.
+    /// The view that the journal and the transitions of a run make: what the fold of its log is once it holds all of them. `seq` and
+    /// `chain` say where in the log that is.
     #[must_use]
-    pub fn of_journal(fence: u64, seq: u64, chain: Chain, steps: &[Step], finished: Option<Finished>) -> Self {
-        let steps = steps.iter().map(|step| (step.key(), StepView::of_step(step))).collect();
-        Self { seq, chain, fence, steps, finished: finished.map(Box::new) }
+    pub fn of_journal(steps: &[Step], transitions: &[Transition], seq: u64, chain: Chain) -> Self {
+        let mut view = Self { seq, chain, ..Self::default() };
+        steps.iter().flat_map(Step::events).flat_map(fit::pieces).for_each(|event| view.apply(&event));
+        for transition in transitions {
+            match &transition.record {
+                Record::Quiet => {}
+                Record::AttemptStarted => view.apply(&Event::attempt_started(transition)),
+                Record::ApprovalRequested { action, summary } => {
+                    view.apply(&Event::ApprovalRequested { action: *action, summary: summary.clone() });
+                }
+                Record::Finished(finished) => view.apply(&Event::RunFinished(finished.clone())),
+            }
+        }
+        view
     }
 
     /// Deltas to a step that is finished already belong to a log without its head; they are not added to it.
@@ -162,14 +212,11 @@ impl StepView {
         view
     }
 
-    fn of_step(step: &Step) -> Self {
-        let mut view = Self::of_parts(&step.result.parts);
-        for call in step.calls.iter().filter(|call| call.state.is_over()) {
-            if let Some(seen) = view.calls.get_mut(&call.call_index) {
-                seen.outcome = Some((call.content.clone(), call.state == crate::journal::CallState::Failed));
-            }
+    /// A step that comes once more keeps the results that its calls had.
+    fn take_outcomes(&mut self, known: &Self) {
+        for (index, call) in &mut self.calls {
+            call.outcome = known.calls.get(index).and_then(|call| call.outcome.clone());
         }
-        view
     }
 }
 
@@ -237,7 +284,7 @@ mod tests {
     #[test]
     fn open_steps_are_void_at_the_end() {
         let finished = Finished {
-            state: crate::run::StateName::Canceled,
+            state: StateName::Canceled,
             reason: String::new(),
             detail: String::new(),
             message: None,

@@ -1,5 +1,6 @@
 //! The journal of a run: its steps and their tool calls, and what is made of them.
 
+use crate::event::Event;
 use crate::message::Part;
 use crate::path::{CallKey, Path, StepKey};
 use crate::policy::Verdict;
@@ -149,6 +150,21 @@ impl Step {
     #[must_use]
     pub fn key(&self) -> StepKey {
         StepKey { path: self.path.clone(), step_index: self.step_index }
+    }
+
+    /// What a run's log shows of it: its StepFinished, then the results of those of its calls that are over.
+    #[must_use]
+    pub fn events(&self) -> Vec<Event> {
+        let ModelStep { parts, usage, .. } = &self.result;
+        let finished = Event::StepFinished { step: self.key(), parts: parts.clone(), usage: *usage };
+        let over = self.calls.iter().filter(|call| call.state.is_over());
+        let results = over.map(|call| Event::ToolCallFinished {
+            step: self.key(),
+            call_index: call.call_index,
+            content: call.content.clone(),
+            is_error: call.state == CallState::Failed,
+        });
+        std::iter::once(finished).chain(results).collect()
     }
 }
 

@@ -137,6 +137,12 @@ fn number(text: &str) -> Option<u32> {
 }
 
 impl StepKey {
+    /// The step of the top level that it is, or that its branch came from.
+    #[must_use]
+    pub fn top_step(&self) -> u32 {
+        self.path.0.first().map_or(self.step_index, |first| first.step_index)
+    }
+
     /// A step of the top level.
     #[must_use]
     pub const fn top(step_index: u32) -> Self {

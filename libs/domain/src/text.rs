@@ -96,9 +96,28 @@ pub fn one_line(text: &str, max: usize) -> String {
     cut
 }
 
+/// At most `max` bytes, with a mark where something was cut off.
+#[must_use]
+pub fn cut(mut text: String, max: usize) -> String {
+    const MARK: &str = "\n[cut here: too long]";
+    if text.len() > max {
+        text.truncate(text.floor_char_boundary(max.saturating_sub(MARK.len())));
+        text.push_str(MARK);
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cuts_at_characters_and_says_so() {
+        assert_eq!(cut("abc".into(), 3), "abc");
+        let long = cut("ä".repeat(100), 41);
+        assert!(long.len() <= 41);
+        assert!(long.starts_with('ä') && long.ends_with("too long]"));
+    }
 
     #[test]
     fn keys_are_visible_ascii() {

@@ -1,7 +1,7 @@
 //! Transitions on their way to the run log and to the feed. Rows are found by "not yet marked", never by a watermark: a
 //! transaction that commits late is not passed over.
 
-use crate::columns::{At, bad_row, big, count, read_actor};
+use crate::columns::{At, bad_row, big, count, read_actor, small};
 use crate::error::sql;
 use crate::runs::Committed;
 use crate::stored::{Stored, message_of};
@@ -21,7 +21,7 @@ use uuid::Uuid;
 macro_rules! transition_columns {
     () => {
         "t.run_id, t.version, t.from_state, t.to_state, t.cause, t.fence, t.session_id, t.at, t.record, t.logged, t.actor_kind, t.actor_id, \
-         r.org_id, r.thread_id, r.user_id, r.agent_id, r.agent_version, r.log_seq, r.log_chain"
+         r.org_id, r.thread_id, r.user_id, r.agent_id, r.agent_version, r.log_seq, r.log_chain, r.last_step"
     };
 }
 pub(crate) use transition_columns;
@@ -48,6 +48,7 @@ pub(crate) struct Row {
     agent_version: i64,
     log_seq: i64,
     log_chain: i64,
+    last_step: i32,
 }
 
 impl Row {
@@ -83,7 +84,7 @@ impl Row {
             agent_version: count(self.agent_version),
         };
         let position = Position { seq: count(self.log_seq), chain: Chain(self.log_chain.cast_unsigned()) };
-        Ok((Committed { ids, transition, position }, self.logged))
+        Ok((Committed { ids, transition, position, last_step: small(self.last_step), step: None }, self.logged))
     }
 }
 
@@ -196,16 +197,6 @@ pub async fn unlogged(tx: &mut Tx, older_than_ms: u64, slice: Slice, limit: u32)
 fn reached<R>(rows: &[R], limit: u32, at: impl Fn(&R) -> At) -> Option<Timestamp> {
     let last = rows.last().filter(|_| u32::try_from(rows.len()).is_ok_and(|rows| rows >= limit));
     last.map(|last| at(last).0)
-}
-
-/// A run's transitions above a version, in order, each with whether it is marked as logged. What
-/// [`crate::runs::catch_up_rows`] answers, without the ids.
-///
-/// # Errors
-/// [`Fault`] only.
-pub async fn rows_for(tx: &mut Tx, run: RunId, after_version: u64) -> Result<Vec<(Transition, bool)>> {
-    let rows = crate::runs::transitions_after(tx, run, after_version).await?;
-    Ok(rows.into_iter().map(|(committed, logged)| (committed.transition, logged)).collect())
 }
 
 /// Messages that records refer to.

@@ -35,14 +35,13 @@ pub(crate) use aside::sweep_one;
 pub(crate) use list::read;
 pub(crate) use lock::lock_unless_busy;
 pub(crate) use row::{Row, run_columns};
-pub(crate) use view::transitions_after;
 
 pub use accept::{Accepted, At, LockedThread, NewTurn, accept, lock_thread};
 pub use aside::{SetAside, count_aside, count_dead_rows, set_aside};
 pub use blocked::{blocked_by, see_blocked};
 pub use cancel::cancel;
 pub use claim::{ClaimFor, Claimed, Claims, Left, SessionRoom, claim, claim_accepted};
-pub use committed::Committed;
+pub use committed::{Committed, LogRows};
 pub use cut::cut;
 
 pub use finish::{Ending, LastStep, finish};
@@ -56,4 +55,4 @@ pub use send::{NewMessage, OnBusy, send};
 pub use sweep::{FreeThreadsFrom, UnservedFrom, fail_unserved, promote_free_threads};
 pub use transition::{TransitionExtra, transition};
 pub use turns::{NewestTurn, current_turn, newest_turns, next_turn};
-pub use view::{RunState, Standing, catch_up_rows, seen_by, standings, state_of};
+pub use view::{RunState, Standing, log_rows, seen_by, standings, state_of};

@@ -1,8 +1,9 @@
-//! What a viewer was told, and the questions that tests ask of it.
+//! What a viewer received, and the questions that tests ask of it.
 
 use crate::mesh::Run;
 use runmesh_client::history::History;
 use runmesh_client::{Client, EndReason, Follow, Start, Update};
+use runmesh_domain::chain::Chain;
 use runmesh_domain::event::Event;
 use runmesh_domain::fold::RunView;
 use runmesh_domain::run::StateName;
@@ -13,6 +14,8 @@ const DEADLINE: Duration = Duration::from_secs(90);
 
 /// A viewer that is attached.
 pub struct Viewer {
+    any_version: bool,
+    client: Client,
     follow: Follow,
     seen: Seen,
 }
@@ -32,7 +35,7 @@ impl Viewer {
     pub fn new(client: &Client, run: &Run, start: Start) -> Self {
         let from_start = start == Start::Beginning || start == Start::Cursor(run.cursor.clone());
         let follow = client.follow(run.id, start);
-        Self { follow, seen: Seen { from_start, ..Seen::default() } }
+        Self { any_version: false, client: client.clone(), follow, seen: Seen { from_start, ..Seen::default() } }
     }
 
     /// Attaches from the run's first event on, and waits for the first piece of text.
@@ -46,6 +49,13 @@ impl Viewer {
         };
         tokio::time::timeout(DEADLINE, flowing).await.unwrap_or_else(|_| panic!("{}: no text within {DEADLINE:?}", run.id));
         viewer
+    }
+
+    /// Of a mesh in which the previous release still serves: its logs and snapshots need not hold all that this version's do.
+    #[must_use]
+    pub const fn of_any_version(mut self) -> Self {
+        self.any_version = true;
+        self
     }
 
     /// Waits for `count` more pieces of text.
@@ -78,13 +88,40 @@ impl Viewer {
         true
     }
 
-    /// Follows to the end.
+    /// Follows to the end. What was shown must be what the run came to, and somebody who comes when it is over must be shown the same.
     pub async fn to_end(mut self) -> Seen {
+        let run = self.follow.run();
+        self.rest().await;
+        let view = self.follow.view().clone();
+        if self.any_version {
+            return Seen { view, ..self.seen };
+        }
+        self.seen.history.check_content(self.seen.from_start).unwrap_or_else(|broken| panic!("{run}: {broken}"));
+        assert_eq!(shown(&self.seen.history.fold()), shown(&view), "{run}: the view is not the fold of its events");
+        let is_whole = self.seen.from_start || self.seen.history.has_snapshot();
+        if view.finished.is_some() && is_whole {
+            let mut late = Self {
+                any_version: false,
+                follow: self.client.follow(run, Start::Snapshot),
+                seen: Seen::default(),
+                client: self.client,
+            };
+            late.rest().await;
+            assert_eq!(shown(late.follow.view()), shown(&view), "{run}: a late snapshot shows something else than its events");
+        }
+        Seen { view, ..self.seen }
+    }
+
+    async fn rest(&mut self) {
         let run = self.follow.run();
         let all = async { while self.step().await {} };
         tokio::time::timeout(DEADLINE, all).await.unwrap_or_else(|_| panic!("{run}: no end within {DEADLINE:?}"));
-        Seen { view: self.follow.view().clone(), ..self.seen }
     }
+}
+
+/// What of a view people see: not where in the log it was read.
+fn shown(view: &RunView) -> RunView {
+    RunView { seq: 0, chain: Chain::START, ..view.clone() }
 }
 
 impl Seen {

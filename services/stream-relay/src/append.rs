@@ -9,7 +9,7 @@ mod open;
 use crate::relay::Relay;
 use crate::{caller, limits};
 use futures::future::BoxFuture;
-use intake::Pending;
+use intake::{Encoded, Pending};
 use open::Opening;
 use runmesh_bus::{Batch, PublishOutcome, RunKey};
 use runmesh_domain::log::{Position, Tail};
@@ -19,7 +19,7 @@ use runmesh_wire::pb::stream as pb;
 use runmesh_wire::pb::stream::append_request::Message as Request;
 use runmesh_wire::pb::stream::append_response::Message as Answer;
 use runmesh_wire::pb::stream::append_stopped::Reason;
-use runmesh_wire::{IntoWire as _, convert::signed, status};
+use runmesh_wire::{FromWire as _, IntoWire as _, convert::signed, status};
 use std::future::pending;
 use std::pin::pin;
 use tokio::sync::{mpsc, watch};
@@ -49,13 +49,14 @@ pub async fn run(relay: Relay, claim: LeaseClaim, mut requests: Streaming<pb::Ap
 }
 
 async fn serve(relay: &Relay, claim: LeaseClaim, requests: &mut Streaming<pb::AppendRequest>, answers: &Answers) -> Result<()> {
-    let Some(lease) = first(requests).await? else { return Ok(()) };
+    let Some(pb::AppendOpen { lease, acked }) = first(requests).await? else { return Ok(()) };
     caller::same_lease(claim, lease)?;
+    let acked = acked.map(|acked| acked.from_wire("open.acked")).transpose()?.unwrap_or_default();
     let key = RunKey::from(claim);
     // Counted from before the tail is read.
     let mut losses = relay.bus.losses();
     losses.mark_unchanged();
-    let (tail, last) = match open::open(relay, key, claim.fence).await? {
+    let (tail, last) = match open::open(relay, key, claim.fence, acked).await? {
         Opening::Open(tail, last) => (tail, last),
         Opening::Stopped(reason) => return stop(answers, reason).await,
     };
@@ -70,12 +71,12 @@ async fn serve(relay: &Relay, claim: LeaseClaim, requests: &mut Streaming<pb::Ap
     writer.write(requests).await
 }
 
-/// The lease of the opening message; none when the worker left without a word.
-async fn first(requests: &mut Streaming<pb::AppendRequest>) -> Result<Option<Option<runmesh_wire::pb::worker::Lease>>> {
+/// The opening message; none when the worker left without a word.
+async fn first(requests: &mut Streaming<pb::AppendRequest>) -> Result<Option<pb::AppendOpen>> {
     let late = || Refusal::field("message", "open must come first, within ten seconds");
     let message = timeout(limits::APPEND_FIRST, requests.message()).await.map_err(|_| late())?;
     match message {
-        Ok(Some(pb::AppendRequest { message: Some(Request::Open(pb::AppendOpen { lease })) })) => Ok(Some(lease)),
+        Ok(Some(pb::AppendRequest { message: Some(Request::Open(open)) })) => Ok(Some(open)),
         Ok(Some(_)) => Err(Refusal::field("message", "open must come first").into()),
         Ok(None) => Ok(None),
         Err(status) => unread(&status).map(|()| None),
@@ -95,6 +96,13 @@ async fn say(answers: &Answers, answer: Answer) -> Result<(), mpsc::error::SendE
     answers.send(Ok(pb::AppendResponse { message: Some(answer) })).await
 }
 
+/// A publish in flight.
+struct Flying {
+    events: Vec<Encoded>,
+    tail: Tail,
+    publishing: Publishing,
+}
+
 /// An attempt that is open in the log.
 struct Writer<'a> {
     relay: &'a Relay,
@@ -104,7 +112,7 @@ struct Writer<'a> {
     tail: Tail,
     pending: Pending,
     /// The publish in flight, with what it holds.
-    flying: Option<(Batch, Publishing)>,
+    flying: Option<Flying>,
     ack_due: bool,
     /// When a worker that waits is sent the last ack again.
     next_sign: Instant,
@@ -163,7 +171,7 @@ impl Writer<'_> {
         let ack = self.ack();
         let published = async {
             match &mut self.flying {
-                Some((_, publishing)) => publishing.await,
+                Some(flying) => (&mut flying.publishing).await,
                 None => pending().await,
             }
         };
@@ -202,33 +210,35 @@ impl Writer<'_> {
             return Ok(None);
         }
         let (number, events) = self.pending.next_batch();
-        let header = Tail { number, fence: self.fence, open: true, ..self.tail };
-        let batch = Batch::after(self.key.run, header, events);
+        let held = events.iter().fold(self.tail.held, |held, event| event.after(held));
+        let header = Tail { number, fence: self.fence, open: true, held, ..self.tail };
+        let batch = Batch::after(self.key.run, header, events.iter().map(|event| event.bytes.clone()).collect());
         self.next_sign = Instant::now() + limits::APPEND_SIGN;
-        let (log, key, expected, flying) = (self.relay.bus.log().clone(), self.key, self.tail.stream_seq, batch.clone());
-        self.flying = Some((batch, Box::pin(async move { log.publish(key, &flying, expected).await })));
+        let (log, key, expected, tail) = (self.relay.bus.log().clone(), self.key, self.tail.stream_seq, batch.tail);
+        let publishing = Box::pin(async move { log.publish(key, &batch, expected).await });
+        self.flying = Some(Flying { events, tail, publishing });
         Ok(None)
     }
 
     /// Deals with what became of the publish. Answers why the attempt is over, when it is.
     async fn landed(&mut self, outcome: Result<PublishOutcome>) -> Result<Option<Reason>> {
-        let Some((batch, _)) = self.flying.take() else { return Ok(None) };
+        let Some(Flying { events, tail, .. }) = self.flying.take() else { return Ok(None) };
         match outcome {
             Ok(PublishOutcome::Stored { stream_seq }) => {
-                self.tail = Tail { stream_seq, ..batch.tail };
+                self.tail = Tail { stream_seq, ..tail };
                 self.ack_due = true;
                 return Ok(None);
             }
             Ok(PublishOutcome::Conflict | PublishOutcome::Unknown) | Err(Error::Fault(Fault::Unavailable { .. })) => {}
             Err(error) => return Err(error),
         }
-        self.pending.put_back(batch.events);
+        self.pending.put_back(events);
         self.open_again().await
     }
 
     async fn open_again(&mut self) -> Result<Option<Reason>> {
         self.losses.mark_unchanged();
-        let opening = open::open(self.relay, self.key, self.fence);
+        let opening = open::open(self.relay, self.key, self.fence, position(&self.tail));
         match with_signs(self.answers, self.ack(), opening).await? {
             Opening::Stopped(reason) => Ok(Some(reason)),
             // The log lost something: the worker hears in a new stream's first answer what is left of it.

@@ -33,7 +33,7 @@ pub fn events(mut at: Cursor, batches: &[impl Borrow<Shown>]) -> (Vec<pb::Attach
         });
         events.events.extend(batch.events.iter().cloned());
         *bytes += batch.bytes;
-        at = at.at(batch.tail.seq, batch.tail.chain);
+        at = at.at_tail(&batch.tail);
     }
     close(&mut frames, open, at);
     (frames, at)

@@ -5,7 +5,7 @@ use crate::seats::Seats;
 use crate::thread_hub::ThreadHub;
 use crate::truth::{For, Truth};
 use runmesh_bus::{Bus, CaughtUp, RunKey};
-use runmesh_domain::log::Tail;
+use runmesh_domain::log::{Lacks, Position, Tail};
 use runmesh_domain::{Fault, Result};
 use runmesh_host::Lifecycle;
 use runmesh_wire::pb::stream::end::Reason;
@@ -41,20 +41,27 @@ impl Relay {
 
     /// Brings a run's log up from its rows. A log that is up already is left alone.
     pub async fn bring_up(&self, whom: For, key: RunKey, tail: Tail) -> Result<Tail> {
-        let mut after = tail.version;
+        self.bring_up_to(whom, key, tail, Position::default()).await
+    }
+
+    /// As [`Self::bring_up`], for a log of which a worker knows that it reached `acked`.
+    pub async fn bring_up_to(&self, whom: For, key: RunKey, tail: Tail, acked: Position) -> Result<Tail> {
+        let (mut after, mut with_journal) = (tail.version, false);
         loop {
-            let (position, rows) = self.truth.rows(whom, key.run, after).await?;
-            if rows.is_empty() && position.seq > tail.seq && after > 0 {
-                // No transition is new, but the log lost its end: that is told from all of them.
+            let mut rows = self.truth.rows(whom, key.run, after, with_journal).await?;
+            rows.position = rows.position.later(acked);
+            if rows.transitions.is_empty() && tail.is_behind(rows.position) && after > 0 {
+                // No transition is new, but the log lost its end: that is known from all of them.
                 after = 0;
                 continue;
             }
-            match self.bus.log().try_catch_up(key, position, &rows, Some(tail)).await? {
+            match self.bus.log().try_catch_up(key, &rows.known(), Some(tail)).await? {
                 CaughtUp::Yes(tail) => return Ok(tail),
                 // The log is further behind than it was: the rows are read from there.
-                CaughtUp::Hole { wanted } if wanted <= after => after = wanted - 1,
-                CaughtUp::Hole { wanted } => {
-                    let detail = format!("transition {wanted} of {} is not to be read yet", key.run);
+                CaughtUp::Lacks(Lacks::Transition { wanted }) if wanted <= after => after = wanted - 1,
+                CaughtUp::Lacks(Lacks::Journal) if !with_journal => (after, with_journal) = (0, true),
+                CaughtUp::Lacks(lacks) => {
+                    let detail = format!("{} cannot be read whole yet: {lacks}", key.run);
                     return Err(Fault::Unavailable { part: "postgres", detail }.into());
                 }
             }

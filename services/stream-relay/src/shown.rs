@@ -57,12 +57,14 @@ impl Shown {
         })
     }
 
+    /// Its events, as this version knows them.
+    pub fn events(&self) -> impl Iterator<Item = Event> + '_ {
+        self.events.iter().map(|event| event.clone().from_wire("").unwrap_or(Event::Unknown))
+    }
+
     /// Folds it into a view that it follows on.
     pub fn fold_into(&self, view: &mut RunView) {
-        for event in &self.events {
-            let event: Event = event.clone().from_wire("").unwrap_or(Event::Unknown);
-            view.apply(&event);
-        }
+        self.events().for_each(|event| view.apply(&event));
         (view.seq, view.chain) = (self.tail.seq, self.tail.chain);
     }
 }

@@ -116,7 +116,7 @@ impl ThreadViewer {
     pub async fn begin_turn(&mut self, seen: Seen, from: From) -> Result<()> {
         let (key, turn_number, place) = (seen.key, seen.turn_number, seen.place);
         if let From::Cursor(cursor) = from
-            && cursor.is_at_end()
+            && cursor.is_at_end
             && seen.is_over()
         {
             self.state = Some(seen.waits.state);

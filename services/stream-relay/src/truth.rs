@@ -15,7 +15,7 @@ use runmesh_domain::path::StepKey;
 use runmesh_domain::run::StateName;
 use runmesh_domain::transition::{Finished, Record, Transition};
 use runmesh_domain::{Fault, Refusal, Result};
-use runmesh_store::runs::{self, BlockedBy, NewestTurn, RunRow, Standing};
+use runmesh_store::runs::{self, BlockedBy, LogRows, NewestTurn, RunRow, Standing};
 use runmesh_store::{Db, Role, Scope, StoreConfig, Tx, orgs, steps};
 use runmesh_wire::IntoWire as _;
 use runmesh_wire::convert::signed32;
@@ -75,8 +75,8 @@ pub struct Seen {
 pub struct Journal {
     pub state: StateName,
     pub position: Position,
-    fence: u64,
-    steps: Vec<Step>,
+    pub steps: Vec<Step>,
+    pub transitions: Vec<Transition>,
     pub finished: Option<Finished>,
 }
 
@@ -181,9 +181,9 @@ impl Truth {
         standings.await
     }
 
-    /// What brings a log up: transitions above a version, and the position of the same moment.
-    pub async fn rows(&self, whom: For, run: RunId, after_version: u64) -> Result<Rows> {
-        let rows = rows(run, after_version);
+    /// What brings a log up: transitions above a version, and what is of the same moment.
+    pub async fn rows(&self, whom: For, run: RunId, after_version: u64, with_journal: bool) -> Result<LogRows> {
+        let rows = rows(run, after_version, with_journal);
         match whom {
             For::Writer => self.db.tx(Scope::System, rows).await,
             For::Viewer => {
@@ -195,16 +195,12 @@ impl Truth {
     }
 }
 
-/// Transitions in order, each with whether it is marked as logged, and the position of the same moment.
-type Rows = (Position, Vec<(Transition, bool)>);
-
-fn rows(run: RunId, after_version: u64) -> impl for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<Rows>> + Send + Sync {
-    move |tx| {
-        Box::pin(async move {
-            let (position, _, rows) = runs::catch_up_rows(tx, run, after_version).await?;
-            Ok((position, rows))
-        })
-    }
+fn rows(
+    run: RunId,
+    after_version: u64,
+    with_journal: bool,
+) -> impl for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<LogRows>> + Send + Sync {
+    move |tx| Box::pin(async move { runs::log_rows(tx, run, after_version, with_journal).await })
 }
 
 /// Somebody who is not of the org gets the answer that there is no such thing.
@@ -234,19 +230,15 @@ async fn journal(tx: &mut Tx, org: OrgId, run: RunId) -> Result<Journal> {
     let row = runs::get(tx, org, run).await?;
     let state = row.run.state.name();
     let steps = steps::load(tx, run).await?;
-    let mut transitions = runs::history(tx, org, run).await?;
-    // The fence of the row also rises when the run is taken from an attempt; the log shows attempts.
-    let began = transitions.iter().rev().find(|transition| transition.record == Record::AttemptStarted);
-    let fence = began.map_or(0, |transition| transition.fence);
-    let finished = if state.is_terminal() {
-        match transitions.pop().map(|transition| transition.record) {
-            Some(Record::Finished(finished)) => Some(*finished),
-            _ => return Err(Fault::internal(format!("{run} is over and its last transition does not say how")).into()),
+    let transitions = runs::history(tx, org, run).await?;
+    let finished = match transitions.last().map(|transition| &transition.record) {
+        Some(Record::Finished(finished)) => Some(Finished::clone(finished)),
+        _ if state.is_terminal() => {
+            return Err(Fault::internal(format!("{run} is over and its last transition does not say how")).into());
         }
-    } else {
-        None
+        _ => None,
     };
-    Ok(Journal { state, position: row.position, fence, steps, finished })
+    Ok(Journal { state, position: row.position, steps, transitions, finished })
 }
 
 impl Seen {
@@ -268,9 +260,15 @@ impl Seen {
 }
 
 impl Journal {
+    /// The view of everything up to a transition, as of this place in the log.
+    pub fn into_view_until(mut self, version: u64, seq: u64, chain: Chain) -> RunView {
+        self.transitions.retain(|transition| transition.version <= version);
+        self.into_view(seq, chain)
+    }
+
     /// The view that it makes, as of this place in the log.
     pub fn into_view(self, seq: u64, chain: Chain) -> RunView {
-        RunView::of_journal(self.fence, seq, chain, &self.steps, self.finished)
+        RunView::of_journal(&self.steps, &self.transitions, seq, chain)
     }
 }
 

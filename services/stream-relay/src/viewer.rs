@@ -149,7 +149,7 @@ impl Viewer {
         let since = match &mut self.source {
             Source::Ended(run) => match run.since(self.at) {
                 Some(since) => since,
-                None => return Ok(Next::Snapshot(Some(pb::reset::Reason::LogTruncated))),
+                None => return self.without_log().await,
             },
             Source::Watched { run, changes } => {
                 // Marked before it is looked at, so that no change falls between.
@@ -172,6 +172,22 @@ impl Viewer {
             Since::Older => self.read().await,
             Since::Forked => Ok(Next::Snapshot(Some(pb::reset::Reason::LogForked))),
         }
+    }
+
+    /// The log of a run that is over does not hold its end. A log that is away for a moment is waited for, before Postgres answers.
+    async fn without_log(&mut self) -> Result<Next> {
+        let Source::Ended(run) = &mut self.source else { return Ok(Next::Seek) };
+        let Some(away_since) = run.away_since() else {
+            return Ok(Next::Snapshot(Some(pb::reset::Reason::LogTruncated)));
+        };
+        run.look(&self.relay, self.key).await;
+        if run.away_since().is_none() {
+            return Ok(Next::Seek);
+        }
+        if away_since.elapsed() >= limits::LOG_WAIT {
+            return Ok(Next::Snapshot(Some(pb::reset::Reason::LogBehind)));
+        }
+        Err(Fault::Unavailable { part: "nats", detail: "the log of an ended run cannot be read".into() }.into())
     }
 
     fn tail_is_finished(&self) -> bool {
@@ -274,40 +290,49 @@ impl Viewer {
         Ok(self.show_journal(journal, None, Some(pb::reset::Reason::LogBehind)))
     }
 
-    /// The state as Postgres has it. `tail` is where the log is known to end.
+    /// The state as Postgres has it. `tail` is where the log ends when it holds the run's end. Without it, the cursor is where a worker
+    /// last journaled: the log shows again what it said since, and nothing that the client was not shown is passed over.
     fn show_journal(&mut self, journal: Journal, tail: Option<Tail>, reset: Option<pb::reset::Reason>) -> Next {
         self.out.extend(reset.map(frames::reset));
-        let (seq, chain) = tail.map_or((journal.position.seq, journal.position.chain), |tail| (tail.seq, tail.chain));
-        self.at = self.at.at(seq, chain);
-        self.reading = None;
         let is_over = journal.finished.is_some();
-        if is_over && tail.is_none() {
-            // No log says where the end is.
-            self.at = self.at.at_end();
-        }
+        self.at = match tail {
+            Some(tail) => self.at.at_tail(&tail),
+            None if is_over => self.at.at(journal.position.seq, journal.position.chain).at_end(),
+            None => self.at.at(journal.position.seq, journal.position.chain),
+        };
+        self.reading = None;
         self.state = journal.state;
-        self.out.extend(frames::snapshot(journal.into_view(seq, chain), self.at, true));
+        self.out.extend(frames::snapshot(journal.into_view(self.at.seq, self.at.chain), self.at, true));
         if is_over { self.finish() } else { Next::Seek }
     }
 
     /// The state folded so far, after a reset when what the client holds is void.
     async fn snapshot(&mut self, reset: Option<pb::reset::Reason>) -> Result<Next> {
-        let (view, tail) = match &mut self.source {
+        let run = match &mut self.source {
             Source::Ended(run) => {
                 let (journal, tail) = run.journal(&self.relay, self.key).await?;
                 return Ok(self.show_journal(journal, tail, reset));
             }
-            Source::Watched { run, .. } => {
-                let tail = run.ready().await?;
-                (run.view(self.relay.bus.log()).await?, tail)
-            }
+            Source::Watched { run, .. } => run,
         };
-        let Some(view) = view else {
-            let journal = self.relay.truth.journal(self.key.org, self.key.run).await?;
-            return Ok(self.show_journal(journal, Some(tail), reset));
+        let view = match run.ready().await {
+            Ok(_) => run.view(&self.relay).await,
+            Err(error) => Err(error),
+        };
+        let view = match view {
+            Ok(Some(view)) => view,
+            // Without the log, the journal is shown first; what the log says goes on from there once it is back.
+            Ok(None) | Err(Error::Fault(Fault::Unavailable { .. })) => {
+                let journal = self.relay.truth.journal(self.key.org, self.key.run).await?;
+                return Ok(self.show_journal(journal, None, reset));
+            }
+            Err(error) => return Err(error),
         };
         self.out.extend(reset.map(frames::reset));
-        self.at = self.at.at(view.seq, view.chain);
+        self.at = match run.tail() {
+            Some(tail) if (tail.seq, tail.chain) == (view.seq, view.chain) => self.at.at_tail(&tail),
+            Some(_) | None => self.at.at(view.seq, view.chain),
+        };
         self.reading = None;
         let end = view.finished.as_ref().map(|finished| finished.state);
         self.out.extend(frames::snapshot(view, self.at, false));

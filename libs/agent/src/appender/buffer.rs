@@ -1,9 +1,8 @@
 //! Events that are to be sent and are not acknowledged, and what to do when the log does not hold what was expected. Pure.
 
-use super::fit;
 use super::queue::Queue;
 use super::replay::Replay;
-use runmesh_domain::event::Event;
+use runmesh_domain::event::{Event, fit};
 use runmesh_domain::journal::Step;
 use runmesh_domain::log::Position;
 use runmesh_domain::path::{CallKey, StepKey};
@@ -15,6 +14,9 @@ const BYTES_MAX: usize = 4 << 20;
 const ATTEMPT_LOST: &str = "attempt lost";
 /// Why a step is taken back whose retraction was dropped.
 const RETRACTED: &str = "retracted";
+
+/// Why a step is taken back of which something was dropped while the log was away.
+const SENT_AGAIN: &str = "sent again from its beginning";
 
 /// The first answer on an append stream.
 #[derive(Debug, Clone, Default)]
@@ -160,7 +162,11 @@ impl Buffer {
             return;
         }
         for step in self.skipped.take().into_iter().flatten() {
-            self.replay.events_of(&step, RETRACTED).into_iter().flat_map(fit::pieces).for_each(|event| self.queue.push(event));
+            // The log may hold its beginning: a step begins again only when it was retracted.
+            let retracted =
+                self.replay.is_open(&step).then(|| Event::StepRetracted { step: step.clone(), reason: SENT_AGAIN.into() });
+            let events = retracted.into_iter().chain(self.replay.events_of(&step, RETRACTED));
+            events.flat_map(fit::pieces).for_each(|event| self.queue.push(event));
         }
     }
 

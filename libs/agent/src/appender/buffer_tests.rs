@@ -136,7 +136,8 @@ fn a_full_buffer_drops_deltas_and_sends_their_steps_anew() {
     buffer.acked(1, position(2));
     let (first, sent) = buffer.next_batch();
     assert_eq!(first, 2);
-    assert_eq!(sent, [finished(1, "whole"), begun(2), delta(2, "next")]);
+    let again = Event::StepRetracted { step: 2.into(), reason: SENT_AGAIN.into() };
+    assert_eq!(sent, [finished(1, "whole"), again, begun(2), delta(2, "next")]);
     seen.extend(sent);
     assert_eq!(fold(&seen), fold(&all));
 }

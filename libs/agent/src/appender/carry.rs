@@ -107,7 +107,8 @@ impl Carrier {
     /// Opens a stream up to the relay's first answer, which settles what is sent next.
     async fn open(&self, patience: &mut Patience) -> Result<Stream, Broken> {
         let (outbox, requests) = mpsc::channel(OUTBOX);
-        let open = AppendOpen { lease: Some(self.attempt.held.into_wire()) };
+        let acked = self.shared.lock().position().into_wire();
+        let open = AppendOpen { lease: Some(self.attempt.held.into_wire()), acked: Some(acked) };
         // The channel is new and has room.
         let _ = outbox.try_send(AppendRequest { message: Some(Outgoing::Open(open)) });
         let stream = ReceiverStream::new(requests);

@@ -1,7 +1,6 @@
 //! Events in order of their numbers: acknowledged ones leave at the front, new ones come at the back. Pure.
 
-use super::fit;
-use runmesh_domain::event::Event;
+use runmesh_domain::event::{Event, fit};
 use runmesh_domain::path::StepKey;
 use std::collections::VecDeque;
 

@@ -2,7 +2,7 @@
 //! them, or after deltas were dropped. Pure.
 
 use runmesh_domain::event::Event;
-use runmesh_domain::journal::{CallState, Step};
+use runmesh_domain::journal::Step;
 use runmesh_domain::path::{CallKey, StepKey};
 use std::collections::BTreeMap;
 
@@ -33,15 +33,7 @@ impl Replay {
     /// What the journal holds.
     pub(super) fn of_journal(steps: &[Step]) -> Self {
         let mut replay = Self::default();
-        for step in steps {
-            let (parts, usage) = (step.result.parts.clone(), step.result.usage);
-            replay.note(&Event::StepFinished { step: step.key(), parts, usage });
-            for call in step.calls.iter().filter(|call| call.state.is_over()) {
-                let is_error = call.state == CallState::Failed;
-                let (call_index, content) = (call.call_index, call.content.clone());
-                replay.note(&Event::ToolCallFinished { step: step.key(), call_index, content, is_error });
-            }
-        }
+        steps.iter().flat_map(Step::events).for_each(|event| replay.note(&event));
         replay
     }
 
@@ -73,6 +65,11 @@ impl Replay {
     /// True when the step is journaled.
     pub(super) fn has_finished(&self, step: &StepKey) -> bool {
         matches!(self.steps.get(step), Some(Known::Finished { .. }))
+    }
+
+    /// True when the step is under way.
+    pub(super) fn is_open(&self, step: &StepKey) -> bool {
+        matches!(self.steps.get(step), Some(Known::Open(_)))
     }
 
     /// The end of a call, when it has one.

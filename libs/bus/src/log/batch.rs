@@ -5,7 +5,8 @@ use prost::Message as _;
 use runmesh_domain::Result;
 use runmesh_domain::chain::Chain;
 use runmesh_domain::id::RunId;
-use runmesh_domain::log::Tail;
+use runmesh_domain::log::{Held, Tail};
+use runmesh_wire::convert::signed32;
 use runmesh_wire::pb::log::LogBatch;
 
 /// The version of the payload.
@@ -40,7 +41,7 @@ impl Batch {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let Self { run, tail, first_seq, chain_before, events } = self;
-        let Tail { stream_seq: _, fence, number, version, open, finished, seq: _, chain } = tail;
+        let Tail { stream_seq: _, fence, number, version, open, finished, seq: _, chain, held } = tail;
         let batch = LogBatch {
             payload_version: PAYLOAD_VERSION,
             run_id: run.to_string(),
@@ -53,6 +54,8 @@ impl Batch {
             chain_after: chain.0,
             events: events.clone(),
             finished: *finished,
+            step: signed32(held.step),
+            open_calls: held.open_calls.iter().map(signed32).collect(),
         };
         batch.encode_to_vec()
     }
@@ -75,6 +78,8 @@ impl Batch {
             chain_after,
             events,
             finished,
+            step,
+            open_calls,
         } = LogBatch::decode(payload).map_err(|error| broken(&error.to_string()))?;
         if payload_version != PAYLOAD_VERSION {
             return Err(broken("its payload is of another version"));
@@ -87,7 +92,9 @@ impl Batch {
         }
         let seq = first_seq - 1 + events.len() as u64;
         let (fence, number, version) = (number_of(fence)?, number_of(number)?, number_of(version)?);
-        let tail = Tail { stream_seq, fence, number, version, open, finished, seq, chain };
+        let index_of = |field: i32| u32::try_from(field).map_err(|_| broken("a negative number"));
+        let held = Held { step: index_of(step)?, open_calls: open_calls.into_iter().map(index_of).collect::<Result<_, _>>()? };
+        let tail = Tail { stream_seq, fence, number, version, open, finished, seq, chain, held };
         Ok(Self { run, tail, first_seq, chain_before, events })
     }
 }
@@ -102,7 +109,8 @@ mod tests {
 
     fn batch() -> Batch {
         let run = RunId::from_uuid(uuid::Uuid::from_u128(7));
-        let header = Tail { fence: 2, number: 3, version: 4, open: true, seq: 10, chain: Chain(5), ..Tail::default() };
+        let held = Held { step: 2, open_calls: [0, 3].into_iter().collect() };
+        let header = Tail { fence: 2, number: 3, version: 4, open: true, seq: 10, chain: Chain(5), held, ..Tail::default() };
         Batch::after(run, header, vec![b"a".to_vec(), b"b".to_vec()])
     }
 

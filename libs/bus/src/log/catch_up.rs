@@ -8,9 +8,10 @@ use crate::limits;
 use crate::publish::PublishOutcome;
 use runmesh_domain::Result;
 use runmesh_domain::event::Event;
+use runmesh_domain::event::fit::pieces;
 use runmesh_domain::limits::BATCH_BYTES_MAX;
-use runmesh_domain::log::{self, CatchUp, Hole, Position, Tail};
-use runmesh_domain::transition::Transition;
+use runmesh_domain::log::{self, CatchUp, Held, Known, Lacks, Missing, Tail};
+use runmesh_wire::convert::event::of_transition;
 use tokio::time::{sleep, timeout};
 
 /// What came of bringing a log up.
@@ -18,64 +19,45 @@ use tokio::time::{sleep, timeout};
 pub enum CaughtUp {
     /// The log holds every given transition, or needs none of them.
     Yes(Tail),
-    /// The log lacks an earlier transition: read the rows from this version on and try again.
-    Hole {
-        /// The version that should come next.
-        wanted: u64,
-    },
+    /// More of the run must be read; then try again.
+    Lacks(Lacks),
 }
 
-/// Why viewers see LogRestarted.
-const RESTARTED: &str = "the log lost events; the run goes on from its journal";
-
 impl Log {
-    /// Brings the log up to `transitions`: the run's last ones in version order, each with whether it was marked as
-    /// logged. `position` is the run row's, read no later than the transitions. For a run that begins here the empty log is
+    /// Brings the log up to what is known of its run, which was read before the call. For a run that begins here the empty log is
     /// not read first: the server checks that belief.
     ///
     /// # Errors
-    /// `Unavailable` when NATS is away, when the log stays contended, or when it lacks an earlier transition than the ones
-    /// given; the transitions stay unmarked and somebody tries again.
-    pub async fn catch_up(&self, key: impl Into<RunKey>, position: Position, transitions: &[(Transition, bool)]) -> Result<Tail> {
-        let is_new = position.seq == 0 && transitions.first().is_some_and(|(first, _)| first.version == 1);
-        match self.try_catch_up(key.into(), position, transitions, is_new.then(Tail::default)).await? {
+    /// `Unavailable` when NATS is away, when the log stays contended, or when it lacks more than is known; the transitions stay
+    /// unmarked and somebody tries again.
+    pub async fn catch_up(&self, key: impl Into<RunKey>, known: &Known<'_>) -> Result<Tail> {
+        let is_new = known.position.seq == 0 && known.transitions.first().is_some_and(|(first, _)| first.version == 1);
+        match self.try_catch_up(key.into(), known, is_new.then(Tail::default)).await? {
             CaughtUp::Yes(tail) => Ok(tail),
-            CaughtUp::Hole { wanted } => Err(unavailable(format!("the log waits for transition {wanted}"))),
+            CaughtUp::Lacks(lacks) => Err(unavailable(format!("the log waits: {lacks}"))),
         }
     }
 
-    /// As [`Log::catch_up`], but tells a hole apart, and begins with a tail that the caller believes in: that saves a read,
-    /// and guards nothing.
+    /// As [`Log::catch_up`], but says what more is to be read, and begins with a tail that the caller believes in: that saves a
+    /// read, and guards nothing.
     ///
     /// # Errors
     /// `Unavailable` when NATS is away or the log stays contended.
-    pub async fn try_catch_up(
-        &self,
-        key: RunKey,
-        position: Position,
-        transitions: &[(Transition, bool)],
-        known: Option<Tail>,
-    ) -> Result<CaughtUp> {
-        let tries = self.catch_up_by_tries(key, position, transitions, known);
+    pub async fn try_catch_up(&self, key: RunKey, known: &Known<'_>, tail: Option<Tail>) -> Result<CaughtUp> {
+        let tries = self.catch_up_by_tries(key, known, tail);
         timeout(limits::CATCH_UP, tries).await.map_err(|_| unavailable("bringing a log up took too long"))?
     }
 
-    async fn catch_up_by_tries(
-        &self,
-        key: RunKey,
-        position: Position,
-        transitions: &[(Transition, bool)],
-        mut known: Option<Tail>,
-    ) -> Result<CaughtUp> {
+    async fn catch_up_by_tries(&self, key: RunKey, known: &Known<'_>, mut believed: Option<Tail>) -> Result<CaughtUp> {
         for _ in 0..limits::CATCH_UP_TRIES {
-            let (tail, is_read) = match known.take() {
+            let (tail, is_read) = match believed.take() {
                 Some(tail) => (tail, false),
                 None => (self.tail(key).await?, true),
             };
-            let plan = match log::catch_up(&tail, position, transitions) {
+            let plan = match log::catch_up(&tail, known) {
                 Ok(plan) => plan,
-                Err(Hole { wanted }) if is_read => return Ok(CaughtUp::Hole { wanted }),
-                Err(Hole { .. }) => continue,
+                Err(lacks) if is_read => return Ok(CaughtUp::Lacks(lacks)),
+                Err(_) => continue,
             };
             let Some(plan) = plan else {
                 // "Nothing to do" is said of the log itself, never of a belief.
@@ -86,7 +68,7 @@ impl Log {
             };
             match self.append(key, &tail, &plan).await? {
                 Appended::All(tail) => return Ok(CaughtUp::Yes(tail)),
-                Appended::Part(tail) => known = Some(tail),
+                Appended::Part(tail) => believed = Some(tail),
                 Appended::Not => sleep(limits::CATCH_UP_PAUSE).await,
             }
         }
@@ -95,7 +77,7 @@ impl Log {
 
     async fn append(&self, key: RunKey, tail: &Tail, plan: &CatchUp<'_>) -> Result<Appended> {
         let (batch, is_all) = batch_of(key, tail, plan);
-        let id = message_id(&batch, plan.restart);
+        let id = message_id(&batch, plan.restart.is_some());
         match self.publish_as(key, &batch, tail.stream_seq, Some(&id)).await? {
             PublishOutcome::Stored { stream_seq } => {
                 let tail = Tail { stream_seq, ..batch.tail };
@@ -112,33 +94,49 @@ enum Appended {
     Not,
 }
 
-/// The batch of a plan, or of as many of its transitions as a batch may hold; and whether that is all of it.
+/// The batch of a plan, or of as much of it as a batch may hold; and whether that is all of it.
 fn batch_of(key: RunKey, tail: &Tail, plan: &CatchUp<'_>) -> (Batch, bool) {
-    let mut events = Vec::new();
-    if plan.restart {
-        events.push(fit::encode(Event::LogRestarted { reason: RESTARTED.to_owned() }));
-    }
-    let mut size: usize = events.iter().map(Vec::len).sum();
-    for (index, transition) in plan.shown.iter().enumerate() {
-        let shown = fit::of(transition);
-        let bytes: usize = shown.iter().map(Vec::len).sum();
-        if size + bytes > BATCH_BYTES_MAX && index > 0 && !shown.is_empty() {
-            return (Batch::after(key.run, header_before(tail, transition, plan), events), false);
+    let mut batch = Filling { events: Vec::new(), bytes: 0, held: plan.header.held };
+    let _ = plan.restart.iter().all(|restarted| batch.take(vec![restarted.clone()]));
+    // Each by itself: what a step's calls gave may be more than a batch.
+    for event in plan.steps.iter().flat_map(Missing::events).flat_map(pieces) {
+        if !batch.take(vec![event]) {
+            return (batch.after(key, plan.header_before(tail, 0)), false);
         }
-        size += bytes;
-        events.extend(shown);
     }
-    (Batch::after(key.run, plan.header, events), true)
+    for (index, transition) in plan.shown.iter().enumerate() {
+        if !batch.take(of_transition(transition)) {
+            return (batch.after(key, plan.header_before(tail, index)), false);
+        }
+    }
+    (batch.after(key, plan.header), true)
 }
 
-/// The header of a log that holds the plan's transitions before `next` only.
-fn header_before(tail: &Tail, next: &Transition, plan: &CatchUp<'_>) -> Tail {
-    let held = plan.shown.iter().take_while(|transition| transition.version < next.version).last();
-    let Some(last) = held else { return *tail };
-    let open = matches!(last.record, runmesh_domain::transition::Record::AttemptStarted);
-    let number = if last.fence == tail.fence { tail.number } else { 0 };
-    let (seq, chain) = (plan.header.seq, plan.header.chain);
-    Tail { stream_seq: 0, fence: last.fence, number, version: last.version, open, finished: false, seq, chain }
+/// A batch while it is filled.
+struct Filling {
+    events: Vec<Vec<u8>>,
+    bytes: usize,
+    held: Held,
+}
+
+impl Filling {
+    /// Takes events that belong together, unless the batch is too full for them. An empty batch takes anything.
+    fn take(&mut self, events: Vec<Event>) -> bool {
+        let held = events.iter().fold(self.held, |held, event| held.after(event));
+        let events: Vec<Vec<u8>> = events.into_iter().map(fit::encode).collect();
+        let bytes: usize = events.iter().map(Vec::len).sum();
+        if bytes > 0 && !self.events.is_empty() && self.bytes + bytes > BATCH_BYTES_MAX {
+            return false;
+        }
+        self.held = held;
+        self.bytes += bytes;
+        self.events.extend(events);
+        true
+    }
+
+    fn after(self, key: RunKey, header: Tail) -> Batch {
+        Batch::after(key.run, Tail { held: self.held, ..header }, self.events)
+    }
 }
 
 /// The same for everybody who appends the same, so that the server may save a message. A restart of the log repeats
@@ -155,15 +153,20 @@ mod tests {
     use runmesh_domain::id::{ActionId, MessageId, OrgId, RunId, ThreadId};
     use runmesh_domain::journal::Usage;
     use runmesh_domain::limits::{EVENT_BYTES_MAX, JOURNAL_CALLS_MAX, PATH_DEPTH_MAX};
+    use runmesh_domain::log::{Journal, Position};
     use runmesh_domain::message::{Message, Part, Role};
     use runmesh_domain::path::StepKey;
     use runmesh_domain::run::StateName;
-    use runmesh_domain::transition::{Cause, Finished, Record};
+    use runmesh_domain::transition::{Cause, Finished, Record, Transition};
     use uuid::Uuid;
 
     fn key() -> RunKey {
         let id = Uuid::from_u128(1);
         RunKey { org: OrgId::from_uuid(id), thread: ThreadId::from_uuid(id), run: RunId::from_uuid(id) }
+    }
+
+    fn known(transitions: &[(Transition, bool)]) -> Known<'_> {
+        Known { position: Position::default(), journal: Journal::default(), transitions }
     }
 
     fn asked(version: u64) -> (Transition, bool) {
@@ -212,7 +215,7 @@ mod tests {
             closed_calls: (0..JOURNAL_CALLS_MAX).map(|call| deepest.clone().call(call)).collect(),
         }));
         let rows = [(transition, false)];
-        let plan = log::catch_up(&Tail::default(), Position::default(), &rows).ok().flatten();
+        let plan = log::catch_up(&Tail::default(), &known(&rows)).ok().flatten();
         let Some(plan) = plan else { panic!("nothing to do") };
         let (batch, is_all) = batch_of(key(), &Tail::default(), &plan);
         assert!(is_all && batch.tail.finished);
@@ -224,7 +227,7 @@ mod tests {
     #[test]
     fn what_is_too_much_for_a_batch_goes_in_several() {
         let rows: Vec<_> = (1..=20).map(asked).collect();
-        let plan = log::catch_up(&Tail::default(), Position::default(), &rows).ok().flatten();
+        let plan = log::catch_up(&Tail::default(), &known(&rows)).ok().flatten();
         let Some(plan) = plan else { panic!("nothing to do") };
         let (batch, is_all) = batch_of(key(), &Tail::default(), &plan);
         assert!(!is_all);

@@ -4,20 +4,14 @@ use prost::Message as _;
 use runmesh_domain::event::Event;
 use runmesh_domain::limits::EVENT_BYTES_MAX;
 use runmesh_domain::message::Part;
-use runmesh_domain::transition::{Finished, Transition};
+use runmesh_domain::transition::Finished;
 use runmesh_wire::IntoWire as _;
-use runmesh_wire::convert::event::of_transition;
 use runmesh_wire::pb::stream::RunEvent;
 
 use crate::limits::SUMMARY_BYTES_MAX;
 
 /// What stands where something was cut.
 const CUT: &str = "… (cut)";
-
-/// The encoded events of a transition, in order; none when it shows nothing.
-pub fn of(transition: &Transition) -> Vec<Vec<u8>> {
-    of_transition(transition).into_iter().map(encode).collect()
-}
 
 /// An encoded event within the bound.
 pub fn encode(event: Event) -> Vec<u8> {

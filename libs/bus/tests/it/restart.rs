@@ -1,6 +1,6 @@
 //! NATS goes away and comes back.
 
-use crate::support::{World, append, eventually, ids, key, read_all, soon, transitions, words};
+use crate::support::{World, append, eventually, ids, key, known, read_all, soon, transitions, words};
 use runmesh_bus::RunKey;
 use runmesh_domain::log::{Position, Tail};
 use runmesh_domain::{Error, Fault};
@@ -33,14 +33,14 @@ async fn a_log_is_brought_up_across_a_restart() {
     let world = World::start().await;
     let ids = ids();
     let rows = transitions(&ids, 8);
-    world.bus.log().catch_up(ids, Position::default(), &rows[..3]).await.unwrap();
+    world.bus.log().catch_up(ids, &known(Position::default(), &rows[..3])).await.unwrap();
     world.nats.kill().await.unwrap();
-    let away = world.bus.log().catch_up(ids, Position::default(), &rows[..4]).await;
+    let away = world.bus.log().catch_up(ids, &known(Position::default(), &rows[..4])).await;
     assert!(matches!(away, Err(Error::Fault(Fault::Unavailable { .. }))), "{away:?}");
     let restart = async { world.nats.restart().await.unwrap() };
     let catching = async {
         let (bus, rows) = (&world.bus, &rows);
-        eventually("caught up", || async move { bus.log().catch_up(ids, Position::default(), rows).await.ok() }).await
+        eventually("caught up", || async move { bus.log().catch_up(ids, &known(Position::default(), rows)).await.ok() }).await
     };
     let ((), tail) = tokio::join!(restart, catching);
     assert_eq!(tail.version, 8);

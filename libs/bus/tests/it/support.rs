@@ -4,7 +4,7 @@ use runmesh_bus::{Batch, Bus, BusConfig, PublishOutcome, RunKey};
 use runmesh_domain::Timestamp;
 use runmesh_domain::event::Event;
 use runmesh_domain::id::{AgentId, OrgId, RunId, SessionId, ThreadId, UserId};
-use runmesh_domain::log::Tail;
+use runmesh_domain::log::{Journal, Known, Position, Tail};
 use runmesh_domain::run::{RunIds, StateName};
 use runmesh_domain::transition::{Cause, Record, Transition};
 use runmesh_engines::{DataDir, NatsServer, ServerOptions, Silent};
@@ -69,6 +69,11 @@ pub async fn append(bus: &Bus, key: RunKey, tail: &Tail, events: Vec<Vec<u8>>) -
         PublishOutcome::Stored { stream_seq } => Tail { stream_seq, ..batch.tail },
         other => panic!("{other:?}"),
     }
+}
+
+/// What Postgres says of a run without a step.
+pub const fn known(position: Position, transitions: &[(Transition, bool)]) -> Known<'_> {
+    Known { position, journal: Journal { last_step: 0, steps: &[], is_whole: true }, transitions }
 }
 
 /// Accepted, then claimed, then lost and claimed again, and so on, up to `version`.

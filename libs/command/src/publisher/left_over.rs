@@ -4,13 +4,15 @@
 use super::Publisher;
 use futures::future::{BoxFuture, FutureExt as _};
 use futures::stream::{self, StreamExt as _};
+use runmesh_bus::CaughtUp;
 use runmesh_domain::id::RunId;
 use runmesh_domain::log::Position;
 use runmesh_domain::run::{RunIds, StateName};
 use runmesh_domain::transition::Transition;
 use runmesh_domain::{Result, Timestamp};
 use runmesh_store::outbox::{self, Found, Slice};
-use runmesh_store::{Command, Scope, Tx, runs};
+use runmesh_store::runs::{self, LogRows};
+use runmesh_store::{Command, Scope, Tx};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -144,20 +146,30 @@ impl Publisher {
         Ok(())
     }
 
-    /// Publishes in the run's log every transition that it lacks.
+    /// Publishes in the run's log every transition and every step that it lacks.
     ///
     /// # Errors
     /// [`runmesh_domain::Fault`] when the rows cannot be read or the bus cannot be reached.
     pub async fn catch_up(&self, run: RunId) -> Result<()> {
-        let read = self.db.run(Scope::System, FindTransitions { run }).await;
+        let rows = self.log_rows(run, false).await?;
+        let Some(version) = rows.transitions.last().map(|(row, _)| row.version) else { return Ok(()) };
+        match self.bus.log().try_catch_up(rows.ids.into(), &rows.known(), None).await? {
+            CaughtUp::Yes(_) => {}
+            CaughtUp::Lacks(_) => {
+                let rows = self.log_rows(run, true).await?;
+                self.bus.log().catch_up(rows.ids, &rows.known()).await?;
+            }
+        }
+        self.marks.logged(run, version);
+        Ok(())
+    }
+
+    async fn log_rows(&self, run: RunId, with_journal: bool) -> Result<LogRows> {
+        let read = self.db.run(Scope::System, ReadForLog { run, with_journal }).await;
         if let Err(error) = &read {
             runs::note_aside(&self.db, run, error).await;
         }
-        let (position, ids, rows) = read?;
-        let Some(version) = rows.last().map(|(row, _)| row.version) else { return Ok(()) };
-        self.bus.log().catch_up(ids, position, &rows).await?;
-        self.marks.logged(run, version);
-        Ok(())
+        read
     }
 }
 
@@ -186,15 +198,16 @@ impl Command for FindUnfed {
     }
 }
 
-struct FindTransitions {
+struct ReadForLog {
     run: RunId,
+    with_journal: bool,
 }
 
-impl Command for FindTransitions {
-    type Answer = (Position, RunIds, Vec<(Transition, bool)>);
+impl Command for ReadForLog {
+    type Answer = LogRows;
 
-    async fn run(&self, tx: &mut Tx) -> Result<Self::Answer> {
-        runs::catch_up_rows(tx, self.run, 0).await
+    async fn run(&self, tx: &mut Tx) -> Result<LogRows> {
+        runs::log_rows(tx, self.run, 0, self.with_journal).await
     }
 }
 

@@ -19,7 +19,7 @@ use crate::tx::Tx;
 use runmesh_domain::id::{MessageId, RunId, ThreadId};
 use runmesh_domain::journal::{self, AnswerPart, CALL_CLOSED, CALL_UNKNOWN, CallState, Step};
 use runmesh_domain::message::{Message, Part, Role};
-use runmesh_domain::path::CallKey;
+use runmesh_domain::path::{CallKey, Path};
 use runmesh_domain::run::{Change, Command, Ended, Run, RunKind};
 use runmesh_domain::transition::{Cause, Finished, Record};
 use runmesh_domain::{Result, Timestamp};
@@ -142,21 +142,17 @@ pub(crate) async fn end(
     let never_started = step.after.run.take_place(locked.next_place);
     // A step that was cut off is kept in the message only: the journal holds what a model finished saying.
     let journaled = fresh.filter(|last| !last.unfinished);
-    if let Some(last) = journaled {
-        step.after.last_step = last.step_index;
-        steps::reserve_closed(tx, locked, last).await?;
-    }
+    let last_step = match journaled {
+        Some(last) => Some(Box::new(closed_step(tx, locked, last).await?)),
+        None => None,
+    };
+    step.after.last_step = last_step.as_ref().map_or(before.last_step, |last| last.step_index);
     let place = locked.next_place;
     let next_place = if message.is_some() { place + 1 } else { place };
     let query = bind(sqlx::query(END), std::slice::from_ref(&step));
     let query = bind_message(query, locked, message.as_ref(), stored_parts);
-    let query = query
-        .bind(big(place))
-        .bind((next_place != place).then_some(big(next_place)))
-        .bind(journaled.map(|last| int(last.step_index)))
-        .bind(big(before.run.fence))
-        .bind(journaled.map(|last| Stored::new(&last.result)))
-        .bind(journaled.map(|last| last.digest.0.to_vec()));
+    let query = query.bind(big(place)).bind((next_place != place).then_some(big(next_place)));
+    let query = bind_step(query, before.run.fence, journaled);
     let query = bind_usage(query, &before.run, fresh)
         .bind(CALL_CLOSED)
         .bind(CALL_UNKNOWN)
@@ -167,6 +163,7 @@ pub(crate) async fn end(
         withdraw(tx, &step.after.run, place).await?;
     }
     let (row, mut committed) = step.done();
+    committed.iter_mut().for_each(|committed| committed.step.clone_from(&last_step));
     if let Some(next) = next {
         committed.extend(promote(tx, next, next_place, locked.now).await?);
     }
@@ -182,6 +179,17 @@ async fn not_begun(tx: &mut Tx, row: &RunRow, steps: &[Step]) -> Result<Vec<Call
     }
     let reserved = calls().filter(|(_, call)| call.state == CallState::Reserved);
     Ok(reserved.map(|(step, call)| step.key().call(call.call_index)).collect())
+}
+
+/// Writes the calls of the step that ends a run, and answers the step as the journal has it: the end closes those of its calls that
+/// the policy allows.
+async fn closed_step(tx: &mut Tx, locked: &Locked, last: &LastStep) -> Result<Step> {
+    let mut calls = steps::reserve_closed(tx, locked, last).await?;
+    for call in calls.iter_mut().filter(|call| call.state == CallState::Reserved) {
+        (call.state, call.content) = (CallState::Failed, CALL_CLOSED.to_owned());
+    }
+    let (fence, created_at) = (locked.row.run.fence, locked.now);
+    Ok(Step { path: Path::TOP, step_index: last.step_index, fence, result: last.result.clone(), calls, created_at })
 }
 
 /// The assistant's message: what the run said and did. A background run answers by its result, not in the conversation.
@@ -214,6 +222,15 @@ fn bind_message(query: PgQuery, locked: &Locked, message: Option<&Message>, part
         .bind(message.map_or(0, |message| message_bytes(&message.parts)))
         .bind(message.is_some_and(|message| message.unfinished))
         .bind(At(locked.now))
+}
+
+/// Binds $51 to $54: the step that ends the run.
+fn bind_step(query: PgQuery, fence: u64, last: Option<&LastStep>) -> PgQuery {
+    query
+        .bind(last.map(|last| int(last.step_index)))
+        .bind(big(fence))
+        .bind(last.map(|last| Stored::new(&last.result)))
+        .bind(last.map(|last| last.digest.0.to_vec()))
 }
 
 /// Binds $55 to $59: the tokens of the step that ends the run.

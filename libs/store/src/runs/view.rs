@@ -1,18 +1,17 @@
 //! What those who watch runs need: where a run stands, whether its log is behind.
 
 use super::blocked;
-use super::committed::Committed;
+use super::committed::{Committed, LogRows};
 use super::list::get;
 use super::row::{BlockedBy, Row, RunRow, run_columns};
 use crate::columns::{big, count};
 use crate::error::sql;
 use crate::outbox::{self, transition_columns};
+use crate::steps;
 use crate::tx::Tx;
 use runmesh_domain::id::{OrgId, RunId, UserId};
 use runmesh_domain::limits::Queues;
-use runmesh_domain::log::Position;
-use runmesh_domain::run::{RunIds, StateName};
-use runmesh_domain::transition::Transition;
+use runmesh_domain::run::StateName;
 use runmesh_domain::{Refusal, Result};
 use std::collections::HashMap;
 use uuid::Uuid;
@@ -114,21 +113,24 @@ pub async fn standings(tx: &mut Tx, runs: &[RunId], queues: &Queues) -> Result<V
     Ok(standings)
 }
 
-/// What brings a run's log up: where it stood, who it is about, and its transitions above a version with whether each is
-/// marked as logged. The position is of the same moment as the transitions.
+/// What brings a run's log up: its transitions above a version with whether each is marked as logged, and what is of the same moment:
+/// where the log stood, and the journal, when that is asked for.
 ///
 /// # Errors
 /// [`runmesh_domain::Refusal::NotFound`].
-pub async fn catch_up_rows(tx: &mut Tx, run: RunId, after_version: u64) -> Result<(Position, RunIds, Vec<(Transition, bool)>)> {
+pub async fn log_rows(tx: &mut Tx, run: RunId, after_version: u64, with_journal: bool) -> Result<LogRows> {
     let rows = transitions_after(tx, run, after_version).await?;
-    let (position, ids) = match rows.first() {
-        Some((first, _)) => (first.position, first.ids),
+    let (ids, position, last_step) = match rows.first() {
+        Some((first, _)) => (first.ids, first.position, first.last_step),
         None => {
             let row = super::list::read(tx, run).await?;
-            (row.position, super::committed::ids(&row.run))
+            (super::committed::ids(&row.run), row.position, row.last_step)
         }
     };
-    Ok((position, ids, rows.into_iter().map(|(committed, logged)| (committed.transition, logged)).collect()))
+    // After the transitions, so that no attempt ends in them whose last steps are missing here.
+    let steps = if with_journal { Some(steps::load(tx, run).await?) } else { None };
+    let transitions = rows.into_iter().map(|(committed, logged)| (committed.transition, logged)).collect();
+    Ok(LogRows { ids, position, last_step, steps, transitions })
 }
 
 /// A run's transitions above a version, in order, each with whether it is marked as logged.

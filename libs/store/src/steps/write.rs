@@ -8,6 +8,7 @@ use crate::runs::{LastStep, Locked, RunRow};
 use crate::stored::Stored;
 use crate::tx::Tx;
 use runmesh_domain::id::{OrgId, RunId};
+use runmesh_domain::journal::Call;
 use runmesh_domain::path::{Path, StepKey};
 use runmesh_domain::{Result, Timestamp};
 
@@ -74,9 +75,9 @@ pub(crate) async fn write(tx: &mut Tx, attempt: &Attempt, row: &RunRow, now: Tim
 }
 
 /// Reserves the calls of the step that ends a run; the end closes them unrun.
-pub(crate) async fn reserve_closed(tx: &mut Tx, locked: &Locked, last: &LastStep) -> Result<()> {
+pub(crate) async fn reserve_closed(tx: &mut Tx, locked: &Locked, last: &LastStep) -> Result<Vec<Call>> {
     if last.result.calls().next().is_none() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let run = &locked.row.run;
     let spec = load::spec(tx, run.id).await?;
@@ -87,10 +88,10 @@ pub(crate) async fn reserve_closed(tx: &mut Tx, locked: &Locked, last: &LastStep
         .map(|asked| judged(run.id, &step, &spec, &asked))
         .map(|call| StoredCall { step: step.clone(), fence: run.fence, call })
         .collect();
-    let calls: Vec<_> = calls.iter().map(|call| (call, false)).collect();
-    let query = bind_calls(sqlx::query(UPSERT_CALLS), run.id, run.org, &calls, locked.now);
+    let reserved: Vec<_> = calls.iter().map(|call| (call, false)).collect();
+    let query = bind_calls(sqlx::query(UPSERT_CALLS), run.id, run.org, &reserved, locked.now);
     query.execute(tx.connection()).await.map_err(sql)?;
-    Ok(())
+    Ok(calls.into_iter().map(|stored| stored.call).collect())
 }
 
 /// Binds $1 to $15; each call with whether it was dispatched just now.

@@ -301,7 +301,7 @@ async fn a_run_whose_row_cannot_be_read_hides_no_other_and_is_ended_by_a_person(
         let (row, committed) = world.cancel(run).await.unwrap();
         assert_eq!((row.run.state.name(), committed.len()), (StateName::Canceled, 1), "{row:?}");
         assert!(!row.set_aside.is_empty(), "why stays with the row");
-        let rows = world.system(move |tx| outbox::rows_for(tx, run, 1).boxed()).await.unwrap();
+        let rows = world.system(move |tx| runs::log_rows(tx, run, 1, false).boxed()).await.unwrap().transitions;
         assert_eq!(rows.len(), 1, "the log shows the end");
     }
     let promoted = world.system(|tx| runs::promote_free_threads(tx, Default::default(), 100).boxed()).await.unwrap().0;

@@ -74,7 +74,7 @@ async fn a_transition_of_a_newer_version_holds_up_nobody_elses() {
         let fed = world.system(|tx| outbox::unfed(tx, outbox::Slice::whole(), 100).boxed()).await.unwrap().items;
         assert!(fed.iter().any(|(ids, _)| ids.id == other.run), "{change}: the other run is fed");
         let run = lease.run;
-        let for_log = world.system(move |tx| outbox::rows_for(tx, run, 0).boxed()).await.unwrap();
+        let for_log = world.system(move |tx| runs::log_rows(tx, run, 0, false).boxed()).await.unwrap().transitions;
         let versions: Vec<_> = for_log.iter().map(|(transition, _)| transition.version).collect();
         assert_eq!(versions, [1], "{change}: nothing enters the log before what the newer version has to say");
         let org = world.org;

@@ -39,7 +39,8 @@ async fn what_was_committed_is_what_is_read_back() {
     let shown_on_the_feed: Vec<Transition> = transitions.iter().cloned().map(without_message).collect();
     assert_eq!(unfed(&world).await, shown_on_the_feed);
     let run = sent.run;
-    let (_, ids, rows) = world.system(move |tx| runs::catch_up_rows(tx, run, 1).boxed()).await.unwrap();
+    let runs::LogRows { ids, transitions: rows, .. } =
+        world.system(move |tx| runs::log_rows(tx, run, 1, false).boxed()).await.unwrap();
     assert_eq!(ids, told[0].ids);
     let unmarked: Vec<_> = transitions[1..].iter().map(|transition| (transition.clone(), false)).collect();
     assert_eq!(rows, unmarked);
@@ -59,7 +60,7 @@ async fn the_record_of_an_end_refers_to_its_message() {
     let query = format!("SELECT record::text FROM run_transitions WHERE run_id = '{}' AND version = 3", run.uuid());
     let record: String = server::value(&world.url, &query).await;
     assert!(record.contains("message_id") && !record.contains("the words"), "{record}");
-    let rows = world.system(move |tx| outbox::rows_for(tx, run, 2).boxed()).await.unwrap();
+    let rows = world.system(move |tx| runs::log_rows(tx, run, 2, false).boxed()).await.unwrap().transitions;
     let Record::Finished(finished) = &rows[0].0.record else { panic!("{rows:?}") };
     let text = finished.message.as_ref().map(|message| plain_text(&message.parts));
     assert_eq!(text.as_deref(), Some("the words of the answer"));
@@ -80,7 +81,7 @@ async fn marks_go_up_to_a_version_and_no_further() {
         })
     };
     mark(vec![(run, 1)], vec![(run, 2)]).await.unwrap();
-    let rows = world.system(move |tx| outbox::rows_for(tx, run, 0).boxed()).await.unwrap();
+    let rows = world.system(move |tx| runs::log_rows(tx, run, 0, false).boxed()).await.unwrap().transitions;
     assert_eq!(rows.iter().map(|(_, logged)| *logged).collect::<Vec<_>>(), [true, false]);
     assert_eq!(unlogged(&world).await, [run]);
     assert_eq!(unfed(&world).await, []);

@@ -16,7 +16,7 @@ pub fn of_transition(transition: &Transition) -> Vec<Event> {
     match &transition.record {
         Record::Quiet => Vec::new(),
         Record::AttemptStarted => {
-            vec![Event::AttemptStarted { fence: transition.fence, session: transition.session, at: transition.at }]
+            vec![Event::attempt_started(transition)]
         }
         Record::ApprovalRequested { action, summary } => {
             vec![Event::ApprovalRequested { action: *action, summary: summary.clone() }]
@@ -93,7 +93,9 @@ fn kind(event: Event) -> Option<Kind> {
             Kind::ApprovalRequested(pb::ApprovalRequested { action_id: action.to_string(), summary })
         }
         Event::RunFinished(finished) => Kind::RunFinished((*finished).into_wire()),
-        Event::LogRestarted { reason } => Kind::LogRestarted(pb::LogRestarted { reason }),
+        Event::LogRestarted { reason, fence, is_open } => {
+            Kind::LogRestarted(pb::LogRestarted { reason, fence: signed(fence), running: is_open })
+        }
         Event::Unknown => return None,
     })
 }
@@ -181,7 +183,9 @@ impl FromWire<Event> for pb::RunEvent {
                 Event::ApprovalRequested { action: id(&join(at, "action_id"), &action_id)?, summary }
             }
             Some(Kind::RunFinished(finished)) => Event::RunFinished(Box::new(finished.from_wire(at)?)),
-            Some(Kind::LogRestarted(pb::LogRestarted { reason })) => Event::LogRestarted { reason },
+            Some(Kind::LogRestarted(pb::LogRestarted { reason, fence, running })) => {
+                Event::LogRestarted { reason, fence: unsigned(&join(at, "fence"), fence)?, is_open: running }
+            }
         })
     }
 }
@@ -252,7 +256,7 @@ mod tests {
             Event::ModelRetrying { step: step.clone(), attempt: 2, reason: "r".into() },
             Event::ContextReported { path: step.path.clone(), omitted_turns: 1, tokens: 9 },
             Event::RunFinished(Box::new(finished)),
-            Event::LogRestarted { reason: "r".into() },
+            Event::LogRestarted { reason: "r".into(), fence: 3, is_open: true },
             Event::Unknown,
         ];
         for event in events {

@@ -1,10 +1,11 @@
 //! Snapshots: the fold on the wire.
 
-use super::{FromWire, IntoWire, join, signed, signed32, step_key, unsigned};
+use super::{FromWire, IntoWire, id, join, signed, signed32, step_key, unsigned};
+use crate::pb::run::run::State;
 use crate::pb::stream as pb;
 use runmesh_domain::Refusal;
 use runmesh_domain::chain::Chain;
-use runmesh_domain::fold::{CallView, RunView, StepView};
+use runmesh_domain::fold::{CallView, Question, RunView, StepView};
 use runmesh_domain::path::StepKey;
 
 /// One step of a view, as a snapshot shows it.
@@ -44,6 +45,11 @@ pub fn head(view: &RunView, cursor: String, from_database: bool) -> pb::Snapshot
         from_database,
         fence: signed(view.fence),
         finished: view.finished.as_deref().cloned().map(IntoWire::into_wire),
+        state: view.state.map_or(State::Unspecified, IntoWire::into_wire).into(),
+        question: view
+            .question
+            .clone()
+            .map(|Question { action, summary }| pb::ApprovalRequested { action_id: action.to_string(), summary }),
     }
 }
 
@@ -52,7 +58,11 @@ pub fn head(view: &RunView, cursor: String, from_database: bool) -> pb::Snapshot
 /// # Errors
 /// [`Refusal::InvalidField`] for a number out of range.
 pub fn add(view: &mut RunView, part: pb::Snapshot) -> Result<(), Refusal> {
-    let pb::Snapshot { steps, complete: _, seq, chain, cursor: _, from_database: _, fence, finished } = part;
+    view.state = match part.state() {
+        State::Unspecified => None,
+        state => Some(state.from_wire("state")?),
+    };
+    let pb::Snapshot { steps, complete: _, seq, chain, cursor: _, from_database: _, fence, finished, state: _, question } = part;
     view.seq = unsigned("seq", seq)?;
     view.chain = Chain(chain);
     view.fence = unsigned("fence", fence)?;
@@ -63,6 +73,9 @@ pub fn add(view: &mut RunView, part: pb::Snapshot) -> Result<(), Refusal> {
     }
     if let Some(finished) = finished {
         view.finished = Some(Box::new(finished.from_wire(&join("", "finished"))?));
+    }
+    if let Some(pb::ApprovalRequested { action_id, summary }) = question {
+        view.question = Some(Question { action: id("question.action_id", &action_id)?, summary });
     }
     Ok(())
 }

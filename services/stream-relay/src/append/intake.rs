@@ -2,17 +2,50 @@
 
 use prost::Message as _;
 use runmesh_domain::limits::{BATCH_BYTES_MAX, EVENT_BYTES_MAX};
+use runmesh_domain::log::Held;
+use runmesh_domain::path::StepKey;
 use runmesh_domain::{Refusal, Result};
 use runmesh_wire::convert::{step_key, unsigned};
 use runmesh_wire::pb::stream as pb;
 use runmesh_wire::pb::stream::append_request::Message as Request;
 use runmesh_wire::pb::stream::run_event::Kind;
+use runmesh_wire::pb::thread::part::Content;
 use std::collections::VecDeque;
+
+/// Events of one batch: what readers decode at once is bounded, however small they are.
+const BATCH_EVENTS_MAX: usize = 1_024;
+
+/// An event as it is published, and what it changes of what the log holds of the journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Encoded {
+    pub bytes: Vec<u8>,
+    change: Change,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Change {
+    None,
+    /// The StepFinished of a step with so many calls.
+    Step(StepKey, usize),
+    /// The result of a call.
+    Result(StepKey, u32),
+}
+
+impl Encoded {
+    /// What the log holds of the journal after it.
+    pub fn after(&self, held: Held) -> Held {
+        match &self.change {
+            Change::None => held,
+            Change::Step(step, calls) => held.after_step(step, *calls),
+            Change::Result(step, call_index) => held.after_result(step, *call_index),
+        }
+    }
+}
 
 /// Events that wait to be published. At most a batch and one message of the worker.
 #[derive(Debug)]
 pub struct Pending {
-    events: VecDeque<Vec<u8>>,
+    events: VecDeque<Encoded>,
     bytes: usize,
     /// The number of the last event that was taken in.
     last: u64,
@@ -49,22 +82,23 @@ impl Pending {
         let known = usize::try_from(self.last + 1 - first).unwrap_or(usize::MAX);
         let is_old = events.len() <= known;
         for (index, event) in events.into_iter().enumerate().skip(known) {
-            let bytes = encode(&event, index)?;
-            self.bytes += bytes.len();
-            self.events.push_back(bytes);
+            let event = encode(&event, index)?;
+            self.bytes += event.bytes.len();
+            self.events.push_back(event);
             self.last += 1;
         }
         Ok(is_old && self.last <= in_log)
     }
 
     /// The next batch: its events, and the number of its last one.
-    pub fn next_batch(&mut self) -> (u64, Vec<Vec<u8>>) {
+    pub fn next_batch(&mut self) -> (u64, Vec<Encoded>) {
         let (mut batch, mut bytes) = (Vec::new(), 0);
         while let Some(event) = self.events.front() {
-            if !batch.is_empty() && bytes + event.len() > BATCH_BYTES_MAX {
+            let is_full = bytes + event.bytes.len() > BATCH_BYTES_MAX || batch.len() >= BATCH_EVENTS_MAX;
+            if !batch.is_empty() && is_full {
                 break;
             }
-            bytes += event.len();
+            bytes += event.bytes.len();
             batch.extend(self.events.pop_front());
         }
         self.bytes -= bytes;
@@ -73,8 +107,8 @@ impl Pending {
     }
 
     /// Puts a batch that may not have landed back to the front.
-    pub fn put_back(&mut self, batch: Vec<Vec<u8>>) {
-        self.bytes += batch.iter().map(Vec::len).sum::<usize>();
+    pub fn put_back(&mut self, batch: Vec<Encoded>) {
+        self.bytes += batch.iter().map(|event| event.bytes.len()).sum::<usize>();
         for event in batch.into_iter().rev() {
             self.events.push_front(event);
         }
@@ -85,14 +119,14 @@ impl Pending {
     pub fn drop_up_to(&mut self, number: u64) -> bool {
         let first = self.last + 1 - self.events.len() as u64;
         let covered = usize::try_from((number + 1).saturating_sub(first)).unwrap_or(usize::MAX).min(self.events.len());
-        let dropped: usize = self.events.drain(..covered).map(|event| event.len()).sum();
+        let dropped: usize = self.events.drain(..covered).map(|event| event.bytes.len()).sum();
         self.bytes -= dropped;
         self.last = self.last.max(number);
         covered > 0
     }
 }
 
-fn encode(event: &pb::RunEvent, index: usize) -> Result<Vec<u8>, Refusal> {
+fn encode(event: &pb::RunEvent, index: usize) -> Result<Encoded, Refusal> {
     let refuse = |problem: String| Err(Refusal::field(format!("events.events[{index}]"), problem));
     let (step_index, path) = match &event.kind {
         None => return refuse("is of no kind that this relay knows".into()),
@@ -111,23 +145,39 @@ fn encode(event: &pb::RunEvent, index: usize) -> Result<Vec<u8>, Refusal> {
         Some(Kind::ContextReported(event)) => (0, &event.path),
     };
     // Whatever cannot be read back would be skipped by every reader of the log, and be in no fold.
-    if step_index < 0 || !path.is_empty() {
-        step_key(&format!("events.events[{index}]"), step_index, path)?;
-    }
+    let step = step_key(&format!("events.events[{index}]"), step_index, path)?;
     let bytes = event.encoded_len();
     if bytes > EVENT_BYTES_MAX {
         return refuse(format!("has {bytes} bytes; at most {EVENT_BYTES_MAX}"));
     }
-    Ok(event.encode_to_vec())
+    Ok(Encoded { bytes: event.encode_to_vec(), change: change(event, step) })
+}
+
+fn change(event: &pb::RunEvent, step: StepKey) -> Change {
+    match &event.kind {
+        Some(Kind::StepFinished(finished)) => {
+            let calls = finished.parts.iter().filter(|part| matches!(part.content, Some(Content::ToolCall(_)))).count();
+            Change::Step(step, calls)
+        }
+        Some(Kind::ToolCallFinished(result)) => {
+            u32::try_from(result.call_index).map_or(Change::None, |call_index| Change::Result(step, call_index))
+        }
+        _ => Change::None,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use runmesh_domain::Error;
+    use runmesh_wire::pb::thread::{Part, ToolCallPart};
 
     fn text(text: impl Into<String>) -> pb::RunEvent {
         pb::RunEvent { kind: Some(Kind::TextDelta(pb::TextDelta { step_index: 1, text: text.into(), path: String::new() })) }
+    }
+
+    fn encoded(content: &str) -> Encoded {
+        Encoded { bytes: text(content).encode_to_vec(), change: Change::None }
     }
 
     fn message(first_number: i64, events: Vec<pb::RunEvent>) -> pb::AppendRequest {
@@ -148,7 +198,7 @@ mod tests {
         assert_eq!(pending.take(message(2, vec![text("2"), text("3"), text("4")]), 2), Ok(false));
         assert_eq!(pending.take(message(3, vec![text("3")]), 2), Ok(false));
         let (number, batch) = pending.next_batch();
-        assert_eq!((number, batch), (4, vec![text("3").encode_to_vec(), text("4").encode_to_vec()]));
+        assert_eq!((number, batch), (4, vec![encoded("3"), encoded("4")]));
         assert_eq!(field(pending.take(message(6, vec![text("6")]), 4)), "events.first_number");
         assert_eq!(field(pending.take(message(0, vec![]), 4)), "events.first_number");
     }
@@ -172,7 +222,7 @@ mod tests {
         pending.put_back(batch);
         assert!(pending.drop_up_to(3));
         assert!(!pending.drop_up_to(3));
-        assert_eq!(pending.next_batch(), (5, vec![text("4").encode_to_vec(), text("5").encode_to_vec()]));
+        assert_eq!(pending.next_batch(), (5, vec![encoded("4"), encoded("5")]));
         assert!(pending.is_empty() && pending.bytes == 0);
     }
 
@@ -183,7 +233,7 @@ mod tests {
         assert!(pending.drop_up_to(4));
         assert_eq!(pending.take(message(3, vec![text("3"), text("4")]), 4), Ok(true));
         assert_eq!(pending.take(message(3, vec![text("3"), text("4"), text("5")]), 4), Ok(false));
-        assert_eq!(pending.next_batch(), (5, vec![text("5").encode_to_vec()]));
+        assert_eq!(pending.next_batch(), (5, vec![encoded("5")]));
     }
 
     #[test]
@@ -195,5 +245,29 @@ mod tests {
         assert_eq!(pending.next_batch().0, 2);
         assert!(pending.has_room());
         assert_eq!(pending.next_batch().0, 3);
+    }
+
+    #[test]
+    fn the_header_follows_the_steps_of_the_events() {
+        let parts = vec![Part { content: Some(Content::ToolCall(ToolCallPart::default())) }];
+        let finished = Kind::StepFinished(pb::StepFinished { step_index: 1, parts, ..pb::StepFinished::default() });
+        let result = Kind::ToolCallFinished(pb::ToolCallFinished { step_index: 1, ..pb::ToolCallFinished::default() });
+        let mut pending = Pending::after(0);
+        let events = [finished, result].map(|kind| pb::RunEvent { kind: Some(kind) });
+        assert_eq!(pending.take(message(1, vec![text("1"), events[0].clone(), events[1].clone()]), 0), Ok(false));
+        let (_, batch) = pending.next_batch();
+        let held: Vec<_> =
+            (1..=3).map(|events| batch[..events].iter().fold(Held::default(), |held, event| event.after(held))).collect();
+        let shown: Vec<_> = held.iter().map(|held| (held.step, held.open_calls.iter().count())).collect();
+        assert_eq!(shown, [(0, 0), (1, 1), (1, 0)]);
+    }
+
+    #[test]
+    fn a_batch_holds_no_more_events_than_readers_decode_at_once() {
+        let mut pending = Pending::after(0);
+        let events = vec![text("x"); BATCH_EVENTS_MAX + 1];
+        assert_eq!(pending.take(message(1, events), 0), Ok(false));
+        assert_eq!(pending.next_batch().1.len(), BATCH_EVENTS_MAX);
+        assert_eq!(pending.next_batch().1.len(), 1);
     }
 }

@@ -8,7 +8,7 @@ use crate::shown::Shown;
 use crate::truth::For;
 use runmesh_bus::{Batch, RunKey};
 use runmesh_domain::fold::RunView;
-use runmesh_domain::log::{MayAppend, Tail};
+use runmesh_domain::log::{MayAppend, Position, Tail};
 use runmesh_domain::path::{CallKey, StepKey};
 use runmesh_domain::{Error, Fault, Result};
 use runmesh_wire::IntoWire as _;
@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep};
 
 /// How an attempt stands in the log.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one a stream, for a moment")]
 pub enum Opening {
     /// It may append onto this tail, which the batch is.
     Open(Tail, Option<Batch>),
@@ -28,13 +29,13 @@ pub enum Opening {
     Stopped(Reason),
 }
 
-/// Waits for the log to be open for attempt `fence`, bringing it up when it is behind.
-pub async fn open(relay: &Relay, key: RunKey, fence: u64) -> Result<Opening> {
+/// Waits for the log to be open for attempt `fence`, bringing it up when it is behind, or behind what the attempt knows was `acked`.
+pub async fn open(relay: &Relay, key: RunKey, fence: u64, acked: Position) -> Result<Opening> {
     let deadline = Instant::now() + limits::APPEND_OPEN;
     let (mut pause, longest) = limits::APPEND_PAUSE;
     let mut looks = 0_u32;
     loop {
-        let problem = match look(relay, key, fence, looks).await {
+        let problem = match look(relay, key, fence, acked, looks).await {
             Ok(Some(opening)) => return Ok(opening),
             Ok(None) => "its claim is not in the log yet".to_owned(),
             Err(Error::Fault(Fault::Unavailable { part, detail })) => format!("{part}: {detail}"),
@@ -57,10 +58,14 @@ async fn wait(relay: &Relay, pause: Duration) -> Result<()> {
     }
 }
 
-async fn look(relay: &Relay, key: RunKey, fence: u64, looks: u32) -> Result<Option<Opening>> {
+async fn look(relay: &Relay, key: RunKey, fence: u64, acked: Position, looks: u32) -> Result<Option<Opening>> {
     let last = relay.bus.log().last(key).await?;
     let tail = last.as_ref().map_or_else(Tail::default, |batch| batch.tail);
     match tail.may_append(fence) {
+        MayAppend::Yes if tail.is_behind(acked) => {
+            relay.bring_up_to(For::Writer, key, tail, acked).await?;
+            Ok(None)
+        }
         MayAppend::Yes => Ok(Some(Opening::Open(tail, last))),
         MayAppend::Fenced => Ok(Some(Opening::Stopped(Reason::Fenced))),
         MayAppend::Ended => Ok(Some(Opening::Stopped(Reason::Ended))),

@@ -4,9 +4,10 @@ use super::warm::{Since, Taken, View, Warm};
 use crate::fold::Folding;
 use crate::limits;
 use crate::pace::Pace;
+use crate::relay::Relay;
 use crate::shown::Shown;
 use crate::truth::Waits;
-use runmesh_bus::{Log, RunKey};
+use runmesh_bus::RunKey;
 use runmesh_domain::chain::Chain;
 use runmesh_domain::fold::RunView;
 use runmesh_domain::log::Tail;
@@ -119,8 +120,8 @@ impl Watched {
         self.tail().is_some_and(|tail| tail.finished)
     }
 
-    /// The view at the tail, folded from the log. None when the log is not whole.
-    pub async fn view(&self, log: &Log) -> Result<Option<RunView>> {
+    /// The view at the tail, folded from the log. None when the log does not reach what is at hand.
+    pub async fn view(&self, relay: &Relay) -> Result<Option<RunView>> {
         let first = self.state().warm.view();
         if let View::Whole(view, batches) = first {
             return Ok(Some(folded(view, &batches)));
@@ -134,7 +135,7 @@ impl Watched {
                 View::Cold { seq, up_to } => (seq, up_to),
                 View::Unknown => return Err(away()),
             };
-            let mut reading = folding.take().unwrap_or_else(|| Folding::new(log, self.key, up_to));
+            let mut reading = folding.take().unwrap_or_else(|| Folding::new(relay, self.key, up_to));
             if !reading.reach(seq).await? {
                 return Ok(None);
             }

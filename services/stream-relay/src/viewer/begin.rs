@@ -69,7 +69,7 @@ impl Viewer {
     /// Begins with what comes next, and says after what that is. The log must be there to know it.
     pub async fn go_live(&mut self) -> Result<Cursor> {
         if let Some(tail) = self.live_tail().await? {
-            self.at = self.at.at(tail.seq, tail.chain);
+            self.at = self.at.at_tail(&tail);
         }
         self.next = Next::Begin(From::Cursor(self.at));
         Ok(self.at)

@@ -9,12 +9,14 @@ use runmesh_domain::cursor::Cursor;
 use runmesh_wire::pb::stream::reset::Reason;
 use std::sync::Arc;
 
-/// A reading of the log. It begins at the head: a cursor does not say where in the stream its event is.
+/// A reading of the log. It begins where the client's cursor says; when something else is there, at the head.
 #[derive(Debug)]
 pub struct Reading {
     replay: Replay,
     /// True once the client's place was found.
     found: bool,
+    /// True when it began at the head.
+    from_head: bool,
 }
 
 /// Where a batch lies, seen from a place in the log.
@@ -54,39 +56,21 @@ impl Viewer {
 
     /// Reads on, as much as makes a frame.
     pub(super) async fn read(&mut self) -> Result<Next> {
-        let up_to = match &self.source {
-            Source::Watched { run, .. } => run.tail(),
-            Source::Ended(run) => run.tail(),
-        };
-        let up_to = up_to.map_or(0, |tail| tail.stream_seq);
-        let log = self.relay.bus.log();
         let is_fresh = self.reading.is_none();
-        let mut reading = self.reading.take().unwrap_or_else(|| Reading { replay: log.replay(self.key, 0, up_to), found: false });
-        let (mut batches, mut bytes, mut at) = (Vec::new(), 0, self.at);
-        let mut lost = None;
-        while bytes < limits::FRAME_BYTES {
-            let Some(batch) = reading.replay.next().await? else {
-                lost = (!reading.found).then_some(Reason::LogTruncated);
-                break;
-            };
-            let batch = Shown::of(&batch);
-            match reading.place(at, &batch) {
-                Place::Before => {}
-                Place::Next => {
-                    at = at.at(batch.tail.seq, batch.tail.chain);
-                    bytes += batch.bytes;
-                    batches.push(Arc::new(batch));
-                }
-                Place::Lost(reason) => {
-                    lost = Some(reason);
-                    break;
-                }
-            }
+        let mut reading = match self.reading.take() {
+            Some(reading) => reading,
+            None => self.begin_reading(self.at.stream_seq),
+        };
+        let mut read = self.read_some(&mut reading).await;
+        if let (Ok(Read { lost: Some(_), .. }), false, false) = (&read, reading.found, reading.from_head) {
+            reading = self.begin_reading(0);
+            read = self.read_some(&mut reading).await;
         }
+        let Read { batches, lost } = read?;
         if batches.is_empty() {
             return Ok(match lost {
                 Some(reason) => Next::Snapshot(Some(reason)),
-                // An older reading may be of a stream that was lost and made again: the next one begins at the head.
+                // An older reading may be of a stream that was lost and made again: the next one begins anew.
                 None if !is_fresh => Next::Seek,
                 None => self.wait_for_news(),
             });
@@ -96,4 +80,44 @@ impl Viewer {
         self.reading = Some(reading).filter(|_| lost.is_none());
         Ok(next)
     }
+
+    fn begin_reading(&self, from: u64) -> Reading {
+        let up_to = match &self.source {
+            Source::Watched { run, .. } => run.tail(),
+            Source::Ended(run) => run.tail(),
+        };
+        let up_to = up_to.map_or(0, |tail| tail.stream_seq);
+        let replay = self.relay.bus.log().replay(self.key, from, up_to);
+        Reading { replay, found: false, from_head: from == 0 }
+    }
+
+    /// What follows the client's place. A log that does not answer ends it only while nothing was read.
+    async fn read_some(&self, reading: &mut Reading) -> Result<Read> {
+        let (mut batches, mut bytes, mut at) = (Vec::new(), 0, self.at);
+        while bytes < limits::FRAME_BYTES && batches.len() < limits::RING_BATCHES {
+            let batch = match reading.replay.next().await {
+                Ok(Some(batch)) => Shown::of(&batch),
+                Ok(None) => return Ok(Read { batches, lost: (!reading.found).then_some(Reason::LogTruncated) }),
+                Err(error) if batches.is_empty() => return Err(error),
+                Err(_) => break,
+            };
+            match reading.place(at, &batch) {
+                Place::Before => {}
+                Place::Next => {
+                    at = at.at_tail(&batch.tail);
+                    bytes += batch.bytes;
+                    batches.push(Arc::new(batch));
+                }
+                Place::Lost(reason) => return Ok(Read { batches, lost: Some(reason) }),
+            }
+        }
+        Ok(Read { batches, lost: None })
+    }
+}
+
+/// What a reading gave.
+struct Read {
+    batches: Vec<Arc<Shown>>,
+    /// Why the log does not go on from the client's place.
+    lost: Option<Reason>,
 }

@@ -54,8 +54,8 @@ async fn every_way_to_attach_shows_the_same_run() {
         assert!(after.from_database);
         let from_start = relay.client.attach(&who, run, START).await.to_end().await;
         assert_whole(&from_start, &whole);
-        assert_eq!((from_start.events.len(), from_start.view.seq), (23, 23));
-        assert_eq!(after.view.seq, 23);
+        assert_eq!((from_start.events.len(), from_start.view.seq), (24, 24));
+        assert_eq!(after.view.seq, 24);
         let live = relay.client.attach(&who, run, LIVE).await.to_end().await;
         assert!(live.events.is_empty());
     }
@@ -99,7 +99,7 @@ async fn a_viewer_that_does_not_read_misses_nothing() {
     let whole = "x".repeat(100 * (100 << 10));
     world.finish(lease, "done", None).await;
     let seen = slow.to_end().await;
-    assert_eq!(seen.events.len(), 103);
+    assert_eq!(seen.events.len(), 104);
     let shown: String =
         seen.events.iter().map(|event| if let Event::TextDelta { text, .. } = event { text.as_str() } else { "" }).collect();
     assert!(shown == whole, "{} of {} bytes", shown.len(), whole.len());
@@ -151,7 +151,7 @@ async fn a_live_viewer_that_left_before_the_first_event_misses_none() {
     appender.send(vec![text(1, "meanwhile")]).await;
     appender.settled().await;
     world.finish(lease, "before meanwhile", None).await;
-    for (from, events) in [(from_waiting, 5), (from_running, 2)] {
+    for (from, events) in [(from_waiting, 6), (from_running, 3)] {
         let viewer = relay.client.attach(&who, run, cursor(&from)).await;
         let at: Cursor = from.parse().unwrap();
         let held = Seen { view: RunView { seq: at.seq, chain: at.chain, ..RunView::default() }, cursor: from, ..Seen::default() };

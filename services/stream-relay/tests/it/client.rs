@@ -220,7 +220,7 @@ pub struct Appender {
 impl Appender {
     pub async fn open(&self, run: RunId, fence: u64) {
         let lease = Some(Lease { run_id: run.to_string(), fence: i64::try_from(fence).unwrap() });
-        self.say(Request::Open(pb::AppendOpen { lease })).await;
+        self.say(Request::Open(pb::AppendOpen { lease, acked: None })).await;
     }
 
     pub async fn say(&self, message: Request) {

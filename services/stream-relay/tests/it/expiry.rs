@@ -27,7 +27,7 @@ async fn a_stream_ends_with_its_callers_credentials_and_goes_on_with_new_ones() 
     appender.settled().await;
     world.finish(lease, "before after", None).await;
     let seen = relay.client.attach(&who, run, cursor(&end.cursor)).await.going_on(seen).to_end().await;
-    assert_eq!((seen.view.text().as_str(), seen.events.len(), seen.resets.len()), ("before after", 5, 0));
+    assert_eq!((seen.view.text().as_str(), seen.events.len(), seen.resets.len()), ("before after", 6, 0));
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ mod idle;
 mod postgres;
 mod proxy;
 mod resume;
+mod snapshots;
 mod storm;
 mod thread;
 mod world;

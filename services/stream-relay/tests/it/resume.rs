@@ -30,7 +30,7 @@ async fn a_client_that_hops_between_relays_sees_every_event_once() {
     world.finish(lease, &whole, None).await;
     let viewer = relays[1].client.attach(&who, run, cursor(&seen.cursor)).await.going_on(seen);
     let seen = viewer.to_end().await;
-    assert_eq!((seen.events.len(), seen.resets.len()), (30 * 7 + 3, 0));
+    assert_eq!((seen.events.len(), seen.resets.len()), (30 * 7 + 4, 0));
     assert_eq!(seen.view.text(), whole);
     // And once more with the last cursor: there is nothing left to say.
     let again = relays[2].client.attach(&who, run, cursor(&seen.cursor)).await.to_end().await;

@@ -6,7 +6,7 @@ use runmesh_domain::canonical::Sha256Digest;
 use runmesh_domain::id::{MessageId, OrgId, RunId, SessionId, ThreadId, UserId};
 use runmesh_domain::journal::ModelStep;
 use runmesh_domain::limits::{Leases, Queues};
-use runmesh_domain::log::Position;
+use runmesh_domain::log::{Known, Position};
 use runmesh_domain::message::Part;
 use runmesh_domain::path::StepKey;
 use runmesh_domain::principal::{LeaseClaim, Principal, WorkerCredential};
@@ -15,7 +15,9 @@ use runmesh_engines::{DataDir, EngineOptions, Engines, Silent};
 use runmesh_host::Lifecycle;
 use runmesh_host::health::Reporter;
 use runmesh_host::signed::MeshKey;
-use runmesh_store::runs::{self, ClaimFor, ClaimRound, Claimed, Committed, Ending, LastStep, NewMessage, OnBusy, SessionRoom};
+use runmesh_store::runs::{
+    self, ClaimFor, ClaimRound, Claimed, Committed, Ending, LastStep, LogRows, NewMessage, OnBusy, SessionRoom,
+};
 use runmesh_store::{Db, Scope, StoreConfig, Tx, agents, orgs, sessions, steps, threads};
 use runmesh_stream_relay::Config;
 use std::future::Future;
@@ -196,10 +198,15 @@ impl World {
     /// Tells the log of the first of them what was committed: a run that was promoted with it is told of by its claim.
     pub async fn tell(&self, committed: Vec<Committed>) {
         let Some(first) = committed.first() else { return };
-        let (ids, position) = (first.ids, first.position);
-        let of_first = committed.into_iter().filter(|row| row.ids.id == ids.id);
-        let rows: Vec<_> = of_first.map(|row| (row.transition, false)).collect();
-        self.bus.log().catch_up(ids, position, &rows).await.unwrap();
+        let rows = self.log_rows(first.ids.id).await;
+        let of_first = committed.iter().filter(|row| row.ids.id == rows.ids.id);
+        let transitions: Vec<_> = of_first.map(|row| (row.transition.clone(), false)).collect();
+        self.bus.log().catch_up(rows.ids, &Known { transitions: &transitions, ..rows.known() }).await.unwrap();
+    }
+
+    /// Everything of a run that its log is to hold.
+    pub async fn log_rows(&self, run: RunId) -> LogRows {
+        self.system(move |tx| Box::pin(async move { runs::log_rows(tx, run, 0, true).await })).await
     }
 
     /// The holder is gone: its lease passes, and the run is taken from it. Only for a world that is alone.

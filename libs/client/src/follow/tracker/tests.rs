@@ -117,7 +117,7 @@ fn another_chain_is_attached_to_again_and_counted() {
 #[test]
 fn a_readable_cursor_says_what_is_held() {
     let (thread, run) = (runmesh_domain::id::ThreadId::derived(&[b"t"]), runmesh_domain::id::RunId::derived(&[b"r"]));
-    let cursor = Cursor { thread, run, seq: 4, chain: Chain(4) };
+    let cursor = Cursor::start(thread, run).at(4, Chain(4));
     let start = || Start::Cursor(cursor.to_string());
     assert_eq!(problem(start(), vec![events(5, vec![text("e")])]), None);
     assert!(problem(start(), vec![events(4, vec![text("d")])]).is_some());
@@ -128,7 +128,7 @@ fn a_readable_cursor_says_what_is_held() {
 #[test]
 fn a_live_follower_comes_back_to_where_it_was_before_its_first_event() {
     let (thread, run) = (runmesh_domain::id::ThreadId::derived(&[b"t"]), runmesh_domain::id::RunId::derived(&[b"r"]));
-    let at = |seq: u64| Cursor { thread, run, seq, chain: Chain(seq) }.to_string();
+    let at = |seq: u64| Cursor::start(thread, run).at(seq, Chain(seq)).to_string();
     let alive = |seq: i64, cursor: &str| Frame::Progress(pb::Progress { seq, cursor: cursor.to_owned() });
     let mut tracker = Tracker::new(Start::Live);
     assert!(tracker.take(alive(0, "")).is_ok());

@@ -1,9 +1,9 @@
-//! Events within the log's bound: long deltas are taken apart, long results and steps are cut. Pure.
+//! Events within the log's bound: long deltas are taken apart, long results and steps are cut.
 
-use crate::tools::cut;
-use runmesh_domain::event::Event;
-use runmesh_domain::limits::EVENT_BYTES_MAX;
-use runmesh_domain::message::Part;
+use super::Event;
+use crate::limits::EVENT_BYTES_MAX;
+use crate::message::Part;
+use crate::text::cut;
 
 /// Bytes of content in one event: the rest of the bound is for what stands around it.
 const CONTENT_BYTES_MAX: usize = EVENT_BYTES_MAX - (16 << 10);
@@ -13,12 +13,14 @@ const PIECE_BYTES_MAX: usize = 64 << 10;
 const PART_OVERHEAD_BYTES: usize = 16;
 
 /// True when the event needs no cutting.
-pub(super) fn fits(event: &Event) -> bool {
+#[must_use]
+pub fn fits(event: &Event) -> bool {
     weight(event) <= PIECE_BYTES_MAX
 }
 
 /// About how many bytes an event takes, in memory and on the wire.
-pub(super) fn weight(event: &Event) -> usize {
+#[must_use]
+pub fn weight(event: &Event) -> usize {
     const FRAME: usize = 32;
     FRAME
         + match event {
@@ -28,7 +30,7 @@ pub(super) fn weight(event: &Event) -> usize {
             Event::ToolCallFinished { content, .. } => content.len(),
             Event::StepFinished { parts, .. } => parts.iter().map(part_weight).sum(),
             Event::StepStarted { model, .. } => model.len(),
-            Event::StepRetracted { reason, .. } | Event::ModelRetrying { reason, .. } | Event::LogRestarted { reason } => {
+            Event::StepRetracted { reason, .. } | Event::ModelRetrying { reason, .. } | Event::LogRestarted { reason, .. } => {
                 reason.len()
             }
             Event::ApprovalRequested { summary, .. } => summary.len(),
@@ -46,7 +48,8 @@ fn part_weight(part: &Part) -> usize {
 }
 
 /// The event as one or more that fit.
-pub(super) fn pieces(event: Event) -> Vec<Event> {
+#[must_use]
+pub fn pieces(event: Event) -> Vec<Event> {
     match event {
         Event::TextDelta { step, text } => split(&text).map(|text| Event::TextDelta { step: step.clone(), text }).collect(),
         Event::ReasoningDelta { step, text } => {
@@ -98,7 +101,7 @@ fn cut_parts(mut parts: Vec<Part>) -> Vec<Part> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use runmesh_domain::journal::Usage;
+    use crate::journal::Usage;
 
     #[test]
     fn long_deltas_are_taken_apart_without_loss() {
