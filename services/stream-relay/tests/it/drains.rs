@@ -50,7 +50,7 @@ async fn a_viewer_far_behind_gets_its_end_in_the_middle_of_a_replay() {
     assert_eq!(seen.cursor.parse::<Cursor>().unwrap().seq, seen.view.seq, "the cursor covers what was sent, and no more");
     world.finish(lease, "whole", None).await;
     let seen = new.client.attach(&who, run, cursor(&seen.cursor)).await.going_on(seen).to_end().await;
-    assert_eq!((seen.events.len() as u64, seen.resets.len(), why(&seen)), (all + 1, 0, pb::end::Reason::Finished));
+    assert_eq!((seen.events.len() as u64, seen.resets.len(), why(&seen)), (all + 2, 0, pb::end::Reason::Finished));
 }
 
 #[tokio::test]
