@@ -10,6 +10,7 @@ mod client;
 mod drains;
 mod expiry;
 mod idle;
+mod pools;
 mod postgres;
 mod proxy;
 mod resume;
