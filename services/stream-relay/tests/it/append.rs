@@ -219,9 +219,19 @@ async fn a_relay_whose_log_is_slow_repeats_its_last_ack() {
     let last = appender.settled().await;
     proxy.slow_down();
     appender.send(vec![text(1, "late")]).await;
-    for _ in 0..2 {
+    let looks = proxy.looks();
+    let mut sign = async || {
         let Some(Answer::Ack(sign)) = appender.answer().await.unwrap() else { panic!("not an ack") };
         assert_eq!(sign, last, "a sign of life, and no word of what is on its way");
+    };
+    sign().await;
+    assert_eq!(proxy.looks(), looks, "the publish is waited for");
+    while proxy.looks() == looks {
+        sign().await;
+    }
+    // Now it looks at the log, which does not answer either.
+    for _ in 0..3 {
+        sign().await;
     }
     proxy.mend();
     assert_eq!(appender.settled().await.number, last.number + 1);

@@ -3,7 +3,7 @@
 use crate::client::Seen;
 use crate::postgres::Port;
 use crate::proxy::Proxy;
-use crate::world::{Relay, World, serve, soon};
+use crate::world::{Relay, World, eventually, serve, soon};
 use runmesh_domain::id::{RunId, UserId};
 use runmesh_domain::principal::Principal;
 use runmesh_engines::{DataDir, NatsServer, ServerOptions, Silent};
@@ -11,7 +11,7 @@ use runmesh_store::{orgs, runs, threads};
 use runmesh_stream_relay::Config;
 use runmesh_wire::pb::stream as pb;
 use runmesh_wire::pb::stream::attach_thread_response::Frame;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tonic::Streaming;
 
 /// No test lasts so long: what comes, comes by a hint.
@@ -108,48 +108,42 @@ async fn a_thread_is_looked_at_when_nats_is_back() {
     let nats = NatsServer::start(&ServerOptions::new(DataDir::Ephemeral), &Silent).await.unwrap();
     let world = World::on(nats.url().to_owned()).await;
     let proxy = Proxy::before(nats.url()).await;
-    let config = Config { nats_url: format!("nats://{}", proxy.address), thread_look_ms: NO_LOOKS, ..world.config().await };
+    let port = Port::before(world.postgres_url(), None).await;
+    let config = Config {
+        postgres_url: port.url.clone().into(),
+        nats_url: format!("nats://{}", proxy.address),
+        thread_look_ms: NO_LOOKS,
+        ..world.config().await
+    };
     let relay = serve(config).await;
     let mut frames = attach(&relay, &world, &world.person()).await;
-    // Once it is subscribed to: the first look was before the turn.
-    let mut second = attach(&relay, &world, &world.person()).await;
-    let first = world.send().await;
-    let hinted = async || {
+    let before = port.statements();
+    let looks = || async {
         world.bus.hint_thread(world.org, world.thread);
-        tokio::time::timeout(Duration::from_millis(100), second.message()).await.ok()
+        // The first look comes without a hint.
+        (port.statements() > before + 20).then_some(())
     };
-    let hinted = hint_until(hinted).await;
-    assert!(matches!(hinted, Frame::Turn(_)), "{hinted:?}");
-    assert_eq!(turn(&mut frames).await, first.to_string());
+    eventually("it is subscribed to: hints have it looked at", looks).await;
     proxy.cut();
-    cancel(&world, first).await;
-    let second_turn = world.send().await;
+    looked(&port).await;
+    // Nobody hints at it.
+    let run = world.send().await;
     proxy.mend();
-    let next = next_turn(&mut frames, first).await;
-    assert_eq!(next, second_turn.to_string());
+    assert_eq!(turn(&mut frames).await, run.to_string());
 }
 
-/// Hints until a frame comes.
-async fn hint_until<F>(mut hinted: F) -> Frame
-where
-    F: AsyncFnMut() -> Option<Result<Option<pb::AttachThreadResponse>, tonic::Status>>,
-{
-    loop {
-        if let Some(response) = soon(hinted()).await {
-            return response.unwrap().unwrap().frame.unwrap();
+/// Waits until no look is under way any more.
+async fn looked(port: &Port) {
+    let mut last = (port.statements(), Instant::now());
+    let is_quiet = || {
+        let now = port.statements();
+        if now != last.0 {
+            last = (now, Instant::now());
         }
-    }
-}
-
-/// Passes over what comes of the turn of run `after`.
-async fn next_turn(frames: &mut Frames, after: RunId) -> String {
-    loop {
-        if let Frame::Turn(turn) = frame(frames).await
-            && turn.run_id != after.to_string()
-        {
-            return turn.run_id;
-        }
-    }
+        let is_quiet = last.1.elapsed() > Duration::from_millis(200);
+        async move { is_quiet.then_some(()) }
+    };
+    eventually("nothing more is asked of Postgres", is_quiet).await;
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, copy, copy_bidirectional};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, copy_bidirectional};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -27,6 +27,7 @@ pub struct Proxy {
     pub address: SocketAddr,
     mode: watch::Sender<Mode>,
     refused: Arc<AtomicUsize>,
+    looks: Arc<AtomicUsize>,
     _task: JoinSet<()>,
 }
 
@@ -48,14 +49,20 @@ impl Proxy {
     async fn to(target: SocketAddr, speaks_nats: bool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, mode) = (listener.local_addr().unwrap(), watch::Sender::new(Mode::Open));
-        let (mut task, refused) = (JoinSet::new(), Arc::<AtomicUsize>::default());
-        task.spawn(run(listener, target, speaks_nats, mode.subscribe(), Arc::clone(&refused)));
-        Self { address, mode, refused, _task: task }
+        let (mut task, refused, looks) = (JoinSet::new(), Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+        let way = Way { target, looks: speaks_nats.then(|| Arc::clone(&looks)), mode: mode.subscribe() };
+        task.spawn(run(listener, way, Arc::clone(&refused)));
+        Self { address, mode, refused, looks, _task: task }
     }
 
     /// How many connections were broken while it was cut.
     pub fn refused(&self) -> usize {
         self.refused.load(Ordering::SeqCst)
+    }
+
+    /// How often the leader was asked for the end of a log.
+    pub fn looks(&self) -> usize {
+        self.looks.load(Ordering::SeqCst)
     }
 
     /// Breaks every connection, and the new ones too, until it is mended.
@@ -78,62 +85,81 @@ impl Proxy {
     }
 }
 
-async fn run(
-    listener: TcpListener,
+/// Where connections lead, and what becomes of them.
+#[derive(Clone)]
+struct Way {
     target: SocketAddr,
-    speaks_nats: bool,
+    /// Counts looks at logs; absent when it is not NATS.
+    looks: Option<Arc<AtomicUsize>>,
     mode: watch::Receiver<Mode>,
-    refused: Arc<AtomicUsize>,
-) {
+}
+
+async fn run(listener: TcpListener, way: Way, refused: Arc<AtomicUsize>) {
     let mut connections = JoinSet::new();
     while let Ok((near, _)) = listener.accept().await {
-        if *mode.borrow() == Mode::Cut {
+        if *way.mode.borrow() == Mode::Cut {
             refused.fetch_add(1, Ordering::SeqCst);
         } else {
-            connections.spawn(pass(near, target, speaks_nats, mode.clone()));
+            connections.spawn(pass(near, way.clone()));
         }
     }
 }
 
-async fn pass(mut near: TcpStream, target: SocketAddr, speaks_nats: bool, mut mode: watch::Receiver<Mode>) {
+async fn pass(mut near: TcpStream, Way { target, looks, mut mode }: Way) {
     let Ok(mut far) = TcpStream::connect(target).await else { return };
-    if !speaks_nats {
+    let Some(looks) = looks else {
         tokio::select! {
             _ = copy_bidirectional(&mut near, &mut far) => {}
             _ = mode.wait_for(|mode| *mode == Mode::Cut) => {}
         }
         return;
-    }
-    let ((mut said, heard), (answers, mut asked)) = (near.into_split(), far.into_split());
+    };
+    let ((said, heard), (answers, asked)) = (near.into_split(), far.into_split());
     let lossy = mode.clone();
     tokio::select! {
-        _ = copy(&mut said, &mut asked) => {}
+        _ = pass_questions(said, asked, &looks) => {}
         _ = pass_answers(answers, heard, lossy) => {}
         _ = mode.wait_for(|mode| *mode == Mode::Cut) => {}
     }
 }
 
-/// What the server says, line by line; a message has a body behind its line.
+/// The next line, with the body behind it if it is a message, and the message's subject; none at the end.
+async fn next(from: &mut BufReader<OwnedReadHalf>) -> io::Result<Option<(Vec<u8>, Option<String>)>> {
+    let mut whole = Vec::new();
+    if from.read_until(b'\n', &mut whole).await? == 0 {
+        return Ok(None);
+    }
+    let line = String::from_utf8_lossy(&whole).into_owned();
+    let words: Vec<_> = line.split_whitespace().collect();
+    let ["MSG" | "HMSG" | "PUB" | "HPUB", subject, .., bytes] = words[..] else { return Ok(Some((whole, None))) };
+    let mut body = vec![0; bytes.parse::<usize>().unwrap() + 2];
+    from.read_exact(&mut body).await?;
+    whole.extend(body);
+    Ok(Some((whole, Some(subject.to_owned()))))
+}
+
+async fn pass_questions(said: OwnedReadHalf, mut asked: OwnedWriteHalf, looks: &AtomicUsize) -> io::Result<()> {
+    let mut said = BufReader::new(said);
+    while let Some((question, subject)) = next(&mut said).await? {
+        if subject.is_some_and(|subject| subject.starts_with("$JS.API.STREAM.MSG.GET")) {
+            looks.fetch_add(1, Ordering::SeqCst);
+        }
+        asked.write_all(&question).await?;
+    }
+    Ok(())
+}
+
 async fn pass_answers(answers: OwnedReadHalf, mut heard: OwnedWriteHalf, mut mode: watch::Receiver<Mode>) -> io::Result<()> {
     let mut answers = BufReader::new(answers);
-    loop {
-        let mut answer = Vec::new();
-        if answers.read_until(b'\n', &mut answer).await? == 0 {
-            return Ok(());
-        }
-        let line = String::from_utf8_lossy(&answer).into_owned();
-        let words: Vec<_> = line.split_whitespace().collect();
-        if let ["MSG" | "HMSG", subject, .., bytes] = words[..] {
-            let mut body = vec![0; bytes.parse::<usize>().unwrap() + 2];
-            answers.read_exact(&mut body).await?;
-            if *mode.borrow() == Mode::Lossy && subject.starts_with("rm.live.") {
-                continue;
-            }
-            answer.extend(body);
+    while let Some((answer, subject)) = next(&mut answers).await? {
+        let is_live = subject.is_some_and(|subject| subject.starts_with("rm.live."));
+        if is_live && *mode.borrow() == Mode::Lossy {
+            continue;
         }
         if mode.wait_for(|mode| *mode != Mode::Slow).await.is_err() {
             return Ok(());
         }
         heard.write_all(&answer).await?;
     }
+    Ok(())
 }
