@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use runmesh_domain::Reason;
-use runmesh_wire::pb::stream::{AppendRequest, AttachRunRequest, append_response};
+use runmesh_wire::pb::run::ListQueueRequest;
+use runmesh_wire::pb::stream::{AppendRequest, AttachRunRequest, AttachRunResponse, append_response};
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
 
 use crate::support::{by, eventually, eventually_within, pair, raw, reason, refused, soon, tokens};
 
@@ -140,4 +142,46 @@ async fn a_drain_ends_streams_that_nobody_reads() {
     assert!(gateway.life.drain(Duration::from_secs(20)).await, "it ended by itself, within its grace");
     eventually("the stream behind has ended", async || behind.open() == 0).await;
     drop(unread);
+}
+
+/// Reads a stream that always has more, until it fails.
+async fn failed(mut frames: Streaming<AttachRunResponse>) -> Result<(), Status> {
+    let read = async {
+        while let Some(_frame) = frames.message().await? {}
+        Ok(())
+    };
+    soon(read).await
+}
+
+#[tokio::test]
+async fn a_stream_that_never_pauses_ends_with_its_callers_token_and_with_a_drain() {
+    let (behind, gateway) = pair().await;
+    let token = tokens::person("ann", json!({"exp": tokens::now() + 1}));
+    assert_eq!(refused(failed(gateway.unread(&token).await).await), Reason::TokenExpired);
+    let mut read = gateway.unread(&tokens::ann()).await;
+    assert!(soon(read.message()).await.unwrap().is_some());
+    gateway.life.stop();
+    assert_eq!(refused(failed(read).await), Reason::Draining);
+    eventually("the streams behind have ended", async || behind.open() == 0).await;
+}
+
+#[tokio::test]
+async fn calls_viewers_and_workers_have_connections_of_their_own() {
+    let (behind, gateway) = pair().await;
+    let (ann, lease) = (tokens::ann(), tokens::lease(Duration::from_secs(60)));
+    let (mut runs, mut streams) = (gateway.runs().await, gateway.streams().await);
+    let mut peers = Vec::new();
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        runs.list_queue(by(&ann, ListQueueRequest::default())).await.unwrap();
+        let of_call = behind.last().peer;
+        held.push(streams.attach_run(by(&ann, AttachRunRequest::default())).await.unwrap());
+        let of_viewer = behind.last().peer;
+        let upload = streams.append(by(&lease, tokio_stream::pending::<AppendRequest>())).await.unwrap();
+        peers.push([of_call, of_viewer, behind.last().peer]);
+        drop(upload);
+    }
+    assert_eq!(peers[0], peers[1], "those of one kind share a connection while it has room");
+    let [of_call, of_viewer, of_worker] = peers[0];
+    assert!(of_call != of_viewer && of_call != of_worker && of_viewer != of_worker, "{peers:?}");
 }

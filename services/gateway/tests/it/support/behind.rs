@@ -35,6 +35,8 @@ pub struct Call {
     pub principal: Principal,
     pub principal_ends: u64,
     pub headers: MetadataMap,
+    /// The near end of the connection over which it came.
+    pub peer: SocketAddr,
 }
 
 /// The server.
@@ -112,7 +114,8 @@ impl State {
     fn note<T>(&self, request: &Request<T>) {
         let verified = request.extensions().get::<Verified<Principal>>().unwrap();
         let (principal, principal_ends) = (verified.claims.clone(), verified.expires_at);
-        self.calls.lock().unwrap().push(Call { principal, principal_ends, headers: request.metadata().clone() });
+        let (headers, peer) = (request.metadata().clone(), request.remote_addr().unwrap());
+        self.calls.lock().unwrap().push(Call { principal, principal_ends, headers, peer });
     }
 
     fn enter(&self) -> Open {
