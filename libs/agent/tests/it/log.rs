@@ -58,6 +58,20 @@ async fn a_relay_whose_log_is_slow_is_kept() {
 }
 
 #[tokio::test]
+async fn a_relay_that_gives_signs_of_life_and_acknowledges_nothing_more_is_left_for_another() {
+    let mut bench = Bench::new().await;
+    bench.assign(Assignment::of("slow:400x20"));
+    bench.start();
+    bench.mesh.until("text flows", |state| state.log.len() > 5).await;
+    bench.mesh.state().slow_log = true;
+    bench.mesh.until("the events go another way", |state| state.append_streams == 2).await;
+    bench.mesh.state().slow_log = false;
+    let finish = bench.mesh.finished().await;
+    let state = bench.mesh.state();
+    assert_eq!(state.view().text(), plain_text(&last_step(&finish).parts));
+}
+
+#[tokio::test]
 async fn a_log_that_lost_its_events_is_told_the_state() {
     let mut bench = Bench::new().await;
     bench.assign(Assignment::of("tool:echo{} slow:60x5").tool(http_tool("echo", bench.tool_url("echo"), true)));
