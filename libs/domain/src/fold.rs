@@ -84,8 +84,14 @@ impl RunView {
             Event::StepStarted { step, .. } => {
                 self.steps.insert(step.clone(), StepView::default());
             }
-            Event::TextDelta { step, text } => self.open_step(step).text.push_str(text),
-            Event::ReasoningDelta { step, text } => self.open_step(step).reasoning.push_str(text),
+            // After a snapshot from Postgres the log may repeat words of a step that is whole already.
+            Event::TextDelta { step, .. }
+            | Event::ReasoningDelta { step, .. }
+            | Event::ToolCallStarted { step, .. }
+            | Event::ToolCallArgumentsDelta { step, .. }
+                if self.is_finished(step) => {}
+            Event::TextDelta { step, text } => self.step(step).text.push_str(text),
+            Event::ReasoningDelta { step, text } => self.step(step).reasoning.push_str(text),
             Event::ToolCallStarted { step, call_index, name } => {
                 self.call(step, *call_index).name.clone_from(name);
             }
@@ -176,13 +182,8 @@ impl RunView {
         view
     }
 
-    /// Deltas to a step that is finished already belong to a log without its head; they are not added to it.
-    fn open_step(&mut self, key: &StepKey) -> &mut StepView {
-        let step = self.step(key);
-        if step.finished {
-            *step = StepView::default();
-        }
-        step
+    fn is_finished(&self, key: &StepKey) -> bool {
+        self.steps.get(key).is_some_and(|step| step.finished)
     }
 
     fn call(&mut self, key: &StepKey, call_index: u32) -> &mut CallView {
@@ -253,6 +254,16 @@ mod tests {
         assert_eq!(view.text(), "whole");
         assert!(view.open_steps().is_empty());
         assert_eq!(view.open_calls(), [StepKey::top(1).call(0)]);
+    }
+
+    #[test]
+    fn words_of_a_finished_step_are_not_added_again() {
+        let parts = vec![Part::text("whole"), Part::tool_call("c", "t", "{}")];
+        let finished = Event::StepFinished { step: 1.into(), parts, usage: Usage::default() };
+        let arguments = Event::ToolCallArgumentsDelta { step: 1.into(), call_index: 0, arguments: "{}".into() };
+        let view = fold(std::slice::from_ref(&finished));
+        assert_eq!(fold(&[finished.clone(), delta("ole"), arguments]), view);
+        assert_eq!(fold(&[finished, start(), delta("wh")]).text(), "wh", "unless it begins again");
     }
 
     #[test]

@@ -127,7 +127,7 @@ pub enum Lacks {
 
 /// What brings `tail` up to what is known of the run, which must have been read before `tail` was. Nothing when the log is up to date.
 ///
-/// While no attempt is open, the log holds every journaled step: whoever publishes the transition that ends an attempt publishes the
+/// While no attempt is open, the log holds every journaled step: the process that publishes the transition that ends an attempt publishes the
 /// steps that are missing before it (S3). A log that is behind `position` lost events: it goes on from `position` with LogRestarted,
 /// never from 1, and holds no event of any attempt then. Everything that is journaled follows, and the open question; an attempt that is
 /// under way sends what else it said once more. The log of an ended run whose every transition was logged is left alone: Postgres

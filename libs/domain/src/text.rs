@@ -96,13 +96,15 @@ pub fn one_line(text: &str, max: usize) -> String {
     cut
 }
 
+/// What stands where the end of a text was cut off.
+pub const CUT_MARK: &str = "\n[cut here: too long]";
+
 /// At most `max` bytes, with a mark where something was cut off.
 #[must_use]
 pub fn cut(mut text: String, max: usize) -> String {
-    const MARK: &str = "\n[cut here: too long]";
     if text.len() > max {
-        text.truncate(text.floor_char_boundary(max.saturating_sub(MARK.len())));
-        text.push_str(MARK);
+        text.truncate(text.floor_char_boundary(max.saturating_sub(CUT_MARK.len())));
+        text.push_str(CUT_MARK);
     }
     text
 }

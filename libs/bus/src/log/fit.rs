@@ -4,14 +4,12 @@ use prost::Message as _;
 use runmesh_domain::event::Event;
 use runmesh_domain::limits::EVENT_BYTES_MAX;
 use runmesh_domain::message::Part;
+use runmesh_domain::text;
 use runmesh_domain::transition::Finished;
 use runmesh_wire::IntoWire as _;
 use runmesh_wire::pb::stream::RunEvent;
 
 use crate::limits::SUMMARY_BYTES_MAX;
-
-/// What stands where something was cut.
-const CUT: &str = "… (cut)";
 
 /// An encoded event within the bound.
 pub fn encode(event: Event) -> Vec<u8> {
@@ -65,11 +63,7 @@ fn shortened(finished: &Finished, text_max: usize, others_max: usize) -> Finishe
 }
 
 fn cut(text: &mut String, bytes_max: usize) {
-    if text.len() > bytes_max {
-        let keep = text.floor_char_boundary(bytes_max.saturating_sub(CUT.len()));
-        text.truncate(keep);
-        text.push_str(CUT);
-    }
+    *text = text::cut(std::mem::take(text), bytes_max);
 }
 
 fn bytes(event: Event) -> Vec<u8> {

@@ -2,12 +2,13 @@
 //! said, nothing of a lost attempt stays, and the stored message is what the steps said.
 
 use crate::event::Event;
-use crate::fold::{RunView, StepView};
+use crate::fold::{CallView, RunView, StepView};
 use crate::message::plain_text;
 use crate::path::StepKey;
 use crate::run::StateName;
+use crate::text::CUT_MARK;
 use crate::transition::Finished;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Reads events one by one, with a fold of its own.
 #[derive(Debug, Clone, Default)]
@@ -15,6 +16,8 @@ struct Reader {
     view: RunView,
     /// The attempt that began each open step; absent when it began before the first event.
     began: BTreeMap<StepKey, Option<u64>>,
+    /// Finished steps of a view to begin with, which may come from Postgres: the log may show once more how they began.
+    repeated: BTreeSet<StepKey>,
     /// True when every event of the run was seen.
     is_whole: bool,
 }
@@ -26,7 +29,9 @@ struct Reader {
 pub fn check_content(before: Option<&RunView>, events: &[Event]) -> Result<(), String> {
     let mut reader = Reader { is_whole: before.is_none(), ..Reader::default() };
     if let Some(before) = before {
-        reader.began = before.open_steps().into_iter().map(|step| (step, None)).collect();
+        let (open, finished): (Vec<_>, Vec<_>) = before.steps.iter().partition(|(_, step)| !step.finished);
+        reader.began = open.into_iter().map(|(step, _)| (step.clone(), None)).collect();
+        reader.repeated = finished.into_iter().map(|(step, _)| step.clone()).collect();
         reader.view = before.clone();
     }
     for (index, event) in events.iter().enumerate() {
@@ -54,7 +59,7 @@ impl Reader {
     }
 
     fn begin(&mut self, step: &StepKey) -> Result<(), String> {
-        if self.view.steps.contains_key(step) {
+        if self.view.steps.contains_key(step) && !self.repeated.remove(step) {
             return Err(format!("S2: step {step} begins again and was not retracted"));
         }
         self.began.insert(step.clone(), Some(self.view.fence));
@@ -77,9 +82,7 @@ impl Reader {
         let mut whole = RunView::default();
         whole.apply(event);
         match whole.steps.get(step) {
-            Some(whole) if differs(said, whole) => {
-                Err(format!("S3: step {step} said {:?} and was finished as {:?}", said.text, whole.text))
-            }
+            Some(whole) if differs(said, whole) => Err(format!("S3: step {step} said {said:?} and was finished as {whole:?}")),
             _ => Ok(()),
         }
     }
@@ -88,17 +91,19 @@ impl Reader {
         let Some(message) = finished.message.as_ref().filter(|_| finished.state == StateName::Completed) else { return Ok(()) };
         let said: String = self.view.finished_text();
         let stored = plain_text(&message.parts);
-        let is_cut = stored.contains(CUT) || said.contains(CUT);
+        let is_cut = stored.contains(CUT_MARK) || said.contains(CUT_MARK);
         if said != stored && !is_cut { Err(format!("S3: the steps said {said:?}, and {stored:?} is stored")) } else { Ok(()) }
     }
 }
 
-/// What stands in texts that were too long for an event.
-const CUT: &str = "(cut";
-
+/// Whether a step is finished as something else than its deltas. What was too long for an event is finished shorter.
 fn differs(said: &StepView, whole: &StepView) -> bool {
-    let is_cut = |text: &str| text.contains("[cut here: too long]");
-    said.text != whole.text && !is_cut(&whole.text)
+    let other = |said: &str, whole: &str| said != whole && !whole.contains(CUT_MARK);
+    let other_call = |(index, said): (&u32, &CallView)| {
+        whole.calls.get(index).is_none_or(|whole| said.name != whole.name || other(&said.arguments, &whole.arguments))
+    };
+    let is_other_call = said.calls.len() != whole.calls.len() || said.calls.iter().any(other_call);
+    other(&said.text, &whole.text) || other(&said.reasoning, &whole.reasoning) || is_other_call
 }
 
 #[cfg(test)]
@@ -146,6 +151,34 @@ mod tests {
         let mut before = RunView::default();
         [attempt(1), begin(), say("a")].iter().for_each(|event| before.apply(event));
         assert_eq!(check_content(Some(&before), &[say("b"), finish("ab")]), Ok(()));
+        before.apply(&finish("ab"));
+        assert_eq!(check_content(Some(&before), &[say("b"), finish("ab")]), Ok(()), "words that the view holds already");
+        assert_eq!(check_content(Some(&before), &[begin(), say("ab"), finish("ab")]), Ok(()));
+    }
+
+    fn call(name: &str, arguments: &str) -> Vec<Event> {
+        let (step, name, arguments) = (StepKey::top(1), name.to_owned(), arguments.to_owned());
+        let started = Event::ToolCallStarted { step: step.clone(), call_index: 0, name };
+        vec![attempt(1), begin(), started, Event::ToolCallArgumentsDelta { step, call_index: 0, arguments }]
+    }
+
+    #[test]
+    fn what_a_step_thinks_and_calls_is_checked_as_its_text_is() {
+        let finished = |parts| Event::StepFinished { step: 1.into(), parts, usage: Usage::default() };
+        let called = |name: &str, arguments: &str| finished(vec![Part::tool_call("c", name, arguments)]);
+        let check = |events: Vec<Event>, last| check_content(None, &[events, vec![last]].concat());
+        assert_eq!(check(call("t", "{}"), called("t", "{}")), Ok(()));
+        let thought = vec![attempt(1), begin(), Event::ReasoningDelta { step: 1.into(), text: "a".into() }];
+        for (events, last) in [
+            (call("t", "{}"), called("u", "{}")),
+            (call("t", "{"), called("t", "{}")),
+            (call("t", "{}"), finish("")),
+            (vec![attempt(1), begin()], called("t", "{}")),
+            (thought, finish("")),
+        ] {
+            let problem = check(events, last).err();
+            assert!(problem.as_ref().is_some_and(|problem| problem.contains("was finished as")), "{problem:?}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! How much of a run's journal its log holds: what a header says of the steps, so that whoever ends an attempt in the log sees what is
+//! How much of a run's journal its log holds: what a header says of the steps, so that a process that ends an attempt in the log sees what is
 //! to be published first, without reading the log.
 
 use crate::event::Event;
