@@ -93,23 +93,19 @@ impl Viewer {
         let run = self.follow.run();
         self.rest().await;
         let view = self.follow.view().clone();
+        let seen = Seen { view, ..self.seen };
         if self.any_version {
-            return Seen { view, ..self.seen };
+            return seen;
         }
-        self.seen.history.check_content(self.seen.from_start).unwrap_or_else(|broken| panic!("{run}: {broken}"));
-        assert_eq!(shown(&self.seen.history.fold()), shown(&view), "{run}: the view is not the fold of its events");
-        let is_whole = self.seen.from_start || self.seen.history.has_snapshot();
-        if view.finished.is_some() && is_whole {
-            let mut late = Self {
-                any_version: false,
-                follow: self.client.follow(run, Start::Snapshot),
-                seen: Seen::default(),
-                client: self.client,
-            };
-            late.rest().await;
-            assert_eq!(shown(late.follow.view()), shown(&view), "{run}: a late snapshot shows something else than its events");
+        let mut late = None;
+        if seen.shows_all() {
+            let follow = self.client.follow(run, Start::Snapshot);
+            let mut viewer = Self { any_version: false, follow, seen: Seen::default(), client: self.client };
+            viewer.rest().await;
+            late = Some(viewer.follow.view().clone());
         }
-        Seen { view, ..self.seen }
+        seen.check(late.as_ref()).unwrap_or_else(|broken| panic!("{run}: {broken}"));
+        seen
     }
 
     async fn rest(&mut self) {
@@ -125,6 +121,27 @@ fn shown(view: &RunView) -> RunView {
 }
 
 impl Seen {
+    /// Whether it shows the run from its first event to its end.
+    fn shows_all(&self) -> bool {
+        self.view.finished.is_some() && (self.from_start || self.history.has_snapshot())
+    }
+
+    /// What is wrong with it; `late` is what somebody was shown who came when it was over.
+    fn check(&self, late: Option<&RunView>) -> Result<(), String> {
+        let Self { history, view, from_start, .. } = self;
+        history.check_content(*from_start)?;
+        let fold = shown(&history.fold());
+        if fold != shown(view) {
+            return Err(format!("the view is not the fold of its events: {view:?} and {fold:?}"));
+        }
+        match late {
+            Some(late) if shown(late) != shown(view) => {
+                Err(format!("a late snapshot shows something else than the events: {late:?} and {view:?}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The events, in order, with their numbers.
     pub fn events(&self) -> Vec<(u64, Event)> {
         self.history.events()
@@ -164,5 +181,55 @@ impl Seen {
         let finished = self.view.finished.as_ref().expect("the run has ended");
         assert_eq!(finished.state, state, "{}: {}", finished.reason, finished.detail);
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use runmesh_client::history::Entry;
+    use runmesh_domain::Timestamp;
+    use runmesh_domain::journal::Usage;
+    use runmesh_domain::message::Part;
+    use runmesh_domain::transition::Finished;
+
+    fn finished(text: &str) -> Event {
+        Event::StepFinished { step: 1.into(), parts: vec![Part::text(text)], usage: Usage::default() }
+    }
+
+    fn end() -> Event {
+        Event::RunFinished(Box::new(Finished {
+            state: StateName::Canceled,
+            reason: String::new(),
+            detail: String::new(),
+            message: None,
+            promoted: None,
+            usage: Usage::default(),
+            at: Timestamp::from_micros(0),
+            closed_calls: Vec::new(),
+        }))
+    }
+
+    fn seen(events: &[Event]) -> Seen {
+        let mut seen = Seen { from_start: true, ..Seen::default() };
+        for (seq, event) in (1..).zip(events) {
+            seen.history.push(Entry::Event(seq, event.clone()));
+            seen.view.take(seq, Chain::START, event);
+        }
+        seen
+    }
+
+    #[test]
+    fn what_differs_from_its_events_or_from_a_late_snapshot_is_noticed() {
+        let whole = seen(&[finished("a"), end()]);
+        assert!(whole.shows_all() && !seen(&[finished("a")]).shows_all());
+        let late = RunView { seq: 9, ..whole.view.clone() };
+        assert_eq!(whole.check(Some(&late)), Ok(()), "the place in the log is not looked at");
+        for other in [seen(&[end()]), seen(&[finished("b"), end()]), seen(&[finished("a")])] {
+            let problem = whole.check(Some(&other.view)).err();
+            assert!(problem.is_some_and(|problem| problem.starts_with("a late snapshot")));
+            let problem = Seen { view: other.view, ..seen(&[finished("a"), end()]) }.check(None).err();
+            assert!(problem.is_some_and(|problem| problem.starts_with("the view")));
+        }
     }
 }

@@ -184,7 +184,7 @@ impl Viewer {
         if run.away_since().is_none() {
             return Ok(Next::Seek);
         }
-        if away_since.elapsed() >= limits::LOG_WAIT {
+        if away_since.elapsed() >= limits::GIVE_UP {
             return Ok(Next::Snapshot(Some(pb::reset::Reason::LogBehind)));
         }
         Err(Fault::Unavailable { part: "nats", detail: "the log of an ended run cannot be read".into() }.into())

@@ -1,20 +1,21 @@
 //! Appending: who may, what may not, and what happens when it is said twice.
 
-use crate::client::{START, run_finished, step_finished, step_started, text};
+use crate::client::{SNAPSHOT, START, run_finished, step_finished, step_started, text};
 use crate::proxy::Proxy;
 use crate::world::{World, eventually, serve};
 use runmesh_domain::Reason;
+use runmesh_domain::chain::Chain;
 use runmesh_domain::event::Event;
 use runmesh_domain::limits::EVENT_BYTES_MAX;
 use runmesh_domain::log::Position;
 use runmesh_domain::message::Part;
 use runmesh_domain::principal::{LeaseClaim, Principal};
 use runmesh_stream_relay::Config;
-use runmesh_wire::IntoWire as _;
 use runmesh_wire::pb::stream as pb;
 use runmesh_wire::pb::stream::append_request::Message as Request;
 use runmesh_wire::pb::stream::append_response::Message as Answer;
 use runmesh_wire::status::reason;
+use runmesh_wire::{FromWire as _, IntoWire as _};
 use secrecy::ExposeSecret as _;
 
 #[tokio::test]
@@ -126,6 +127,24 @@ async fn open_calls_are_named_to_the_next_attempt() {
     let (_, started) = relay.client.append(second).await;
     assert_eq!(started.open_calls, [pb::OpenCall { step_index: 1, call_index: 1, path: String::new() }]);
     assert_eq!(started.open_step_indexes, [2]);
+}
+
+#[tokio::test]
+async fn a_log_that_ends_before_what_was_acknowledged_is_begun_anew() {
+    let world = World::new().await;
+    let (relay, run) = (world.relay().await, world.send().await);
+    let lease = world.claim().await;
+    // The log holds one event, and its attempt knows of forty.
+    let acked = Position { seq: 40, chain: Chain(7) };
+    let (mut appender, started) = relay.client.append_after(lease, acked).await;
+    let position = started.position.unwrap();
+    assert_eq!((started.number, position.seq), (0, 41), "LogRestarted is the event after what was acknowledged");
+    appender.send(vec![step_started(1), text(1, "once more")]).await;
+    let acked = appender.settled().await.position.unwrap().from_wire("").unwrap();
+    let mut late = relay.client.attach(&world.person(), run, SNAPSHOT).await;
+    late.until(|seen| seen.view.text() == "once more" && seen.view.seq == 43).await;
+    let (_, started) = relay.client.append_after(lease, acked).await;
+    assert_eq!((started.number, started.position.unwrap().seq), (2, 43), "a log that holds it goes on");
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Parts that are away, logs that are behind, and logs that are gone.
 
-use crate::client::{Appender, SNAPSHOT, START, Viewer, cursor, step_finished, step_started, text};
+use crate::client::{Appender, SNAPSHOT, START, Seen, Viewer, cursor, step_finished, step_started, text};
 use crate::proxy::Proxy;
 use crate::world::{Relay, World, eventually, serve};
 use runmesh_bus::{Batch, PublishOutcome, RunKey};
@@ -11,6 +11,7 @@ use runmesh_domain::id::RunId;
 use runmesh_domain::log::Tail;
 use runmesh_domain::message::Part;
 use runmesh_domain::principal::LeaseClaim;
+use runmesh_domain::run::StateName;
 use runmesh_engines::{DataDir, NatsServer, ServerOptions, Silent};
 use runmesh_wire::pb::stream as pb;
 use runmesh_wire::status::reason;
@@ -135,6 +136,94 @@ async fn postgres_answers_for_a_run_whose_log_has_aged_out() {
         assert_eq!((seen.view.text().as_str(), seen.from_database), ("kept", true));
         assert_eq!(seen.resets, [pb::reset::Reason::LogTruncated]);
         assert_eq!(seen.end.unwrap().reason(), pb::end::Reason::Finished);
+    }
+}
+
+/// A run that ended, was published, and is looked at while NATS is away.
+async fn ended_before_nats_left() -> (NatsServer, Relay, Viewer) {
+    let nats = nats().await;
+    let world = World::on(nats.url().to_owned()).await;
+    let (relay, who, run) = (world.relay().await, world.person(), world.send().await);
+    let lease = world.claim().await;
+    world.finish(lease, "whole", None).await;
+    nats.kill().await.unwrap();
+    let viewer = relay.client.attach(&who, run, START).await;
+    (nats, relay, viewer)
+}
+
+#[tokio::test]
+async fn the_log_of_an_ended_run_that_is_away_for_a_moment_is_waited_for() {
+    let (nats, _relay, mut viewer) = ended_before_nats_left().await;
+    viewer.until(|seen| seen.statuses.iter().any(|status| status.log_unavailable)).await;
+    nats.restart().await.unwrap();
+    let seen = viewer.to_end().await;
+    assert_eq!((seen.view.text().as_str(), seen.events.len(), seen.resets), ("whole", 3, Vec::new()));
+}
+
+#[tokio::test]
+async fn a_log_that_stays_away_is_called_behind_and_not_truncated() {
+    let (_nats, _relay, viewer) = ended_before_nats_left().await;
+    let seen = viewer.to_end().await;
+    assert_eq!((seen.view.text().as_str(), seen.from_database), ("whole", true));
+    assert_eq!(seen.resets, [pb::reset::Reason::LogBehind]);
+}
+
+#[tokio::test]
+async fn who_comes_while_the_log_is_away_is_shown_the_journal_and_goes_on_when_it_is_back() {
+    let nats = nats().await;
+    let world = World::on(nats.url().to_owned()).await;
+    let (relay, who, run) = (world.relay().await, world.person(), world.send().await);
+    let lease = world.claim().await;
+    let (mut appender, _) = relay.client.append(lease).await;
+    appender.send(vec![step_started(1)]).await;
+    let acked = appender.settled().await.position.unwrap();
+    appender.send(vec![text(1, "kept ")]).await;
+    appender.settled().await;
+    // The worker journals before it knows that the log has the words.
+    world.journal(lease, 1, "kept ", acked.from_wire("").unwrap()).await;
+    nats.kill().await.unwrap();
+    let mut viewer = relay.client.attach(&who, run, SNAPSHOT).await;
+    let seen = viewer.until(|seen| !seen.cursor.is_empty()).await;
+    assert_eq!((seen.view.text().as_str(), seen.view.seq, seen.from_database), ("kept ", 2, true));
+    assert_eq!(seen.view.state, Some(StateName::Running));
+    nats.restart().await.unwrap();
+    // The log shows the words once more, which are in the snapshot.
+    let seen = viewer.until(|seen| seen.view.seq == 3).await;
+    assert_eq!((seen.view.text().as_str(), seen.resets.len()), ("kept ", 0));
+    let (mut appender, started) = relay.client.append(lease).await;
+    assert_eq!(started.number, 2);
+    appender.send(vec![step_finished(1, vec![Part::text("kept ").into_wire()]), step_started(2), text(2, "and on")]).await;
+    appender.settled().await;
+    let seen = viewer.until(|seen| seen.view.seq == 6).await;
+    assert_eq!((seen.view.text().as_str(), seen.resets.len()), ("kept and on", 0));
+}
+
+#[tokio::test]
+async fn coming_back_reads_what_is_missing_and_not_the_whole_log() {
+    const PIECE: usize = 100 << 10;
+    let Apart { world, proxy, here, there, _nats } = apart().await;
+    let (who, run) = (world.person(), world.send().await);
+    let lease = world.claim().await;
+    let (mut appender, _) = here.client.append(lease).await;
+    appender.send(vec![step_started(1)]).await;
+    for _ in 0..40 {
+        appender.send(vec![text(1, "x".repeat(PIECE))]).await;
+    }
+    appender.settled().await;
+    let mut viewer = here.client.attach(&who, run, SNAPSHOT).await;
+    let of_snapshot = viewer.until(|seen| !seen.cursor.is_empty()).await.clone();
+    assert_eq!(of_snapshot.view.seq, 42);
+    appender.send(vec![text(1, "last")]).await;
+    appender.settled().await;
+    let of_event = viewer.until(|seen| seen.view.seq == 43).await.clone();
+    world.finish(lease, "done", None).await;
+    for (seen, missing) in [(of_snapshot, 3), (of_event, 2)] {
+        let before = proxy.answered();
+        let seen = there.client.attach(&who, run, cursor(&seen.cursor)).await.going_on(Seen { events: Vec::new(), ..seen });
+        let seen = seen.to_end().await;
+        assert_eq!((seen.events.len(), seen.resets.len()), (missing, 0));
+        let read = proxy.answered() - before;
+        assert!(read < 20 * PIECE, "{read} bytes of {} were read", 40 * PIECE);
     }
 }
 

@@ -6,9 +6,9 @@ use runmesh_domain::event::Event;
 use runmesh_domain::fold::RunView;
 use runmesh_domain::id::RunId;
 use runmesh_domain::limits::STREAM_MESSAGE_BYTES_MAX;
+use runmesh_domain::log::Position;
 use runmesh_domain::principal::{LeaseClaim, Principal};
 use runmesh_host::signed::{MeshKey, Signer};
-use runmesh_wire::FromWire as _;
 use runmesh_wire::convert::snapshot;
 use runmesh_wire::header;
 use runmesh_wire::pb::stream as pb;
@@ -19,6 +19,7 @@ use runmesh_wire::pb::stream::attach_run_response::Frame;
 use runmesh_wire::pb::stream::attach_thread_request::From as FromOfThread;
 use runmesh_wire::pb::stream::stream_service_client::StreamServiceClient;
 use runmesh_wire::pb::worker::Lease;
+use runmesh_wire::{FromWire as _, IntoWire as _};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
@@ -96,8 +97,13 @@ impl Client {
 
     /// An append stream that has started.
     pub async fn append(&self, claim: LeaseClaim) -> (Appender, pb::AppendStarted) {
+        self.append_after(claim, Position::default()).await
+    }
+
+    /// The same of an attempt that knows how far the log reached.
+    pub async fn append_after(&self, claim: LeaseClaim, acked: Position) -> (Appender, pb::AppendStarted) {
         let mut appender = self.append_as(&Principal::Lease(claim)).await.unwrap();
-        appender.open(claim.run, claim.fence).await;
+        appender.open_after(claim.run, claim.fence, acked).await;
         match appender.answer().await.unwrap().unwrap() {
             Answer::Started(started) => {
                 appender.next = started.number + 1;
@@ -219,8 +225,13 @@ pub struct Appender {
 
 impl Appender {
     pub async fn open(&self, run: RunId, fence: u64) {
+        self.open_after(run, fence, Position::default()).await;
+    }
+
+    async fn open_after(&self, run: RunId, fence: u64, acked: Position) {
         let lease = Some(Lease { run_id: run.to_string(), fence: i64::try_from(fence).unwrap() });
-        self.say(Request::Open(pb::AppendOpen { lease, acked: None })).await;
+        let acked = (acked != Position::default()).then(|| acked.into_wire());
+        self.say(Request::Open(pb::AppendOpen { lease, acked })).await;
     }
 
     pub async fn say(&self, message: Request) {

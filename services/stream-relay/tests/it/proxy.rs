@@ -28,6 +28,7 @@ pub struct Proxy {
     mode: watch::Sender<Mode>,
     refused: Arc<AtomicUsize>,
     looks: Arc<AtomicUsize>,
+    answered: Arc<AtomicUsize>,
     _task: JoinSet<()>,
 }
 
@@ -50,9 +51,11 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, mode) = (listener.local_addr().unwrap(), watch::Sender::new(Mode::Open));
         let (mut task, refused, looks) = (JoinSet::new(), Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
-        let way = Way { target, looks: speaks_nats.then(|| Arc::clone(&looks)), mode: mode.subscribe() };
+        let answered = Arc::<AtomicUsize>::default();
+        let counts = speaks_nats.then(|| Counts { looks: Arc::clone(&looks), answered: Arc::clone(&answered) });
+        let way = Way { target, counts, mode: mode.subscribe() };
         task.spawn(run(listener, way, Arc::clone(&refused)));
-        Self { address, mode, refused, looks, _task: task }
+        Self { address, mode, refused, looks, answered, _task: task }
     }
 
     /// How many connections were broken while it was cut.
@@ -63,6 +66,11 @@ impl Proxy {
     /// How often the leader was asked for the end of a log.
     pub fn looks(&self) -> usize {
         self.looks.load(Ordering::SeqCst)
+    }
+
+    /// How many bytes NATS has answered.
+    pub fn answered(&self) -> usize {
+        self.answered.load(Ordering::SeqCst)
     }
 
     /// Breaks every connection, and the new ones too, until it is mended.
@@ -85,12 +93,21 @@ impl Proxy {
     }
 }
 
+/// What is counted of a connection to NATS.
+#[derive(Clone)]
+struct Counts {
+    /// Looks at logs.
+    looks: Arc<AtomicUsize>,
+    /// Bytes of answers.
+    answered: Arc<AtomicUsize>,
+}
+
 /// Where connections lead, and what becomes of them.
 #[derive(Clone)]
 struct Way {
     target: SocketAddr,
-    /// Counts looks at logs; absent when it is not NATS.
-    looks: Option<Arc<AtomicUsize>>,
+    /// Absent when it is not NATS.
+    counts: Option<Counts>,
     mode: watch::Receiver<Mode>,
 }
 
@@ -105,9 +122,9 @@ async fn run(listener: TcpListener, way: Way, refused: Arc<AtomicUsize>) {
     }
 }
 
-async fn pass(mut near: TcpStream, Way { target, looks, mut mode }: Way) {
+async fn pass(mut near: TcpStream, Way { target, counts, mut mode }: Way) {
     let Ok(mut far) = TcpStream::connect(target).await else { return };
-    let Some(looks) = looks else {
+    let Some(Counts { looks, answered }) = counts else {
         tokio::select! {
             _ = copy_bidirectional(&mut near, &mut far) => {}
             _ = mode.wait_for(|mode| *mode == Mode::Cut) => {}
@@ -118,7 +135,7 @@ async fn pass(mut near: TcpStream, Way { target, looks, mut mode }: Way) {
     let lossy = mode.clone();
     tokio::select! {
         _ = pass_questions(said, asked, &looks) => {}
-        _ = pass_answers(answers, heard, lossy) => {}
+        _ = pass_answers(answers, heard, lossy, &answered) => {}
         _ = mode.wait_for(|mode| *mode == Mode::Cut) => {}
     }
 }
@@ -149,7 +166,12 @@ async fn pass_questions(said: OwnedReadHalf, mut asked: OwnedWriteHalf, looks: &
     Ok(())
 }
 
-async fn pass_answers(answers: OwnedReadHalf, mut heard: OwnedWriteHalf, mut mode: watch::Receiver<Mode>) -> io::Result<()> {
+async fn pass_answers(
+    answers: OwnedReadHalf,
+    mut heard: OwnedWriteHalf,
+    mut mode: watch::Receiver<Mode>,
+    answered: &AtomicUsize,
+) -> io::Result<()> {
     let mut answers = BufReader::new(answers);
     while let Some((answer, subject)) = next(&mut answers).await? {
         let is_live = subject.is_some_and(|subject| subject.starts_with("rm.live."));
@@ -159,6 +181,7 @@ async fn pass_answers(answers: OwnedReadHalf, mut heard: OwnedWriteHalf, mut mod
         if mode.wait_for(|mode| *mode != Mode::Slow).await.is_err() {
             return Ok(());
         }
+        answered.fetch_add(answer.len(), Ordering::SeqCst);
         heard.write_all(&answer).await?;
     }
     Ok(())

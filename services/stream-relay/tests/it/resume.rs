@@ -2,6 +2,7 @@
 
 use crate::client::{START, Seen, cursor, step_started, text};
 use crate::world::World;
+use runmesh_domain::cursor::Cursor;
 use runmesh_wire::pb::stream as pb;
 
 #[tokio::test]
@@ -59,4 +60,29 @@ async fn a_drain_ends_streams_with_a_cursor_to_come_back_with() {
     let mut viewer = new.client.attach(&who, run, cursor(&seen.cursor)).await.going_on(seen);
     let seen = viewer.until(|seen| seen.view.seq == 4).await;
     assert_eq!((seen.view.text().as_str(), seen.events.len()), ("one two", 4));
+}
+
+#[tokio::test]
+async fn a_hint_that_leads_elsewhere_costs_a_reading_and_nothing_else() {
+    let world = World::new().await;
+    let (relay, other) = (world.relay().await, world.relay().await);
+    let (who, run) = (world.person(), world.send().await);
+    let lease = world.claim().await;
+    let (mut appender, _) = relay.client.append(lease).await;
+    appender.send(vec![step_started(1)]).await;
+    for word in ["a", "b", "c", "d"] {
+        appender.send(vec![text(1, word)]).await;
+        appender.settled().await;
+    }
+    let mut viewer = relay.client.attach(&who, run, START).await;
+    let middle = viewer.until(|seen| seen.view.seq >= 3).await.clone();
+    world.finish(lease, "abcd", None).await;
+    let whole = viewer.to_end().await;
+    let at: Cursor = middle.cursor.parse().unwrap();
+    for stream_seq in [0, 1, at.stream_seq - 1, at.stream_seq, at.stream_seq + 1, at.stream_seq + 1_000_000, u64::MAX] {
+        let from = cursor(&Cursor { stream_seq, ..at }.to_string());
+        let seen = other.client.attach(&who, run, from).await.going_on(middle.clone()).to_end().await;
+        assert_eq!((&seen.view, &seen.events), (&whole.view, &whole.events), "with {stream_seq} for {}", at.stream_seq);
+        assert!(seen.resets.is_empty());
+    }
 }
