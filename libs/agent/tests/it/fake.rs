@@ -44,6 +44,8 @@ pub struct State {
     /// Everything that was ever in the log, a lost log's events included.
     pub ever: Vec<Event>,
     pub append_streams: usize,
+    /// Where each of them said that the log had ended.
+    pub opened_after: Vec<i64>,
 
     /// Tools that the policy denies.
     pub denied: HashSet<String>,
@@ -96,6 +98,7 @@ impl Default for State {
             log: Vec::new(),
             ever: Vec::new(),
             append_streams: 0,
+            opened_after: Vec::new(),
             denied: HashSet::new(),
             cancel: HashSet::new(),
             lost_sessions: 0,

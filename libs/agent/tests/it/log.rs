@@ -18,6 +18,7 @@ async fn what_was_not_acknowledged_is_sent_again() {
     let finish = bench.mesh.finished().await;
     let state = bench.mesh.state();
     assert_eq!(state.append_streams, 2, "the stream broke once");
+    assert!(matches!(state.opened_after[..], [0, 1..=7]), "what was acknowledged is said: {:?}", state.opened_after);
     assert_eq!(state.view().text(), plain_text(&last_step(&finish).parts));
     let deltas = state.log.iter().filter(|event| matches!(event, Event::TextDelta { .. })).count();
     assert_eq!(state.log.len(), deltas + 1, "nothing came twice");

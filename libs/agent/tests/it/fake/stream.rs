@@ -85,7 +85,7 @@ impl StreamService for Service {
     async fn append(&self, request: Request<Streaming<pb::AppendRequest>>) -> Result<Response<Self::AppendStream>, Status> {
         assert_eq!(request.metadata().get("authorization").unwrap(), "Bearer run-token");
         let mut inbox = request.into_inner();
-        let Some(Incoming::Open(_)) = inbox.message().await?.unwrap().message else { panic!("open comes first") };
+        let Some(Incoming::Open(open)) = inbox.message().await?.unwrap().message else { panic!("open comes first") };
         let (answers, stream) = mpsc::channel(4);
         let (first, still_after) = {
             let mut state = self.0.lock().unwrap();
@@ -93,6 +93,7 @@ impl StreamService for Service {
                 return Err(status::unavailable("the log is away"));
             }
             state.append_streams += 1;
+            state.opened_after.push(open.acked.unwrap().seq);
             (started(&state), state.still_after.take())
         };
         answers.send(Ok(first)).await.unwrap();
