@@ -171,6 +171,12 @@ impl Truth {
         steps.await
     }
 
+    /// Whether a run is over. Asked by those who append.
+    pub async fn is_over(&self, org: OrgId, run: RunId) -> Result<bool> {
+        let row = self.db.tx(Scope::Reader(org), move |tx| Box::pin(async move { runs::get(tx, org, run).await }));
+        Ok(row.await?.run.state.name().is_terminal())
+    }
+
     /// Where runs of any org stand: state, version, place in the queue. Asked by the probe.
     pub async fn standings(&self, runs: Vec<RunId>) -> Result<Vec<Standing>> {
         let queues = self.queues;

@@ -62,18 +62,17 @@ async fn look(relay: &Relay, key: RunKey, fence: u64, acked: Position, looks: u3
     let last = relay.bus.log().last(key).await?;
     let tail = last.as_ref().map_or_else(Tail::default, |batch| batch.tail);
     match tail.may_append(fence) {
-        MayAppend::Yes if tail.is_behind(acked) => {
-            relay.bring_up_to(For::Writer, key, tail, acked).await?;
-            Ok(None)
-        }
-        MayAppend::Yes => Ok(Some(Opening::Open(tail, last))),
+        MayAppend::Yes if !tail.is_behind(acked) => Ok(Some(Opening::Open(tail, last))),
         MayAppend::Fenced => Ok(Some(Opening::Stopped(Reason::Fenced))),
         MayAppend::Ended => Ok(Some(Opening::Stopped(Reason::Ended))),
         // Whoever committed the claim is just writing it: that is waited for once before Postgres is asked.
         MayAppend::Behind if looks == 0 => Ok(None),
-        MayAppend::Behind => {
-            relay.bring_up(For::Writer, key, tail).await?;
-            Ok(None)
+        MayAppend::Yes | MayAppend::Behind => {
+            let tail = relay.bring_up_to(For::Writer, key, tail, acked).await?;
+            // The log of a run that is over is not begun anew once all of it was published: nothing will open it.
+            let is_shut = tail.may_append(fence) == MayAppend::Behind || tail.is_behind(acked);
+            let is_over = is_shut && relay.truth.is_over(key.org, key.run).await?;
+            Ok(is_over.then_some(Opening::Stopped(Reason::Ended)))
         }
     }
 }

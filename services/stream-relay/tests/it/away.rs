@@ -10,10 +10,11 @@ use runmesh_domain::event::Event;
 use runmesh_domain::id::RunId;
 use runmesh_domain::log::Tail;
 use runmesh_domain::message::Part;
-use runmesh_domain::principal::LeaseClaim;
+use runmesh_domain::principal::{LeaseClaim, Principal};
 use runmesh_domain::run::StateName;
 use runmesh_engines::{DataDir, NatsServer, ServerOptions, Silent};
 use runmesh_wire::pb::stream as pb;
+use runmesh_wire::pb::stream::append_response::Message as Answer;
 use runmesh_wire::status::reason;
 use runmesh_wire::{FromWire as _, IntoWire as _};
 use std::path::PathBuf;
@@ -111,21 +112,36 @@ async fn an_ended_run_whose_log_is_behind_is_told_at_attach() {
     assert_eq!((seen.view.text().as_str(), seen.events.len(), seen.resets.len()), ("whole", 3, 0));
 }
 
-#[tokio::test]
-async fn postgres_answers_for_a_run_whose_log_has_aged_out() {
+/// A run that ended and was published, and a relay whose NATS holds nothing of it any more.
+async fn aged_out() -> (World, NatsServer, Relay, LeaseClaim) {
     let world = World::new().await;
-    let (writer, who, run) = (world.relay().await, world.person(), world.send().await);
+    let (writer, run) = (world.relay().await, world.send().await);
     let lease = world.claim().await;
     let (mut appender, _) = writer.client.append(lease).await;
     appender.send(vec![step_started(1), text(1, "kept")]).await;
     let acked = appender.settled().await.position.unwrap();
     world.finish(lease, "kept", acked.from_wire("").ok()).await;
     world.system(move |tx| Box::pin(async move { runmesh_store::outbox::mark(tx, &[(run, 3)], &[]).await })).await;
-    // Another log, which never heard of the run.
     let empty = nats().await;
     let mut config = world.config().await;
     config.nats_url = empty.url().to_owned();
     let relay = serve(config).await;
+    (world, empty, relay, lease)
+}
+
+#[tokio::test]
+async fn an_attempt_of_a_run_that_is_over_is_stopped_when_its_log_has_aged_out() {
+    let (_world, _nats, relay, lease) = aged_out().await;
+    let mut zombie = relay.client.append_as(&Principal::Lease(lease)).await.unwrap();
+    zombie.open(lease.run, lease.fence).await;
+    let Some(Answer::Stopped(stopped)) = zombie.answer().await.unwrap() else { panic!("it may append") };
+    assert_eq!(stopped.reason(), pb::append_stopped::Reason::Ended);
+}
+
+#[tokio::test]
+async fn postgres_answers_for_a_run_whose_log_has_aged_out() {
+    let (world, _nats, relay, lease) = aged_out().await;
+    let (who, run) = (world.person(), lease.run);
     let seen = relay.client.attach(&who, run, SNAPSHOT).await.to_end().await;
     assert_eq!((seen.view.text().as_str(), seen.from_database, seen.resets.len()), ("kept", true, 0));
     let again = relay.client.attach(&who, run, cursor(&seen.cursor)).await.to_end().await;
