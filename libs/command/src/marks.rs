@@ -3,7 +3,7 @@
 
 use runmesh_domain::Result;
 use runmesh_domain::id::RunId;
-use runmesh_store::{Command, Db, Scope, Tx, outbox};
+use runmesh_store::{Command, Db, Tx, outbox};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -75,7 +75,7 @@ impl Marks {
             return Ok(());
         }
         let mark = Mark { logged: logged.into_iter().collect(), fed: fed.into_iter().collect() };
-        db.run(Scope::System, mark).await
+        db.run_background(mark).await
     }
 }
 

@@ -88,7 +88,7 @@ impl Db {
     /// not looked at before, and when the look took too long to say anything.
     pub(crate) async fn trusted_clock(&self, leases: &Leases) -> Result<Option<Trusted>> {
         // How long a connection was waited for says nothing about the clock.
-        let mut checkout = self.inner.pool.checkout(None).await?;
+        let mut checkout = self.inner.background.checkout(None).await?;
         let mut tries = 0;
         let look = loop {
             tries += 1;

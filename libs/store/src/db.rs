@@ -47,6 +47,8 @@ pub struct StoreConfig {
     pub read_connections: u32,
     /// How long one statement of [`Db::read`] may take; 1 s by default. Those of commands may take 5 s.
     pub read_timeout: Duration,
+    /// Connections kept apart for [`Db::run_background`], so that no crowd of commands keeps a loop from its work; 4 by default.
+    pub background_connections: u32,
     /// Connections kept apart for heartbeats, so that a full pool never costs a lease; 2 by default.
     pub heartbeat_connections: u32,
     /// What the server's list of sessions calls this process.
@@ -63,6 +65,7 @@ impl StoreConfig {
             connections: 16,
             read_connections: 8,
             read_timeout: Duration::from_secs(1),
+            background_connections: 4,
             heartbeat_connections: 2,
             name: name.into(),
         }
@@ -84,6 +87,7 @@ pub struct Db {
 pub(crate) struct Inner {
     pub(crate) pool: Arc<Pool>,
     pub(crate) reads: Arc<Pool>,
+    pub(crate) background: Arc<Pool>,
     pub(crate) beats: Arc<Pool>,
     pub(crate) role: Role,
     pub(crate) open_counts: Arc<OpenCounts>,
@@ -121,6 +125,7 @@ impl Db {
         let inner = Inner {
             pool: Pool::new(options.clone(), config.connections),
             reads: Pool::new(read_options(options.clone(), config.read_timeout), config.read_connections),
+            background: Pool::new(options.clone(), config.background_connections),
             beats: Pool::new(options, config.heartbeat_connections),
             role: config.role,
             open_counts: Arc::new(OpenCounts::default()),
@@ -174,6 +179,7 @@ impl Db {
         self.inner.transactions.wait().await;
         self.inner.pool.close().await;
         self.inner.reads.close().await;
+        self.inner.background.close().await;
         self.inner.beats.close().await;
     }
 

@@ -2,7 +2,6 @@
 //! Replicas that purge at the same time share the work. Decides nothing about runs.
 
 use crate::db::Db;
-use crate::scope::Scope;
 use crate::tx::Tx;
 use crate::{idempotency, sessions};
 use futures::future::BoxFuture;
@@ -41,7 +40,7 @@ where
 {
     let mut gone = 0;
     loop {
-        let count = db.tx(Scope::System, batch).await?;
+        let count = db.background_tx(batch).await?;
         gone += count;
         if count < u64::from(BATCH) {
             return Ok((gone, false));

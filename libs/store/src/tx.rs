@@ -101,6 +101,28 @@ impl Db {
         self.run_on(Arc::clone(&self.inner.reads), scope, Kind::Read, command).await
     }
 
+    /// As [`Db::run`] over [`Scope::System`], for the loops of a service: claims, sweeps, marks. They have a few connections of
+    /// their own. So commands, however many come at once, keep no loop from its work; and the statements of loops, which are
+    /// long to plan, are planned on these few connections only.
+    ///
+    /// # Errors
+    /// As [`Db::run`].
+    pub async fn run_background<C: Command>(&self, command: C) -> Result<C::Answer> {
+        self.run_on(Arc::clone(&self.inner.background), Scope::System, Kind::Durable, command).await
+    }
+
+    /// As [`Db::run_background`], of a closure.
+    ///
+    /// # Errors
+    /// As [`Db::run`].
+    pub async fn background_tx<T, F>(&self, f: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: for<'t> Fn(&'t mut Tx) -> BoxFuture<'t, Result<T>> + Send + Sync + 'static,
+    {
+        self.run_background(Closure::new(f)).await
+    }
+
     /// As [`Db::run`], of a closure: for what is said in one place and once, as tests and this crate do.
     ///
     /// # Errors

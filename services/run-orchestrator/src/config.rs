@@ -33,7 +33,7 @@ pub struct Config {
     pub admin_listen: String,
     /// Postgres. Required.
     pub postgres_url: SecretString,
-    /// Connections to Postgres for commands, at most; heartbeats have two more of their own. Default 16.
+    /// Connections to Postgres for commands, at most. Claims, sweeps and marks have four more of their own, and heartbeats two. Default 16.
     pub postgres_connections: u32,
     /// Connections to Postgres for what people read, at most: lists cannot take those of commands. Default 8.
     pub postgres_read_connections: u32,

@@ -9,8 +9,8 @@ use runmesh_command::WorkSignal;
 use runmesh_domain::limits::Queues;
 use runmesh_domain::{Fault, Result};
 use runmesh_host::Lifecycle;
+use runmesh_store::Db;
 use runmesh_store::runs::{ClaimFor, ClaimRound, Claims, Left};
-use runmesh_store::{Db, Scope};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -110,8 +110,7 @@ impl Dispatcher {
     async fn claim(&self, mut reserved: Vec<Reserved>, round: &mut ClaimRound) -> Result<(Next, bool)> {
         let sessions = reserved.iter().map(Reserved::room).collect();
         let claim = ClaimFor { sessions, limit: CLAIM_MAX, queues: self.queues, round: round.clone() };
-        let Claims { claimed, left, has_more, round: reached, lost, aside } =
-            self.db.run(Scope::System, ClaimRuns { claim }).await?;
+        let Claims { claimed, left, has_more, round: reached, lost, aside } = self.db.run_background(ClaimRuns { claim }).await?;
         *round = reached;
         for session in lost {
             tracing::debug!(%session, "a session that is lost gets no runs");

@@ -9,8 +9,8 @@ use runmesh_command::{AfterCommit, OWN_TIME, Publisher};
 use runmesh_domain::Result;
 use runmesh_domain::limits::Leases;
 use runmesh_host::Lifecycle;
+use runmesh_store::Db;
 use runmesh_store::runs::{Committed, FreeThreadsFrom, UnservedFrom};
-use runmesh_store::{Db, Scope};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -98,7 +98,7 @@ impl Sweeper {
         let now_and_then = self.ticks.fetch_add(1, Ordering::Relaxed).is_multiple_of(NOW_AND_THEN);
         // Every tick, so that it compares neighbours.
         self.db.watch_clock(&self.leases).await?;
-        let due = self.db.run(Scope::System, FindDue { leases: self.leases }).await?;
+        let due = self.db.run_background(FindDue { leases: self.leases }).await?;
         if due.unpublished {
             self.unpublished.notify_one();
         }
@@ -120,7 +120,7 @@ impl Sweeper {
     /// A thread that is free while turns wait on it: whoever ended its last run should have promoted the next.
     async fn promote(&self) -> Result<()> {
         let from = *self.free_threads.lock().unwrap_or_else(PoisonError::into_inner);
-        let (promoted, next) = self.db.run(Scope::System, PromoteFreeThreads { from, limit: THREADS }).await?;
+        let (promoted, next) = self.db.run_background(PromoteFreeThreads { from, limit: THREADS }).await?;
         *self.free_threads.lock().unwrap_or_else(PoisonError::into_inner) = next;
         for row in &promoted {
             tracing::warn!(run = %row.ids.id, "a free thread had not been promoted");
@@ -131,7 +131,7 @@ impl Sweeper {
 
     /// Ends the wait for people who did not decide in time.
     async fn expire(&self) -> Result<()> {
-        self.publish(self.db.run(Scope::System, ExpireActions { limit: BATCH }).await?);
+        self.publish(self.db.run_background(ExpireActions { limit: BATCH }).await?);
         Ok(())
     }
 
@@ -139,7 +139,7 @@ impl Sweeper {
     async fn give_up(&self) -> Result<()> {
         let older = Duration::from_millis(self.leases.no_worker_ms);
         let from = *self.unserved.lock().unwrap_or_else(PoisonError::into_inner);
-        let (failed, next) = self.db.run(Scope::System, FailUnserved { older, from, limit: BATCH }).await?;
+        let (failed, next) = self.db.run_background(FailUnserved { older, from, limit: BATCH }).await?;
         *self.unserved.lock().unwrap_or_else(PoisonError::into_inner) = next;
         self.publish(failed);
         Ok(())
@@ -147,14 +147,14 @@ impl Sweeper {
 
     /// Reports how many runs wait for an operator.
     async fn count_aside(&self) -> Result<()> {
-        let aside = self.db.run(Scope::System, CountAside { most: ASIDE_COUNTED_MAX }).await?;
+        let aside = self.db.run_background(CountAside { most: ASIDE_COUNTED_MAX }).await?;
         self.set_aside.record(aside, &[]);
         Ok(())
     }
 
     /// Warns once when vacuum falls behind: the cause is a transaction or a dump of somebody else that stays open.
     async fn count_dead_rows(&self) -> Result<()> {
-        let dead_rows = self.db.run(Scope::System, CountDeadRows).await?;
+        let dead_rows = self.db.run_background(CountDeadRows).await?;
         self.dead_rows.record(dead_rows, &[]);
         let too_many = dead_rows > DEAD_ROWS_MAX;
         if too_many && !self.dead_rows_logged.swap(true, Ordering::Relaxed) {

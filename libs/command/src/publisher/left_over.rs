@@ -12,7 +12,7 @@ use runmesh_domain::transition::Transition;
 use runmesh_domain::{Result, Timestamp};
 use runmesh_store::outbox::{self, Found, Slice};
 use runmesh_store::runs::{self, LogRows};
-use runmesh_store::{Command, Scope, Tx};
+use runmesh_store::{Command, Tx};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -94,8 +94,8 @@ impl Publisher {
     async fn publish_slice(&self, older_than_ms: u64, (nth, of): (u32, u32), reached: &mut Reached) -> Result<Looked> {
         let slice = |after| Slice { nth, of, except: self.failing.at(Instant::now()), after };
         let Found { items: unlogged, reached: log } =
-            self.db.run(Scope::System, FindUnlogged { older_than_ms, slice: slice(reached.log) }).await?;
-        let Found { items: unfed, reached: feed } = self.db.run(Scope::System, FindUnfed { slice: slice(reached.feed) }).await?;
+            self.db.run_background(FindUnlogged { older_than_ms, slice: slice(reached.log) }).await?;
+        let Found { items: unfed, reached: feed } = self.db.run_background(FindUnfed { slice: slice(reached.feed) }).await?;
         let is_all = log.is_none() && feed.is_none();
         *reached = Reached { log: log.or(reached.log), feed: feed.or(reached.feed) };
         let logs = unlogged.into_iter().map(|(ids, _)| (ids.id, self.catch_up(ids.id).boxed()));
@@ -165,7 +165,7 @@ impl Publisher {
     }
 
     async fn log_rows(&self, run: RunId, with_journal: bool) -> Result<LogRows> {
-        let read = self.db.run(Scope::System, ReadForLog { run, with_journal }).await;
+        let read = self.db.run_background(ReadForLog { run, with_journal }).await;
         if let Err(error) = &read {
             runs::note_aside(&self.db, run, error).await;
         }

@@ -10,7 +10,6 @@ use crate::columns::{At, big, count};
 use crate::command::Command;
 use crate::db::Db;
 use crate::error::sql;
-use crate::scope::Scope;
 use crate::sessions::gone;
 use crate::tx::Tx;
 use futures::stream::{self, StreamExt as _};
@@ -136,7 +135,7 @@ pub type Reaped = Vec<(RunId, Vec<Committed>)>;
 /// [`runmesh_domain::Fault`] only.
 pub async fn reap(db: &Db, leases: &Leases, limit: u32) -> Result<Option<Reaped>> {
     let Some(clock) = db.trusted_clock(leases).await? else { return Ok(None) };
-    let found = db.run(Scope::System, FindLost { clock, leases: *leases, limit }).await?;
+    let found = db.run_background(FindLost { clock, leases: *leases, limit }).await?;
     Ok(Some(take_back(db, clock, leases, found, Why::LetGo).await))
 }
 
@@ -147,7 +146,7 @@ pub async fn reap(db: &Db, leases: &Leases, limit: u32) -> Result<Option<Reaped>
 /// [`runmesh_domain::Fault`] only.
 pub async fn reap_hung(db: &Db, leases: &Leases, limit: u32) -> Result<Reaped> {
     let Some(clock) = db.trusted_clock(leases).await?.filter(|clock| clock.by_time) else { return Ok(Vec::new()) };
-    let found = db.run(Scope::System, FindHung { clock, leases: *leases, limit }).await?;
+    let found = db.run_background(FindHung { clock, leases: *leases, limit }).await?;
     Ok(take_back(db, clock, leases, found, Why::Hangs).await)
 }
 
@@ -157,7 +156,7 @@ pub async fn reap_hung(db: &Db, leases: &Leases, limit: u32) -> Result<Reaped> {
 /// # Errors
 /// [`runmesh_domain::Fault`] only.
 pub async fn reap_orphans(db: &Db, leases: &Leases, limit: u32) -> Result<Reaped> {
-    let found = db.run(Scope::System, FindOrphans { limit }).await?;
+    let found = db.run_background(FindOrphans { limit }).await?;
     if found.is_empty() {
         return Ok(Vec::new());
     }
@@ -229,7 +228,7 @@ fn two_heartbeats(leases: &Leases) -> i64 {
 async fn take_back(db: &Db, clock: Trusted, leases: &Leases, found: Found, why: Why) -> Reaped {
     let one = |(id, fence): (Uuid, i64)| async move {
         let run = RunId::from_uuid(id);
-        match db.run(Scope::System, TakeBack { clock, leases: *leases, run, fence: count(fence), why }).await {
+        match db.run_background(TakeBack { clock, leases: *leases, run, fence: count(fence), why }).await {
             Ok(committed) => committed.map(|committed| (run, committed)),
             Err(error) => {
                 tracing::error!(%run, %error, "a run of a lost lease was not taken back");
@@ -246,7 +245,7 @@ async fn take_back(db: &Db, clock: Trusted, leases: &Leases, found: Found, why: 
 pub async fn note_aside(db: &Db, run: RunId, error: &Error) {
     let Error::Fault(Fault::Internal { detail }) = error else { return };
     let aside = SetAside { run, problem: detail.clone() };
-    match db.run(Scope::System, MoveAside(aside)).await {
+    match db.run_background(MoveAside(aside)).await {
         Ok(()) => tracing::error!(%run, %error, "a run was set aside; `runmesh cancel` ends it"),
         Err(error) => tracing::error!(%run, %error, "a run could not be set aside"),
     }

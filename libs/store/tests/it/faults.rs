@@ -1,6 +1,6 @@
 //! Infrastructure that fails, and what the wrapper makes of it.
 
-use crate::fixture::World;
+use crate::fixture::{QUEUES, World, claim_for};
 use crate::server;
 use futures::FutureExt as _;
 use runmesh_domain::error::Fault;
@@ -260,6 +260,42 @@ async fn slow_reads_take_no_connection_of_a_command() {
     assert_eq!(sent.await.unwrap().turn_number, 1, "a command goes on");
     end.close();
     drop(reads);
+}
+
+#[tokio::test]
+async fn commands_that_hold_every_connection_keep_no_claim_from_its_work() {
+    let world = World::new().await;
+    let (org, thread) = (world.org, world.thread().await);
+    let new = world.message(thread, "x");
+    world.db.tx(Scope::Org(org), move |tx| runs::send(tx, new.clone()).boxed()).await.unwrap();
+    let session = world.session().await;
+    let db = Db::connect(&StoreConfig { connections: 1, ..StoreConfig::new(&world.url, "crowd") }).await.unwrap();
+    let (begun, end) = (Arc::new(Semaphore::new(0)), Arc::new(Semaphore::new(0)));
+    let (crowd, is_begun, may_end) = (db.clone(), begun.clone(), end.clone());
+    let held = tokio::spawn(async move {
+        crowd
+            .tx(Scope::Org(org), move |_| {
+                let (begun, end) = (is_begun.clone(), may_end.clone());
+                async move {
+                    begun.add_permits(1);
+                    // Until it is closed.
+                    let _ = end.acquire().await;
+                    Ok(())
+                }
+                .boxed()
+            })
+            .await
+    });
+    begun.acquire().await.unwrap().forget();
+    let wish = claim_for(session, 1, QUEUES);
+    let claim = db.background_tx(move |tx| {
+        let wish = wish.clone();
+        async move { runs::claim(tx, &wish).await }.boxed()
+    });
+    let claims = claim.await.unwrap();
+    assert_eq!(claims.claimed.len(), 1);
+    end.close();
+    held.await.unwrap().unwrap();
 }
 
 #[tokio::test]
