@@ -34,6 +34,13 @@ pub const PAGE_BYTES_MIN: usize = 64 << 10;
 pub const PAGE_BYTES_MAX: usize = 2 << 20;
 /// Messages of one page.
 pub const PAGE_MESSAGES: u32 = 4_096;
+/// Pages that may be on their way at once: readers that come back together wait for their turns, and none of them times out because
+/// all share one connection.
+pub const PAGES_AT_ONCE: usize = 16;
+/// How long a reader waits for its turn.
+pub const PAGE_TURN: Duration = Duration::from_secs(30);
+/// How often a page is asked for once more, from where it stopped, when the server falls silent.
+pub const PAGE_TRIES: u32 = 3;
 /// Pages above the first size that may be held at once in the process.
 pub const LARGE_PAGES: usize = 32;
 /// How long a replay waits for a follower to have what its leader has.

@@ -8,6 +8,7 @@ mod replay;
 pub use batch::Batch;
 pub use catch_up::CaughtUp;
 pub use fit::fitted;
+use replay::Readings;
 pub use replay::Replay;
 
 use crate::connection::Connection;
@@ -17,21 +18,18 @@ use crate::publish::{self, PublishOutcome};
 use crate::{api, limits, streams, subjects};
 use runmesh_domain::Result;
 use runmesh_domain::log::Tail;
-use std::sync::Arc;
-use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
 /// The logs of all runs. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Log {
     requests: Connection,
-    replays: Connection,
-    large_pages: Arc<Semaphore>,
+    readings: Readings,
 }
 
 impl Log {
     pub(crate) fn new(requests: Connection, replays: Connection) -> Self {
-        Self { requests, replays, large_pages: Arc::new(Semaphore::new(limits::LARGE_PAGES)) }
+        Self { requests, readings: Readings::new(replays) }
     }
 
     /// The last batch of a run's log as the leader has it; none when the log is empty.
@@ -92,6 +90,6 @@ impl Log {
     /// to hold. A page at a time, as the caller takes it.
     #[must_use]
     pub fn replay(&self, key: RunKey, from: u64, up_to: u64) -> Replay {
-        Replay::new(self.replays.clone(), Arc::clone(&self.large_pages), key, from, up_to)
+        Replay::new(self.readings.clone(), key, from, up_to)
     }
 }

@@ -12,6 +12,7 @@ use async_nats::{Message, Subscriber, header};
 use bytes::Bytes;
 use futures::StreamExt as _;
 use runmesh_domain::Result;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
@@ -20,11 +21,26 @@ use tokio::time::{Instant, sleep, timeout};
 const END_OF_BATCH: u16 = 204;
 const NOTHING: u16 = 404;
 
+/// What readings of all logs share.
+#[derive(Debug, Clone)]
+pub(super) struct Readings {
+    connection: Connection,
+    /// Pages that may be on their way at once.
+    pages: Arc<Semaphore>,
+    large_pages: Arc<Semaphore>,
+}
+
+impl Readings {
+    pub(super) fn new(connection: Connection) -> Self {
+        let pages = Arc::new(Semaphore::new(limits::PAGES_AT_ONCE));
+        Self { connection, pages, large_pages: Arc::new(Semaphore::new(limits::LARGE_PAGES)) }
+    }
+}
+
 /// A reading of one run's log.
 #[derive(Debug)]
 pub struct Replay {
-    connection: Connection,
-    large_pages: Arc<Semaphore>,
+    readings: Readings,
     subject: String,
     /// The next stream sequence to ask for.
     next: u64,
@@ -34,13 +50,15 @@ pub struct Replay {
     lagging_since: Option<Instant>,
 }
 
-/// The page that is being read.
+/// The page that was read last.
 #[derive(Debug, Default)]
 struct Page {
-    /// Counts pages, so that late messages of an earlier one are told apart.
+    /// Counts questions, so that late messages of an earlier one are told apart.
     count: u64,
     bytes_max: usize,
-    asked: bool,
+    /// What of it was not taken yet.
+    batches: VecDeque<Batch>,
+    /// A place for a large page, held until it was taken.
     large: Option<OwnedSemaphorePermit>,
 }
 
@@ -53,55 +71,62 @@ enum Got {
 }
 
 impl Replay {
-    pub(super) fn new(connection: Connection, large_pages: Arc<Semaphore>, key: RunKey, from: u64, up_to: u64) -> Self {
+    pub(super) fn new(readings: Readings, key: RunKey, from: u64, up_to: u64) -> Self {
         let page = Page { bytes_max: limits::PAGE_BYTES_MIN, ..Page::default() };
-        let subject = subjects::log(key);
-        Self { connection, large_pages, subject, next: from.max(1), up_to, inbox: None, page, lagging_since: None }
+        Self { readings, subject: subjects::log(key), next: from.max(1), up_to, inbox: None, page, lagging_since: None }
     }
 
-    /// The next batch; none at the end of the log, which may have grown by the next call. Not cancel safe: a reading that
-    /// was cut short is dropped.
+    /// The next batch; none at the end of the log, which may have grown by the next call. After an error the next call goes on where
+    /// this one stopped.
     ///
     /// # Errors
     /// `Unavailable` when the servers do not answer, or a follower does not get what its leader had.
     pub async fn next(&mut self) -> Result<Option<Batch>> {
         loop {
-            if !self.page.asked {
-                self.ask().await?;
+            if let Some(batch) = self.page.batches.pop_front() {
+                self.lagging_since = None;
+                return Ok(Some(batch));
             }
-            match self.receive().await? {
-                Got::Batch(batch) => {
-                    self.next = batch.tail.stream_seq + 1;
-                    self.lagging_since = None;
-                    return Ok(Some(batch));
-                }
-                Got::End { left } => {
-                    self.page.asked = false;
-                    self.page.large = None;
-                    if left > 0 {
-                        self.page.bytes_max = (self.page.bytes_max * 4).min(limits::PAGE_BYTES_MAX);
-                    } else if self.next > self.up_to {
-                        return Ok(None);
-                    } else {
-                        self.wait_for_follower().await?;
-                    }
-                }
+            let left = self.read_page().await?;
+            if left > 0 {
+                self.page.bytes_max = (self.page.bytes_max * 4).min(limits::PAGE_BYTES_MAX);
+            } else if !self.page.batches.is_empty() {
+                continue;
+            } else if self.next > self.up_to {
+                return Ok(None);
+            } else {
+                self.wait_for_follower().await?;
             }
         }
     }
 
-    async fn ask(&mut self) -> Result<()> {
+    /// Reads the next page whole, and answers how many messages are behind it. A reader that is slow to take it keeps nobody from
+    /// theirs. Pages that many readers want at once come a few at a time.
+    async fn read_page(&mut self) -> Result<u64> {
+        self.page.large = None;
+        let turn = timeout(limits::PAGE_TURN, Arc::clone(&self.readings.pages).acquire_owned()).await;
+        let _turn = turn.map_err(|_| unavailable("too many readers wait for pages of logs"))?;
+        let bytes_max = self.page_size();
+        for _ in 0..limits::PAGE_TRIES {
+            self.ask(bytes_max).await?;
+            if let Some(left) = self.receive_page().await? {
+                return Ok(left);
+            }
+        }
+        if self.page.batches.is_empty() { Err(unavailable("a replay got no answer")) } else { Ok(1) }
+    }
+
+    async fn ask(&mut self, bytes_max: usize) -> Result<()> {
         let inbox = match &self.inbox {
             Some((inbox, _)) => inbox.clone(),
             None => {
-                let inbox = self.connection.client().new_inbox();
-                let subscriber = self.connection.subscribe(format!("{inbox}.*")).await?;
+                let inbox = self.readings.connection.client().new_inbox();
+                let subscriber = self.readings.connection.subscribe(format!("{inbox}.*")).await?;
                 self.inbox = Some((inbox.clone(), subscriber));
                 inbox
             }
         };
         self.page.count += 1;
-        let bytes_max = self.page_size();
         let question = format!(
             r#"{{"seq":{},"batch":{},"max_bytes":{bytes_max},"next_by_subj":"{}"}}"#,
             self.next,
@@ -109,28 +134,33 @@ impl Replay {
             self.subject,
         );
         let api = format!("$JS.API.DIRECT.GET.{}", streams::LOG.name);
-        self.connection.send(api, Some(format!("{inbox}.{}", self.page.count)), Bytes::from(question)).await?;
-        self.page.asked = true;
-        Ok(())
+        self.readings.connection.send(api, Some(format!("{inbox}.{}", self.page.count)), Bytes::from(question)).await
     }
 
     /// Pages above the first size are few in the process; without a place for one this reading stays small.
     fn page_size(&mut self) -> usize {
         if self.page.bytes_max > limits::PAGE_BYTES_MIN {
-            self.page.large = Arc::clone(&self.large_pages).try_acquire_owned().ok();
+            self.page.large = Arc::clone(&self.readings.large_pages).try_acquire_owned().ok();
         }
         if self.page.large.is_some() { self.page.bytes_max } else { limits::PAGE_BYTES_MIN }
     }
 
-    async fn receive(&mut self) -> Result<Got> {
+    /// Takes in what comes of a page up to its end. None when the server falls silent: what came is kept.
+    async fn receive_page(&mut self) -> Result<Option<u64>> {
         let Some((_, subscriber)) = &mut self.inbox else { return Err(internal("a replay without its inbox")) };
         let page = self.page.count.to_string();
         loop {
-            let message = timeout(limits::REQUEST, subscriber.next()).await;
-            let message = message.map_err(|_| unavailable("a replay got no answer"))?;
+            let Ok(message) = timeout(limits::REQUEST, subscriber.next()).await else { return Ok(None) };
             let message = message.ok_or_else(|| unavailable("the connection was closed"))?;
-            if subjects::last_token(&message.subject) == page {
-                return got(&message);
+            if subjects::last_token(&message.subject) != page {
+                continue;
+            }
+            match got(&message)? {
+                Got::Batch(batch) => {
+                    self.next = batch.tail.stream_seq + 1;
+                    self.page.batches.push_back(batch);
+                }
+                Got::End { left } => return Ok(Some(left)),
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Reading logs back.
 
-use crate::support::{World, append, key, read_all, soon, words};
+use crate::support::{World, append, eventually, key, read_all, soon, words};
 use runmesh_domain::chain::Chain;
 use runmesh_domain::log::Tail;
 
@@ -54,4 +54,60 @@ async fn begins_where_it_is_told_and_goes_on_when_the_log_grows() {
 async fn an_empty_log_ends_at_once() {
     let world = World::start().await;
     assert_eq!(soon(world.bus.log().replay(key(), 0, 0).next()).await.unwrap(), None);
+}
+
+/// Somebody who does not take the page that was read holds up nobody, however many they are.
+#[tokio::test]
+async fn readers_that_stand_still_keep_nobody_from_reading() {
+    let world = World::start().await;
+    let key = key();
+    let mut tail = Tail::default();
+    for number in 0..40_u8 {
+        tail = append(&world.bus, key, &tail, vec![vec![number; 10 << 10]]).await;
+    }
+    let mut still = Vec::new();
+    for _ in 0..64 {
+        let mut replay = world.bus.log().replay(key, 0, tail.stream_seq);
+        soon(replay.next()).await.unwrap().unwrap();
+        still.push(replay);
+    }
+    assert_eq!(soon(read_all(&world.bus, key)).await.len(), 40);
+    for mut replay in still {
+        assert_eq!(soon(replay.next()).await.unwrap().unwrap().first_seq, 2, "it goes on where it stood");
+    }
+}
+
+/// The server stands still in the middle of a log: what was read is kept, and the rest follows.
+#[tokio::test]
+async fn a_reading_goes_on_where_a_silent_server_stopped_it() {
+    let world = World::start().await;
+    let key = key();
+    let mut tail = Tail::default();
+    for number in 0..20_u8 {
+        tail = append(&world.bus, key, &tail, vec![vec![number; 40 << 10]]).await;
+    }
+    let mut replay = world.bus.log().replay(key, 0, tail.stream_seq);
+    let mut read = vec![soon(replay.next()).await.unwrap().unwrap().first_seq];
+    world.nats.kill().await.unwrap();
+    let refused = loop {
+        match replay.next().await {
+            Ok(Some(batch)) => read.push(batch.first_seq),
+            Ok(None) => panic!("the log ended at {read:?}"),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(refused, runmesh_domain::Error::Fault(runmesh_domain::Fault::Unavailable { .. })), "{refused:?}");
+    world.nats.restart().await.unwrap();
+    eventually("replays work", || async { world.bus.is_up().then_some(()) }).await;
+    let rest = async {
+        loop {
+            match replay.next().await {
+                Ok(Some(batch)) => read.push(batch.first_seq),
+                Ok(None) => break,
+                Err(_) => tokio::task::yield_now().await,
+            }
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), rest).await.unwrap();
+    assert_eq!(read, (1..=20).collect::<Vec<u64>>());
 }
