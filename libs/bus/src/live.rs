@@ -31,7 +31,7 @@ impl Live {
 pub fn batch(message: &Message) -> Result<Batch> {
     let stream_seq =
         number(message, header::NATS_SEQUENCE).ok_or_else(|| internal("a message of the log without its sequence"))?;
-    Batch::decode(stream_seq, &message.payload)
+    Batch::decode(stream_seq, message.payload.clone())
 }
 
 /// A header that holds a number.

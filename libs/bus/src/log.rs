@@ -38,7 +38,7 @@ impl Log {
     /// `Unavailable` when the leader does not answer; `Internal` when it holds no batch of this version.
     pub async fn last(&self, key: RunKey) -> Result<Option<Batch>> {
         let last = api::last_of(&self.requests, streams::LOG.name, &subjects::log(key)).await?;
-        last.map(|(stream_seq, payload)| Batch::decode(stream_seq, &payload)).transpose()
+        last.map(|(stream_seq, payload)| Batch::decode(stream_seq, payload.into())).transpose()
     }
 
     /// The tail of a run's log as the leader has it; the default when the log is empty.

@@ -32,4 +32,12 @@ pub mod pb {
     pub use runmesh::summary::v1 as summary;
     pub use runmesh::thread::v1 as thread;
     pub use runmesh::worker::v1 as worker;
+
+    /// StreamService as a relay serves it: events and snapshots are bytes, encoded once for all viewers. So whatever a newer worker
+    /// wrote is passed on as it is.
+    pub mod relay {
+        include!(concat!(env!("OUT_DIR"), "/relay/relay.rs"));
+
+        pub use runmesh::stream::v1::*;
+    }
 }

@@ -8,8 +8,8 @@ use futures::StreamExt as _;
 use futures::stream::{BoxStream, unfold};
 use runmesh_domain::{Error, Result};
 use runmesh_host::server::EndsAt;
-use runmesh_wire::pb::stream as pb;
-use runmesh_wire::pb::stream::stream_service_server::StreamService;
+use runmesh_wire::pb::relay::stream_service_server::StreamService;
+use runmesh_wire::pb::{relay, stream as pb};
 use runmesh_wire::status;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -55,7 +55,7 @@ fn refuse(error: &Error) -> Status {
 
 #[tonic::async_trait]
 impl StreamService for Api {
-    type AttachRunStream = BoxStream<'static, Result<pb::AttachRunResponse, Status>>;
+    type AttachRunStream = BoxStream<'static, Result<relay::AttachRunResponse, Status>>;
 
     async fn attach_run(&self, request: Request<pb::AttachRunRequest>) -> Result<Response<Self::AttachRunStream>, Status> {
         let (seated, until) = self.run(request).await.map_err(|error| refuse(&error))?;
@@ -63,7 +63,7 @@ impl StreamService for Api {
         Ok(answer(frames.boxed(), until))
     }
 
-    type AttachThreadStream = BoxStream<'static, Result<pb::AttachThreadResponse, Status>>;
+    type AttachThreadStream = BoxStream<'static, Result<relay::AttachThreadResponse, Status>>;
 
     async fn attach_thread(
         &self,
@@ -76,7 +76,7 @@ impl StreamService for Api {
 
     type AppendStream = ReceiverStream<Result<pb::AppendResponse, Status>>;
 
-    async fn append(&self, request: Request<Streaming<pb::AppendRequest>>) -> Result<Response<Self::AppendStream>, Status> {
+    async fn append(&self, request: Request<Streaming<relay::AppendRequest>>) -> Result<Response<Self::AppendStream>, Status> {
         let claim = caller::lease(&request).map_err(|error| refuse(&error))?;
         let (answers, stream) = mpsc::channel(limits::APPEND_ANSWERS);
         let appending = append::run(self.relay.clone(), claim, request.into_inner(), answers);

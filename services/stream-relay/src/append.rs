@@ -15,8 +15,9 @@ use runmesh_bus::{Batch, PublishOutcome, RunKey};
 use runmesh_domain::log::{Position, Tail};
 use runmesh_domain::principal::LeaseClaim;
 use runmesh_domain::{Error, Fault, Refusal, Result};
+use runmesh_wire::pb::relay::AppendRequest;
+use runmesh_wire::pb::relay::append_request::Message as Request;
 use runmesh_wire::pb::stream as pb;
-use runmesh_wire::pb::stream::append_request::Message as Request;
 use runmesh_wire::pb::stream::append_response::Message as Answer;
 use runmesh_wire::pb::stream::append_stopped::Reason;
 use runmesh_wire::{FromWire as _, IntoWire as _, convert::signed, status};
@@ -30,7 +31,7 @@ type Answers = mpsc::Sender<Result<pb::AppendResponse, Status>>;
 type Publishing = BoxFuture<'static, Result<PublishOutcome>>;
 
 /// Serves one append stream to its end.
-pub async fn run(relay: Relay, claim: LeaseClaim, mut requests: Streaming<pb::AppendRequest>, answers: Answers) {
+pub async fn run(relay: Relay, claim: LeaseClaim, mut requests: Streaming<AppendRequest>, answers: Answers) {
     let hard = relay.life.hard().clone();
     let serving = async {
         if let Err(error) = serve(&relay, claim, &mut requests, &answers).await {
@@ -48,7 +49,7 @@ pub async fn run(relay: Relay, claim: LeaseClaim, mut requests: Streaming<pb::Ap
     }
 }
 
-async fn serve(relay: &Relay, claim: LeaseClaim, requests: &mut Streaming<pb::AppendRequest>, answers: &Answers) -> Result<()> {
+async fn serve(relay: &Relay, claim: LeaseClaim, requests: &mut Streaming<AppendRequest>, answers: &Answers) -> Result<()> {
     let Some(pb::AppendOpen { lease, acked }) = first(requests).await? else { return Ok(()) };
     caller::same_lease(claim, lease)?;
     let acked = acked.map(|acked| acked.from_wire("open.acked")).transpose()?.unwrap_or_default();
@@ -72,11 +73,11 @@ async fn serve(relay: &Relay, claim: LeaseClaim, requests: &mut Streaming<pb::Ap
 }
 
 /// The opening message; none when the worker left without a word.
-async fn first(requests: &mut Streaming<pb::AppendRequest>) -> Result<Option<pb::AppendOpen>> {
+async fn first(requests: &mut Streaming<AppendRequest>) -> Result<Option<pb::AppendOpen>> {
     let late = || Refusal::field("message", "open must come first, within ten seconds");
     let message = timeout(limits::APPEND_FIRST, requests.message()).await.map_err(|_| late())?;
     match message {
-        Ok(Some(pb::AppendRequest { message: Some(Request::Open(open)) })) => Ok(Some(open)),
+        Ok(Some(AppendRequest { message: Some(Request::Open(open)) })) => Ok(Some(open)),
         Ok(Some(_)) => Err(Refusal::field("message", "open must come first").into()),
         Ok(None) => Ok(None),
         Err(status) => unread(&status).map(|()| None),
@@ -124,7 +125,7 @@ struct Writer<'a> {
 
 enum Turn {
     Published(Result<PublishOutcome>),
-    Request(Result<Option<pb::AppendRequest>, Status>),
+    Request(Result<Option<AppendRequest>, Status>),
     Acked,
     /// The log is slow.
     Slow,
@@ -132,7 +133,7 @@ enum Turn {
 }
 
 impl Writer<'_> {
-    async fn write(mut self, requests: &mut Streaming<pb::AppendRequest>) -> Result<()> {
+    async fn write(mut self, requests: &mut Streaming<AppendRequest>) -> Result<()> {
         let answers = self.answers;
         loop {
             // A drain lets what is in flight land and begins nothing more.
@@ -165,7 +166,7 @@ impl Writer<'_> {
     }
 
     /// What comes first: the ack of the publish, room for an answer, or more from the worker while there is room for it.
-    async fn turn(&mut self, requests: &mut Streaming<pb::AppendRequest>) -> Turn {
+    async fn turn(&mut self, requests: &mut Streaming<AppendRequest>) -> Turn {
         let (ack_due, is_idle, next_sign) = (self.ack_due, self.flying.is_none(), self.next_sign);
         let wants_more = !self.is_read && self.pending.has_room() && !self.relay.life.is_draining();
         let ack = self.ack();

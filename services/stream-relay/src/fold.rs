@@ -32,7 +32,7 @@ impl Folding {
             let next = match self.next.take() {
                 Some(next) => next,
                 None => match self.replay.next().await? {
-                    Some(batch) => Shown::of(&batch),
+                    Some(batch) => Shown::of(self.key, &batch),
                     None => return Ok(false),
                 },
             };

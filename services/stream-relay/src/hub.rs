@@ -1,6 +1,8 @@
 //! The runs that somebody watches here: each is followed once, however many viewers it has.
 
+mod fill;
 mod follow;
+mod snapshot;
 mod warm;
 mod watched;
 

@@ -16,7 +16,7 @@ use runmesh_host::Lifecycle;
 use runmesh_host::health::Reporter;
 use runmesh_host::server::Policy;
 use runmesh_host::start::{self, Hops, StartError};
-use runmesh_wire::pb::stream::stream_service_server::StreamServiceServer;
+use runmesh_wire::pb::relay::stream_service_server::StreamServiceServer;
 use runmesh_wire::{deadline, descriptors, header, status};
 use std::convert::Infallible;
 use std::time::Duration;

@@ -18,14 +18,14 @@ use runmesh_domain::limits::ATTACH_KEEPALIVE;
 use runmesh_domain::run::StateName;
 use runmesh_domain::{Error, Fault, Refusal, Result};
 use runmesh_host::random;
-use runmesh_wire::pb::stream as pb;
+use runmesh_wire::pb::{relay, stream as pb};
 use runmesh_wire::status;
 use std::collections::VecDeque;
 use tokio::time::{Instant, sleep, sleep_until};
 use tonic::Status;
 use uuid::Uuid;
 
-type Frame = pb::AttachThreadResponse;
+type Frame = relay::AttachThreadResponse;
 
 /// See the module.
 #[derive(Debug)]
@@ -174,13 +174,13 @@ impl ThreadViewer {
     }
 
     /// Passes on what a turn's stream says, unless it is that the turn is over.
-    fn shown(&mut self, next: Option<Result<pb::AttachRunResponse, Status>>) -> Result<(), Status> {
+    fn shown(&mut self, next: Option<Result<relay::AttachRunResponse, Status>>) -> Result<(), Status> {
         let frame = next.transpose()?.and_then(|response| response.frame);
-        if let Some(pb::attach_run_response::Frame::End(end)) = &frame
+        if let Some(relay::attach_run_response::Frame::End(end)) = &frame
             && end.reason() != pb::end::Reason::Finished
         {
             self.phase = Phase::Over;
-        } else if matches!(frame, None | Some(pb::attach_run_response::Frame::End(_))) {
+        } else if matches!(frame, None | Some(relay::attach_run_response::Frame::End(_))) {
             if let Phase::Turn(viewer) = &self.phase {
                 let is_over = viewer.state().is_terminal();
                 self.at = if is_over { viewer.at().at_end() } else { viewer.at() };

@@ -21,7 +21,7 @@ use runmesh_domain::limits::ATTACH_KEEPALIVE;
 use runmesh_domain::log::Tail;
 use runmesh_domain::run::StateName;
 use runmesh_domain::{Error, Fault, Result};
-use runmesh_wire::pb::stream as pb;
+use runmesh_wire::pb::{relay, stream as pb};
 use runmesh_wire::status;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tonic::Status;
 
-type Frame = pb::AttachRunResponse;
+type Frame = relay::AttachRunResponse;
 
 /// See the module.
 #[derive(Debug)]
@@ -169,7 +169,7 @@ impl Viewer {
                 Ok(self.show_status())
             }
             Since::Ahead => self.confirm().await,
-            Since::Older => self.read().await,
+            Since::Older => self.read_or_share().await,
             Since::Forked => Ok(Next::Snapshot(Some(pb::reset::Reason::LogForked))),
         }
     }
@@ -315,12 +315,12 @@ impl Viewer {
             }
             Source::Watched { run, .. } => run,
         };
-        let view = match run.ready().await {
-            Ok(_) => run.view(&self.relay).await,
+        let snapshot = match run.ready().await {
+            Ok(_) => run.snapshot(&self.relay).await,
             Err(error) => Err(error),
         };
-        let view = match view {
-            Ok(Some(view)) => view,
+        let snapshot = match snapshot {
+            Ok(Some(snapshot)) => snapshot,
             // Without the log, the journal is shown first; what the log says goes on from there once it is back.
             Ok(None) | Err(Error::Fault(Fault::Unavailable { .. })) => {
                 let journal = self.relay.truth.journal(self.key.org, self.key.run).await?;
@@ -329,14 +329,10 @@ impl Viewer {
             Err(error) => return Err(error),
         };
         self.out.extend(reset.map(frames::reset));
-        self.at = match run.tail() {
-            Some(tail) if (tail.seq, tail.chain) == (view.seq, view.chain) => self.at.at_tail(&tail),
-            Some(_) | None => self.at.at(view.seq, view.chain),
-        };
+        self.at = snapshot.at;
         self.reading = None;
-        let end = view.finished.as_ref().map(|finished| finished.state);
-        self.out.extend(frames::snapshot(view, self.at, false));
-        Ok(end.map_or(Next::Seek, |state| {
+        self.out.extend(snapshot.frames.iter().cloned());
+        Ok(snapshot.end.map_or(Next::Seek, |state| {
             self.state = state;
             self.finish()
         }))

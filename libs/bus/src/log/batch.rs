@@ -1,6 +1,7 @@
 //! One message of a run's log, and its payload. It knows nothing of what the events mean.
 
 use crate::fault::internal;
+use bytes::Bytes;
 use prost::Message as _;
 use runmesh_domain::Result;
 use runmesh_domain::chain::Chain;
@@ -24,16 +25,16 @@ pub struct Batch {
     /// The rolling hash before the first event.
     pub chain_before: Chain,
     /// Encoded `runmesh.stream.v1.RunEvent`s.
-    pub events: Vec<Vec<u8>>,
+    pub events: Vec<Bytes>,
 }
 
 impl Batch {
     /// A batch of `events` after `header.seq` and `header.chain`; the rest of `header` is what the log says after it.
     #[must_use]
-    pub fn after(run: RunId, header: Tail, events: Vec<Vec<u8>>) -> Self {
+    pub fn after(run: RunId, header: Tail, events: Vec<Bytes>) -> Self {
         let (first_seq, chain_before) = (header.seq + 1, header.chain);
         let seq = header.seq + events.len() as u64;
-        let chain = chain_before.then_all(events.iter().map(Vec::as_slice));
+        let chain = chain_before.then_all(events.iter().map(Bytes::as_ref));
         Self { run, tail: Tail { stream_seq: 0, seq, chain, ..header }, first_seq, chain_before, events }
     }
 
@@ -64,7 +65,7 @@ impl Batch {
     ///
     /// # Errors
     /// `Internal` for another version, for bytes that are no batch, and for events that do not hash to what it says.
-    pub fn decode(stream_seq: u64, payload: &[u8]) -> Result<Self> {
+    pub fn decode(stream_seq: u64, payload: Bytes) -> Result<Self> {
         let broken = |what: &str| internal(format!("log message {stream_seq}: {what}"));
         let LogBatch {
             payload_version,
@@ -87,7 +88,7 @@ impl Batch {
         let run = run_id.parse().map_err(|_| broken("no run"))?;
         let number_of = |field: i64| u64::try_from(field).map_err(|_| broken("a negative number"));
         let (first_seq, chain_before, chain) = (number_of(first_seq)?.max(1), Chain(chain_before), Chain(chain_after));
-        if chain_before.then_all(events.iter().map(Vec::as_slice)) != chain {
+        if chain_before.then_all(events.iter().map(Bytes::as_ref)) != chain {
             return Err(broken("its events do not hash to its chain"));
         }
         let seq = first_seq - 1 + events.len() as u64;
@@ -111,7 +112,7 @@ mod tests {
         let run = RunId::from_uuid(uuid::Uuid::from_u128(7));
         let held = Held { step: 2, open_calls: [0, 3].into_iter().collect() };
         let header = Tail { fence: 2, number: 3, version: 4, open: true, seq: 10, chain: Chain(5), held, ..Tail::default() };
-        Batch::after(run, header, vec![b"a".to_vec(), b"b".to_vec()])
+        Batch::after(run, header, vec![Bytes::from_static(b"a"), Bytes::from_static(b"b")])
     }
 
     #[test]
@@ -120,13 +121,13 @@ mod tests {
         assert_eq!((batch.first_seq, batch.tail.seq), (11, 12));
         let mut stored = batch.clone();
         stored.tail.stream_seq = 99;
-        assert_eq!(Batch::decode(99, &batch.encode()), Ok(stored));
+        assert_eq!(Batch::decode(99, batch.encode().into()), Ok(stored));
     }
 
     #[test]
     fn events_that_were_changed_are_noticed() {
         let mut batch = batch();
-        batch.events[0] = b"x".to_vec();
-        assert!(Batch::decode(1, &batch.encode()).is_err());
+        batch.events[0] = Bytes::from_static(b"x");
+        assert!(Batch::decode(1, batch.encode().into()).is_err());
     }
 }

@@ -6,6 +6,7 @@ use crate::fault::unavailable;
 use crate::key::RunKey;
 use crate::limits;
 use crate::publish::PublishOutcome;
+use bytes::Bytes;
 use runmesh_domain::Result;
 use runmesh_domain::event::Event;
 use runmesh_domain::event::fit::pieces;
@@ -114,7 +115,7 @@ fn batch_of(key: RunKey, tail: &Tail, plan: &CatchUp<'_>) -> (Batch, bool) {
 
 /// A batch while it is filled.
 struct Filling {
-    events: Vec<Vec<u8>>,
+    events: Vec<Bytes>,
     bytes: usize,
     held: Held,
 }
@@ -123,8 +124,8 @@ impl Filling {
     /// Takes events that belong together, unless the batch is too full for them. An empty batch takes anything.
     fn take(&mut self, events: Vec<Event>) -> bool {
         let held = events.iter().fold(self.held, |held, event| held.after(event));
-        let events: Vec<Vec<u8>> = events.into_iter().map(fit::encode).collect();
-        let bytes: usize = events.iter().map(Vec::len).sum();
+        let events: Vec<Bytes> = events.into_iter().map(|event| Bytes::from(fit::encode(event))).collect();
+        let bytes: usize = events.iter().map(Bytes::len).sum();
         if bytes > 0 && !self.events.is_empty() && self.bytes + bytes > BATCH_BYTES_MAX {
             return false;
         }

@@ -86,7 +86,7 @@ async fn an_append_whose_ack_was_lost_is_recognised_and_not_repeated() {
     let plan = runmesh_domain::log::catch_up(&Tail::default(), &known(Position::default(), &rows)).unwrap().unwrap();
     let event = runmesh_wire::convert::event::of_transition(&rows[1].0).remove(0);
     let event: runmesh_wire::pb::stream::RunEvent = runmesh_wire::IntoWire::into_wire(event);
-    let landed = Batch::after(key.run, plan.header, vec![prost::Message::encode_to_vec(&event)]);
+    let landed = Batch::after(key.run, plan.header, vec![prost::Message::encode_to_vec(&event).into()]);
     assert!(matches!(world.bus.log().publish(key, &landed, 0).await.unwrap(), PublishOutcome::Stored { .. }));
     // It tries again from what it believes, and again from what it reads.
     for believed in [Some(Tail::default()), None] {

@@ -58,6 +58,7 @@ pub fn words(number: u64) -> Vec<u8> {
 
 /// The next batch of an open attempt after `tail`.
 pub fn next_batch(key: RunKey, tail: &Tail, events: Vec<Vec<u8>>) -> Batch {
+    let events: Vec<bytes::Bytes> = events.into_iter().map(Into::into).collect();
     let number = tail.number + events.len() as u64;
     Batch::after(key.run, Tail { number, fence: 1, version: 2, open: true, ..*tail }, events)
 }
@@ -110,7 +111,7 @@ pub fn shown(batches: &[Batch]) -> Vec<Event> {
     use runmesh_wire::FromWire as _;
     use runmesh_wire::pb::stream::RunEvent;
     let events = batches.iter().flat_map(|batch| &batch.events);
-    events.map(|bytes| <RunEvent as prost::Message>::decode(bytes.as_slice()).unwrap().from_wire("").unwrap()).collect()
+    events.map(|bytes| <RunEvent as prost::Message>::decode(bytes.as_ref()).unwrap().from_wire("").unwrap()).collect()
 }
 
 /// Everything the log holds.

@@ -26,7 +26,7 @@ impl Scratch {
     }
 
     async fn append(&mut self, bus: &Bus) -> Result<(), Failure> {
-        let batch = Batch::after(self.key.run, self.tail, vec![DELTA.to_vec()]);
+        let batch = Batch::after(self.key.run, self.tail, vec![DELTA.to_vec().into()]);
         let published = bus.log().publish(self.key, &batch, self.tail.stream_seq).await;
         match published.map_err(|error| failed("publish", error))? {
             PublishOutcome::Stored { stream_seq } => {

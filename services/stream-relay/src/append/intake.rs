@@ -1,13 +1,15 @@
 //! What a worker sends, checked, encoded and numbered, until it is published. Pure.
 
+use bytes::Bytes;
 use prost::Message as _;
 use runmesh_domain::limits::{BATCH_BYTES_MAX, EVENT_BYTES_MAX};
 use runmesh_domain::log::Held;
 use runmesh_domain::path::StepKey;
 use runmesh_domain::{Refusal, Result};
 use runmesh_wire::convert::{step_key, unsigned};
+use runmesh_wire::pb::relay::append_request::Message as Request;
+use runmesh_wire::pb::relay::{AppendEvents, AppendRequest};
 use runmesh_wire::pb::stream as pb;
-use runmesh_wire::pb::stream::append_request::Message as Request;
 use runmesh_wire::pb::stream::run_event::Kind;
 use runmesh_wire::pb::thread::part::Content;
 use std::collections::VecDeque;
@@ -18,7 +20,7 @@ const BATCH_EVENTS_MAX: usize = 1_024;
 /// An event as it is published, and what it changes of what the log holds of the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Encoded {
-    pub bytes: Vec<u8>,
+    pub bytes: Bytes,
     change: Change,
 }
 
@@ -68,8 +70,8 @@ impl Pending {
 
     /// Takes in a message. Numbers that were taken in before are skipped; true when all of them are in the log, whose last
     /// is `in_log`, so that the worker is to hear so.
-    pub fn take(&mut self, request: pb::AppendRequest, in_log: u64) -> Result<bool> {
-        let pb::AppendEvents { first_number, events } = match request.message {
+    pub fn take(&mut self, request: AppendRequest, in_log: u64) -> Result<bool> {
+        let AppendEvents { first_number, events } = match request.message {
             Some(Request::Events(events)) => events,
             Some(Request::Open(_)) => return Err(Refusal::field("open", "comes once").into()),
             None => return Err(Refusal::field("message", "want events").into()),
@@ -82,7 +84,7 @@ impl Pending {
         let known = usize::try_from(self.last + 1 - first).unwrap_or(usize::MAX);
         let is_old = events.len() <= known;
         for (index, event) in events.into_iter().enumerate().skip(known) {
-            let event = encode(&event, index)?;
+            let event = checked(event, index)?;
             self.bytes += event.bytes.len();
             self.events.push_back(event);
             self.last += 1;
@@ -126,10 +128,21 @@ impl Pending {
     }
 }
 
-fn encode(event: &pb::RunEvent, index: usize) -> Result<Encoded, Refusal> {
+/// An event that a worker may write. It is stored as it came: a newer worker's kinds and fields are for readers that know them.
+fn checked(bytes: Bytes, index: usize) -> Result<Encoded, Refusal> {
     let refuse = |problem: String| Err(Refusal::field(format!("events.events[{index}]"), problem));
+    if bytes.is_empty() {
+        return refuse("is empty; an event is of one kind".into());
+    }
+    if bytes.len() > EVENT_BYTES_MAX {
+        return refuse(format!("has {} bytes; at most {EVENT_BYTES_MAX}", bytes.len()));
+    }
+    let event = match pb::RunEvent::decode(bytes.clone()) {
+        Ok(event) => event,
+        Err(error) => return refuse(format!("is no RunEvent: {error}")),
+    };
     let (step_index, path) = match &event.kind {
-        None => return refuse("is of no kind that this relay knows".into()),
+        None => return Ok(Encoded { bytes, change: Change::None }),
         Some(Kind::AttemptStarted(_) | Kind::ApprovalRequested(_) | Kind::RunFinished(_) | Kind::LogRestarted(_)) => {
             return refuse("is of a kind that only a transition writes".into());
         }
@@ -146,11 +159,7 @@ fn encode(event: &pb::RunEvent, index: usize) -> Result<Encoded, Refusal> {
     };
     // Whatever cannot be read back would be skipped by every reader of the log, and be in no fold.
     let step = step_key(&format!("events.events[{index}]"), step_index, path)?;
-    let bytes = event.encoded_len();
-    if bytes > EVENT_BYTES_MAX {
-        return refuse(format!("has {bytes} bytes; at most {EVENT_BYTES_MAX}"));
-    }
-    Ok(Encoded { bytes: event.encode_to_vec(), change: change(event, step) })
+    Ok(Encoded { change: change(&event, step), bytes })
 }
 
 fn change(event: &pb::RunEvent, step: StepKey) -> Change {
@@ -177,14 +186,15 @@ mod tests {
     }
 
     fn encoded(content: &str) -> Encoded {
-        Encoded { bytes: text(content).encode_to_vec(), change: Change::None }
+        Encoded { bytes: text(content).encode_to_vec().into(), change: Change::None }
     }
 
-    fn message(first_number: i64, events: Vec<pb::RunEvent>) -> pb::AppendRequest {
-        pb::AppendRequest { message: Some(Request::Events(pb::AppendEvents { first_number, events })) }
+    fn message(first_number: i64, events: Vec<pb::RunEvent>) -> AppendRequest {
+        let events = events.into_iter().map(|event| event.encode_to_vec().into()).collect();
+        AppendRequest { message: Some(Request::Events(AppendEvents { first_number, events })) }
     }
 
-    fn field(outcome: Result<bool>) -> String {
+    fn field_of(outcome: Result<bool>) -> String {
         match outcome {
             Err(Error::Refused(Refusal::InvalidField { field, .. })) => field,
             other => format!("{other:?}"),
@@ -199,18 +209,35 @@ mod tests {
         assert_eq!(pending.take(message(3, vec![text("3")]), 2), Ok(false));
         let (number, batch) = pending.next_batch();
         assert_eq!((number, batch), (4, vec![encoded("3"), encoded("4")]));
-        assert_eq!(field(pending.take(message(6, vec![text("6")]), 4)), "events.first_number");
-        assert_eq!(field(pending.take(message(0, vec![]), 4)), "events.first_number");
+        assert_eq!(field_of(pending.take(message(6, vec![text("6")]), 4)), "events.first_number");
+        assert_eq!(field_of(pending.take(message(0, vec![]), 4)), "events.first_number");
     }
 
     #[test]
     fn transitions_and_giants_are_refused() {
         let mut pending = Pending::after(0);
         let end = pb::RunEvent { kind: Some(Kind::RunFinished(pb::RunFinished::default())) };
-        assert_eq!(field(pending.take(message(1, vec![text("a"), end]), 0)), "events.events[1]");
+        assert_eq!(field_of(pending.take(message(1, vec![text("a"), end]), 0)), "events.events[1]");
         let mut pending = Pending::after(0);
-        assert_eq!(field(pending.take(message(1, vec![text("x".repeat(EVENT_BYTES_MAX))]), 0)), "events.events[0]");
-        assert_eq!(field(pending.take(message(1, vec![pb::RunEvent::default()]), 0)), "events.events[0]");
+        assert_eq!(field_of(pending.take(message(1, vec![text("x".repeat(EVENT_BYTES_MAX))]), 0)), "events.events[0]");
+        assert_eq!(field_of(pending.take(message(1, vec![pb::RunEvent::default()]), 0)), "events.events[0]");
+    }
+
+    #[test]
+    fn kinds_and_fields_of_a_newer_worker_are_stored_as_they_came() {
+        // Field 900 of an event, and field 99 within a text delta: neither is known.
+        let kind = Bytes::from_static(&[0xa2, 0x38, 0x02, b'h', b'i']);
+        let mut field = text("x").encode_to_vec();
+        field.extend([0x9a, 0x06, 0x01, b'!']);
+        let events = vec![kind.clone(), field.clone().into()];
+        let request = AppendRequest { message: Some(Request::Events(AppendEvents { first_number: 1, events })) };
+        let mut pending = Pending::after(0);
+        assert_eq!(pending.take(request, 0), Ok(false));
+        let stored: Vec<_> = pending.next_batch().1.into_iter().map(|event| event.bytes).collect();
+        assert_eq!(stored, [kind, field.into()]);
+        let broken = AppendEvents { first_number: 3, events: vec![Bytes::from_static(&[0xff])] };
+        let request = AppendRequest { message: Some(Request::Events(broken)) };
+        assert_eq!(field_of(pending.take(request, 2)), "events.events[0]");
     }
 
     #[test]

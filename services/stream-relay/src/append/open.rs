@@ -123,13 +123,13 @@ async fn journaled_before(relay: &Relay, key: RunKey, fence: u64) -> Result<Vec<
 async fn view(relay: &Relay, key: RunKey, tail: &Tail, last: Option<&Batch>) -> Result<(RunView, bool)> {
     let mut view = RunView::default();
     if let Some(last) = last.filter(|batch| batch.first_seq == 1) {
-        Shown::of(last).fold_into(&mut view);
+        Shown::of(key, last).fold_into(&mut view);
         return Ok((view, true));
     }
     let mut replay = relay.bus.log().replay(key, 0, tail.stream_seq);
     while view.seq < tail.seq {
         let Some(batch) = replay.next().await? else { break };
-        let shown = Shown::of(&batch);
+        let shown = Shown::of(key, &batch);
         if !shown.joins(view.seq, view.chain) && !shown.restarts() {
             break;
         }

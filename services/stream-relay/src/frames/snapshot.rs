@@ -8,15 +8,16 @@ use runmesh_domain::cursor::Cursor;
 use runmesh_domain::fold::{RunView, StepView};
 use runmesh_domain::path::StepKey;
 use runmesh_wire::convert::snapshot::{head, step};
+use runmesh_wire::pb::relay::AttachRunResponse;
+use runmesh_wire::pb::relay::attach_run_response::Frame;
 use runmesh_wire::pb::stream as pb;
-use runmesh_wire::pb::stream::attach_run_response::Frame;
 use runmesh_wire::pb::stream::snapshot::Step;
 
 /// What stands where something was cut.
 const CUT: &str = "… (cut)";
 
 /// The parts of a view, the last one complete and with the cursor.
-pub fn snapshot(mut view: RunView, at: Cursor, from_database: bool) -> Vec<pb::AttachRunResponse> {
+pub fn snapshot(mut view: RunView, at: Cursor, from_database: bool) -> Vec<AttachRunResponse> {
     let steps = std::mem::take(&mut view.steps);
     view.finished = view.finished.map(|finished| Box::new(fitted(*finished)));
     let last = head(&view, at.to_string(), from_database);
@@ -34,7 +35,7 @@ pub fn snapshot(mut view: RunView, at: Cursor, from_database: bool) -> Vec<pb::A
     }
     // The end of a run is an event's size, and a part leaves that much room.
     parts.push(pb::Snapshot { steps: open, ..last });
-    parts.into_iter().map(|part| frame(Frame::Snapshot(part))).collect()
+    parts.into_iter().map(|part| frame(Frame::Snapshot(part.encode_to_vec().into()))).collect()
 }
 
 /// A step in one piece, or in several when it is too large for a part: texts are added up by the reader,
@@ -83,11 +84,12 @@ mod tests {
     use runmesh_domain::limits::STREAM_MESSAGE_BYTES_MAX;
     use runmesh_domain::path::Path;
 
-    fn put_together(parts: &[pb::AttachRunResponse]) -> RunView {
+    fn put_together(parts: &[AttachRunResponse]) -> RunView {
         let mut view = RunView::default();
         for part in parts {
             assert!(part.encoded_len() <= STREAM_MESSAGE_BYTES_MAX);
             let Some(Frame::Snapshot(part)) = part.frame.clone() else { panic!("{part:?}") };
+            let part = pb::Snapshot::decode(part).unwrap_or_default();
             assert!(runmesh_wire::convert::snapshot::add(&mut view, part).is_ok());
         }
         view
@@ -110,7 +112,8 @@ mod tests {
         }
         let parts = snapshot(view.clone(), cursor(), false);
         assert_eq!(put_together(&parts), view);
-        let complete = parts.iter().filter(|part| matches!(&part.frame, Some(Frame::Snapshot(part)) if part.complete));
+        let is_complete = |part: &&AttachRunResponse| matches!(&part.frame, Some(Frame::Snapshot(part)) if pb::Snapshot::decode(part.clone()).unwrap_or_default().complete);
+        let complete = parts.iter().filter(is_complete);
         assert_eq!(complete.count(), 1);
     }
 

@@ -104,7 +104,7 @@ impl Follower {
     }
 
     async fn take(&self, batch: &Batch) -> Result<()> {
-        match self.run.take(Shown::of(batch)) {
+        match self.run.take(Shown::of(self.run.key(), batch)) {
             Taken::Yes | Taken::Known => Ok(()),
             Taken::Gap => self.bridge(batch).await,
         }
@@ -119,13 +119,13 @@ impl Follower {
         };
         match last {
             _ if is_there => {}
-            Some(batch) if self.run.tail().is_some() => match self.run.take(Shown::of(&batch)) {
+            Some(batch) if self.run.tail().is_some() => match self.run.take(Shown::of(self.run.key(), &batch)) {
                 Taken::Yes => {}
                 Taken::Gap => self.bridge(&batch).await?,
                 // The log ends earlier than it did, or is another one.
-                Taken::Known => self.run.begin(Some(Shown::of(&batch))),
+                Taken::Known => self.run.begin(Some(Shown::of(self.run.key(), &batch))),
             },
-            last => self.run.begin(last.as_ref().map(Shown::of)),
+            last => self.run.begin(last.as_ref().map(|last| Shown::of(self.run.key(), last))),
         }
         self.run.set_log_away(false);
         Ok(())
@@ -138,7 +138,7 @@ impl Follower {
             return self.refill(batch.tail.stream_seq).await;
         }
         // The stream was lost and made again.
-        self.run.begin(Some(Shown::of(batch)));
+        self.run.begin(Some(Shown::of(self.run.key(), batch)));
         Ok(())
     }
 
@@ -147,9 +147,9 @@ impl Follower {
         let from = self.run.tail().map_or(0, |tail| tail.stream_seq) + 1;
         let mut replay = self.bus.log().replay(self.run.key(), from, up_to);
         while let Some(batch) = replay.next().await? {
-            if self.run.take(Shown::of(&batch)) == Taken::Gap {
+            if self.run.take(Shown::of(self.run.key(), &batch)) == Taken::Gap {
                 // The log itself does not go on from what was shown: viewers learn of it by the chain.
-                self.run.begin(Some(Shown::of(&batch)));
+                self.run.begin(Some(Shown::of(self.run.key(), &batch)));
             }
         }
         Ok(())
@@ -196,7 +196,7 @@ mod tests {
         /// Appends one event after `tail`.
         async fn append(&self, tail: Tail, word: &str) -> Batch {
             let key = self.follower.run.key();
-            let mut batch = Batch::after(key.run, Tail { open: true, ..tail }, vec![word.as_bytes().to_vec()]);
+            let mut batch = Batch::after(key.run, Tail { open: true, ..tail }, vec![word.as_bytes().to_vec().into()]);
             let outcome = self.bus.log().publish(key, &batch, tail.stream_seq).await.unwrap();
             let PublishOutcome::Stored { stream_seq } = outcome else { panic!("{outcome:?}") };
             batch.tail.stream_seq = stream_seq;
@@ -246,8 +246,10 @@ mod tests {
         let world = World::start().await;
         let first = world.append(Tail::default(), "1").await;
         let known = Tail { stream_seq: 1_000, seq: 7, chain: Chain(7), ..Tail::default() };
-        let old =
-            Batch { tail: known, ..Batch::after(first.run, Tail { seq: 6, chain: Chain(6), ..known }, vec![b"7".to_vec()]) };
+        let old = Batch {
+            tail: known,
+            ..Batch::after(first.run, Tail { seq: 6, chain: Chain(6), ..known }, vec![b"7".to_vec().into()])
+        };
         world.follower.align(Some(old)).await.unwrap();
         world.follower.align(Some(first.clone())).await.unwrap();
         assert_eq!(world.follower.run.tail(), Some(first.tail));

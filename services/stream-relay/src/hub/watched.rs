@@ -1,5 +1,7 @@
 //! One watched run: what is at hand of it, who is told of news, and what Postgres says of it.
 
+use super::fill::Filling;
+use super::snapshot::{Snapshot, Snapshots};
 use super::warm::{Since, Taken, View, Warm};
 use crate::fold::Folding;
 use crate::limits;
@@ -9,6 +11,7 @@ use crate::shown::Shown;
 use crate::truth::Waits;
 use runmesh_bus::RunKey;
 use runmesh_domain::chain::Chain;
+use runmesh_domain::cursor::Cursor;
 use runmesh_domain::fold::RunView;
 use runmesh_domain::log::Tail;
 use runmesh_domain::run::StateName;
@@ -31,8 +34,10 @@ pub struct Watched {
     poke: Notify,
     /// Wakes the follower, which may end because nobody watches.
     idle: Notify,
-    /// Held by whoever folds the log, so that viewers who come together fold it once.
-    folding: tokio::sync::Mutex<()>,
+    /// Viewers who come together fold the log once.
+    snapshots: Snapshots,
+    /// Viewers who come back together read it once.
+    filling: Filling,
 }
 
 #[derive(Debug)]
@@ -84,7 +89,15 @@ impl Watched {
             waits: None,
         };
         let (state, changes) = (Mutex::new(state), watch::Sender::new(0));
-        Self { key, state, changes, poke: Notify::new(), idle: Notify::new(), folding: tokio::sync::Mutex::new(()) }
+        Self {
+            key,
+            state,
+            changes,
+            poke: Notify::new(),
+            idle: Notify::new(),
+            snapshots: Snapshots::default(),
+            filling: Filling::default(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -120,13 +133,29 @@ impl Watched {
         self.tail().is_some_and(|tail| tail.finished)
     }
 
+    /// Has what follows a cursor's place at hand, when that is near enough. Whether it is; else the log is to be read.
+    pub async fn reach(&self, relay: &Relay, at: Cursor) -> Result<bool> {
+        self.filling.reach(relay, self, at).await
+    }
+
+    /// The event before what is at hand, and the stream sequence that the log is known to reach.
+    pub(super) fn ring_begins(&self) -> Option<(u64, u64)> {
+        let state = self.state();
+        let (seq, _) = state.warm.begins()?;
+        Some((seq, state.warm.tail()?.stream_seq))
+    }
+
+    pub(super) fn put_before(&self, batches: Vec<Arc<Shown>>) -> bool {
+        self.state().warm.put_before(batches)
+    }
+
+    /// The state at the tail or later, for a viewer. None when the log does not reach what is at hand.
+    pub async fn snapshot(&self, relay: &Relay) -> Result<Option<Arc<Snapshot>>> {
+        self.snapshots.get(relay, self).await
+    }
+
     /// The view at the tail, folded from the log. None when the log does not reach what is at hand.
-    pub async fn view(&self, relay: &Relay) -> Result<Option<RunView>> {
-        let first = self.state().warm.view();
-        if let View::Whole(view, batches) = first {
-            return Ok(Some(folded(view, &batches)));
-        }
-        let _one_at_a_time = self.folding.lock().await;
+    pub(super) async fn view(&self, relay: &Relay) -> Result<Option<RunView>> {
         let mut folding: Option<Folding> = None;
         loop {
             let wanted = self.state().warm.view();
@@ -298,7 +327,8 @@ fn first_look(now: Instant) -> (Instant, Duration) {
     (now + limits::LOOK_AGAIN.0, limits::LOOK_AGAIN.0)
 }
 
-fn folded(mut view: RunView, batches: &[Arc<Shown>]) -> RunView {
+fn folded(view: Arc<RunView>, batches: &[Arc<Shown>]) -> RunView {
+    let mut view = Arc::unwrap_or_clone(view);
     batches.iter().for_each(|batch| batch.fold_into(&mut view));
     view
 }
@@ -330,6 +360,7 @@ impl Drop for Watching {
         let was_last = state.viewers == 0;
         drop(state);
         if was_last {
+            self.0.snapshots.clear();
             // A run that is over, or a relay that drains, lets it go at once.
             self.0.may_go();
         }

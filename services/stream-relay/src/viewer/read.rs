@@ -54,6 +54,19 @@ impl Viewer {
         Next::Wait
     }
 
+    /// Reads the log, unless others come back near the same place: then it is read once for all of them. A place without a hint is
+    /// far back, and so is that of a reading under way.
+    pub(super) async fn read_or_share(&mut self) -> Result<Next> {
+        if let Source::Watched { run, .. } = &self.source
+            && self.reading.is_none()
+            && self.at.stream_seq > 0
+            && run.reach(&self.relay, self.at).await?
+        {
+            return Ok(Next::Seek);
+        }
+        self.read().await
+    }
+
     /// Reads on, as much as makes a frame.
     pub(super) async fn read(&mut self) -> Result<Next> {
         let is_fresh = self.reading.is_none();
@@ -96,7 +109,7 @@ impl Viewer {
         let (mut batches, mut bytes, mut at) = (Vec::new(), 0, self.at);
         while bytes < limits::FRAME_BYTES && batches.len() < limits::RING_BATCHES {
             let batch = match reading.replay.next().await {
-                Ok(Some(batch)) => Shown::of(&batch),
+                Ok(Some(batch)) => Shown::of(self.key, &batch),
                 Ok(None) => return Ok(Read { batches, lost: (!reading.found).then_some(Reason::LogTruncated) }),
                 Err(error) if batches.is_empty() => return Err(error),
                 Err(_) => break,

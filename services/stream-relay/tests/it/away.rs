@@ -392,7 +392,7 @@ async fn a_tail_from_before_a_loss_is_never_written_onto() {
     let filler = RunKey { run: RunId::from_uuid(uuid::Uuid::now_v7()), ..key };
     let mut tail = Tail::default();
     while tail.stream_seq + 1 < old.stream_seq {
-        let batch = Batch::after(filler.run, tail, vec![b"filler".to_vec()]);
+        let batch = Batch::after(filler.run, tail, vec![b"filler".to_vec().into()]);
         let outcome = world.bus.log().publish(filler, &batch, tail.stream_seq).await.unwrap();
         let PublishOutcome::Stored { stream_seq } = outcome else { panic!("{outcome:?}") };
         tail = Tail { stream_seq, ..batch.tail };

@@ -69,7 +69,7 @@ async fn the_step_under_way_is_whole_in_a_log_that_lost_its_head() {
     let key = RunKey { org: lease.org, thread: lease.thread, run };
     let held = Held { step: 1, ..Held::default() };
     let before = Tail { fence: lease.fence, number: 37, version: 2, open: true, seq: 40, chain, held, ..Tail::default() };
-    let events = [step_started(2), text(2, "and ")].map(|event| event.encode_to_vec()).to_vec();
+    let events = [step_started(2), text(2, "and ")].map(|event| event.encode_to_vec().into()).to_vec();
     let batch = Batch::after(run, Tail { number: 39, ..before }, events);
     let stored = world.bus.log().publish(key, &batch, 0).await.unwrap();
     assert!(matches!(stored, PublishOutcome::Stored { .. }), "{stored:?}");

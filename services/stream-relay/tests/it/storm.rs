@@ -1,6 +1,6 @@
 //! Many who attach at once, and what one attach costs.
 
-use crate::client::{SNAPSHOT, START, cursor};
+use crate::client::{SNAPSHOT, START, cursor, step_started, text};
 use crate::postgres::Port;
 use crate::world::{World, serve};
 use futures::future::join_all;
@@ -11,6 +11,8 @@ use runmesh_wire::pb::stream as pb;
 use std::time::Duration;
 
 const VIEWERS: u32 = 200;
+/// Those who come back after a relay died.
+const CROWD: u32 = 1_000;
 
 /// A run that is over, with its log.
 async fn ended(world: &World) -> RunId {
@@ -63,4 +65,58 @@ async fn an_ended_run_is_attached_to_with_one_statement_and_its_journal_is_read_
     assert_eq!((from_start, from_cursor), (3, 3));
     let (snapshot, seen) = cost(SNAPSHOT).await;
     assert!(snapshot > 3 && seen.from_database, "{snapshot} statements");
+}
+
+#[tokio::test]
+async fn a_thousand_viewers_who_come_back_at_once_go_on_where_they_stopped() {
+    let world = World::new().await;
+    let (who, run, lease) = (world.person(), world.send().await, world.claim().await);
+    let config = Config { viewers_per_user_max: CROWD + 1, ..world.config().await };
+    let (first, other) = (serve(config.clone()).await, serve(config).await);
+    let (mut appender, _) = first.client.append(lease).await;
+    appender.send(vec![step_started(1)]).await;
+    for _ in 0..200 {
+        appender.send((0..10).map(|_| text(1, "word ")).collect()).await;
+    }
+    appender.settled().await;
+    let mut viewer = first.client.attach(&who, run, START).await;
+    let seen = viewer.until(|seen| seen.view.seq > 1_000).await.clone();
+
+    // The other relay has nothing of the run at hand.
+    let come_back = async || {
+        let mut viewer = other.client.attach(&who, run, cursor(&seen.cursor)).await.going_on(seen.clone());
+        viewer.until(|seen| seen.view.seq > 2_001).await;
+        viewer
+    };
+    let back = join_all((0..CROWD).map(|_| come_back()));
+    let (viewers, ()) = tokio::join!(back, appender.send(vec![text(1, "and on")]));
+    world.finish(lease, "whole", None).await;
+    for viewer in join_all(viewers.into_iter().map(crate::client::Viewer::to_end)).await {
+        assert_eq!((viewer.resets.as_slice(), viewer.end.unwrap().state()), (&[][..], State::Completed));
+        assert!(!viewer.from_database);
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_viewers_who_want_a_snapshot_at_once_get_one_that_joins_what_follows() {
+    let world = World::new().await;
+    let (who, run, lease) = (world.person(), world.send().await, world.claim().await);
+    let relay = serve(Config { viewers_per_user_max: CROWD, ..world.config().await }).await;
+    let (mut appender, _) = relay.client.append(lease).await;
+    appender.send(vec![step_started(1)]).await;
+    for _ in 0..200 {
+        appender.send((0..10).map(|_| text(1, "word ")).collect()).await;
+    }
+    appender.settled().await;
+    let come = async || {
+        let mut viewer = relay.client.attach(&who, run, SNAPSHOT).await;
+        viewer.until(|seen| seen.view.seq > 2_001).await;
+        viewer
+    };
+    let (viewers, ()) = tokio::join!(join_all((0..CROWD).map(|_| come())), appender.send(vec![text(1, "and on")]));
+    let whole = format!("{}and on", "word ".repeat(2_000));
+    for viewer in viewers {
+        assert_eq!(viewer.seen.view.text(), whole);
+        assert!(viewer.seen.resets.is_empty() && !viewer.seen.from_database);
+    }
 }
