@@ -60,7 +60,7 @@ fn points(tree: &Tree) -> Vec<(String, String)> {
 
 /// The files in which a transaction is a closure.
 fn closures(tree: &Tree) -> Vec<(String, String)> {
-    let with = |file: &&File| [".tx(", "db.beat("].iter().any(|call| file.production_code().contains(call));
+    let with = |file: &&File| [".tx(", ".background_tx(", "db.beat("].iter().any(|call| file.production_code().contains(call));
     let files = tree.rust().filter(|file| file.is_production()).filter(with);
     files.map(|file| (file.path.clone(), format!("{}:1", file.path))).collect()
 }
