@@ -16,6 +16,8 @@ pub struct Warm {
     /// The last batches that hold events; each joins the one before, and the last ends at the tail.
     ring: VecDeque<Arc<Shown>>,
     bytes: usize,
+    /// True once the ring was full and dropped its oldest batches: there is no room for older ones.
+    has_dropped: bool,
     /// The fold of everything up to a place within the ring or where it begins, once somebody wanted it.
     fold: Option<Arc<RunView>>,
 }
@@ -100,15 +102,16 @@ impl Warm {
         while self.ring.len() > limits::RING_BATCHES || (self.bytes > limits::RING_BYTES && self.ring.len() > 1) {
             let Some(oldest) = self.ring.pop_front() else { break };
             self.bytes -= oldest.bytes;
+            self.has_dropped = true;
             if let Some(fold) = self.fold.as_mut().filter(|fold| oldest.joins(fold.seq, fold.chain)) {
                 oldest.fold_into(Arc::make_mut(fold));
             }
         }
     }
 
-    /// Where the ring begins: what it lacks comes before that. None until the log was read.
+    /// Where the ring begins: what it lacks comes before that. None until the log was read, and when it has no room for more.
     pub fn begins(&self) -> Option<(u64, Chain)> {
-        let tail = self.tail?;
+        let tail = self.tail.filter(|_| !self.has_dropped)?;
         Some(self.ring.front().map_or((tail.seq, tail.chain), |first| (first.first_seq - 1, first.chain_before)))
     }
 
@@ -117,7 +120,7 @@ impl Warm {
         let begins = self.begins();
         // The ring may have lost its oldest batches meanwhile, but it never gained older ones.
         let batches: Vec<_> = batches.into_iter().filter(|batch| !batch.is_empty()).collect();
-        let joins = batches.last().map(|last| (last.tail.seq, last.tail.chain)) == begins;
+        let joins = begins.is_some() && batches.last().map(|last| (last.tail.seq, last.tail.chain)) == begins;
         let bytes: usize = batches.iter().map(|batch| batch.bytes).sum();
         let has_room = self.ring.len() + batches.len() <= limits::RING_BATCHES && self.bytes + bytes <= limits::RING_BYTES;
         if joins && has_room {
@@ -266,6 +269,7 @@ mod tests {
         }
         let wanted: String = (1..=limits::RING_BATCHES as u64 + 10).map(|n| format!("{n},")).collect();
         assert_eq!(text(&warm), wanted);
+        assert_eq!(warm.begins(), None, "no room, and so nothing is read for it");
         assert!(!warm.put_before(batches(1, 10)), "no room");
     }
 

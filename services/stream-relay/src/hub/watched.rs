@@ -138,7 +138,7 @@ impl Watched {
         self.filling.reach(relay, self, at).await
     }
 
-    /// The event before what is at hand, and the stream sequence that the log is known to reach.
+    /// The event before what is at hand, and the stream sequence that the log is known to reach; none when nothing older has room.
     pub(super) fn ring_begins(&self) -> Option<(u64, u64)> {
         let state = self.state();
         let (seq, _) = state.warm.begins()?;
